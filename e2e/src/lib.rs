@@ -1,0 +1,22 @@
+//! A Kubernetes of the project's own, for tests and demonstrations.
+//!
+//! [`ApiServer`] is etcd and kube-apiserver alone: it needs no root and starts in seconds. [`Cluster`] is a whole cluster whose
+//! workers can be cut from power or network and emptied; it needs root. Both are made of the [`Parts`] that
+//! `kubernetes/build.sh` builds, and neither leaves anything behind.
+
+mod api_server;
+// mod cluster;
+// mod images;
+mod kubeconfig;
+mod kubectl;
+mod parts;
+mod pki;
+mod process;
+mod wait;
+
+pub use api_server::{ApiServer, ApiServerError};
+// pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options};
+// pub use images::{Image, ImageError};
+pub use kubectl::{Kubectl, KubectlError};
+pub use parts::{Parts, PartsError};
+pub use wait::{Timeout, wait_until};

@@ -1,0 +1,211 @@
+//! etcd and kube-apiserver alone, on loopback.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::kubeconfig::kubeconfig;
+use crate::kubectl::Kubectl;
+use crate::parts::{Parts, PartsError, cache};
+use crate::pki::{Authority, PkiError};
+use crate::process::{Bound, began};
+use crate::wait::{Timeout, wait_until};
+
+/// Generous: other tests may have the processors.
+const START: Duration = Duration::from_secs(120);
+
+/// Ports are free when they are chosen, and may be taken by another when they are used.
+const ATTEMPTS: usize = 3;
+
+/// A Kubernetes API with nothing behind it: no controllers, no nodes. Objects can be written, read and watched, with
+/// validation, defaulting, RBAC and admission as in any cluster; nothing acts on them.
+///
+/// It ends with this value, or with this process.
+#[derive(Debug)]
+pub struct ApiServer {
+    kubectl: Kubectl,
+    kubeconfig: PathBuf,
+    // In the order in which they are to end.
+    _server: Bound,
+    _etcd: Bound,
+    _folder: Folder,
+}
+
+/// Why no API server came up.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiServerError {
+    /// The binaries.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// The certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// Its folder.
+    #[error("make {}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No free ports.
+    #[error("choose free ports on loopback")]
+    Ports(#[source] io::Error),
+    /// A program could not be started.
+    #[error("start {name}")]
+    Start {
+        /// The program.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program didn't get ready; its last words.
+    #[error("{source}; last words of {name}:\n{words}")]
+    NotReady {
+        /// The program.
+        name: &'static str,
+        /// What it printed last.
+        words: String,
+        /// What was waited for.
+        source: Timeout,
+    },
+}
+
+impl ApiServer {
+    /// Starts both and waits until the API answers and the namespace `default` exists (about 4 s).
+    pub fn start() -> Result<Self, ApiServerError> {
+        let mut last = Self::attempt();
+        for _ in 1..ATTEMPTS {
+            let Err(ApiServerError::NotReady { .. }) = last else { break };
+            last = Self::attempt();
+        }
+        last
+    }
+
+    /// The path of a kubeconfig for an administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// kubectl for an administrator.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    fn attempt() -> Result<Self, ApiServerError> {
+        let parts = Parts::locate()?;
+        let folder = Folder::create()?;
+        let path = folder.0.as_path();
+        let [clients, peers, secure] = free_ports().map_err(ApiServerError::Ports)?;
+
+        let authority = Authority::create(path)?;
+        authority.server("apiserver", &["127.0.0.1", "localhost", "kubernetes.default.svc"])?;
+        let admin = authority.client("admin", Some("system:masters"))?;
+        let file = path.join("kubeconfig");
+        fs::write(&file, kubeconfig("weft-api", &format!("https://127.0.0.1:{secure}"), &authority, &admin))
+            .map_err(|source| ApiServerError::Folder { path: file.clone(), source })?;
+
+        let start = |name, arguments: &[String]| {
+            let log = path.join(format!("{name}.log"));
+            let program = parts.path(name)?;
+            Bound::start(&program, arguments, &log).map_err(|source| ApiServerError::Start { name, source })
+        };
+        let etcd = start("etcd", &etcd_arguments(path, clients, peers))?;
+        let mut server = start("kube-apiserver", &server_arguments(path, clients, secure))?;
+
+        let kubectl = Kubectl::new(&parts, &file)?;
+        wait_until("the API", START, || match server.ended() {
+            Ok(None) => kubectl.run(&["get", "--raw", "/readyz"]).map(Some).map_err(|error| error.to_string()),
+            ended => Err(format!("kube-apiserver ended: {ended:?}")),
+        })
+        .and_then(|_| {
+            wait_until("the namespace default", START, || {
+                kubectl.run(&["get", "namespace", "default"]).map(Some).map_err(|error| error.to_string())
+            })
+        })
+        .map_err(|source| ApiServerError::NotReady { name: "kube-apiserver", words: server.last_words(), source })?;
+        Ok(Self { kubectl, kubeconfig: file, _server: server, _etcd: etcd, _folder: folder })
+    }
+}
+
+fn etcd_arguments(folder: &Path, clients: u16, peers: u16) -> Vec<String> {
+    vec![
+        format!("--data-dir={}", folder.join("etcd").display()),
+        format!("--listen-client-urls=http://127.0.0.1:{clients}"),
+        format!("--advertise-client-urls=http://127.0.0.1:{clients}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
+        // Nothing here is to outlive a crash.
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+    ]
+}
+
+fn server_arguments(folder: &Path, etcd: u16, secure: u16) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    vec![
+        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--secure-port={secure}"),
+        format!("--tls-cert-file={}", file("apiserver.crt")),
+        format!("--tls-private-key-file={}", file("apiserver.key")),
+        format!("--client-ca-file={}", file("ca.crt")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", file("sa.pub")),
+        format!("--service-account-signing-key-file={}", file("sa.key")),
+        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--endpoint-reconciler-type=none".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        // No controller makes the namespaces' default service accounts, without which pods would be refused.
+        "--disable-admission-plugins=ServiceAccount".to_owned(),
+        "--allow-privileged=true".to_owned(),
+    ]
+}
+
+/// Three different ports: they are chosen while all of them are held.
+fn free_ports() -> io::Result<[u16; 3]> {
+    let held = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let [a, b, c] = held.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
+    Ok([a?, b?, c?])
+}
+
+/// A folder of its own, named after its process, so that what a killed process left can be told and removed.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> Result<Self, ApiServerError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let all = cache()?.join("api-servers");
+        sweep(&all);
+        let pid = process::id();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = all.join(format!("{pid}-{}-{number}", began(pid).unwrap_or_default()));
+        fs::create_dir_all(&path).map_err(|source| ApiServerError::Folder { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What can't be removed now is swept by the next one.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes the folders of processes that are gone. What fails is tried again next time.
+fn sweep(all: &Path) {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let mut numbers = name.to_str().into_iter().flat_map(|name| name.split('-')).map(str::parse::<u64>);
+        if let (Some(Ok(pid)), Some(Ok(beginning))) = (numbers.next(), numbers.next())
+            && u32::try_from(pid).ok().and_then(began) != Some(beginning)
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
