@@ -1,0 +1,35 @@
+//! The rules that keep data safe, as pure code.
+//!
+//! No network, no disk, no clock: everything here is a value or a function of values, so that nodes, gateways, the
+//! operator's planner, simulations and models all decide by the same lines. Rules are cited by their number (R1 …).
+//!
+//! Quorums are of *shards*: any two sets of n − f of one view's n shards share at least f + 1, so at least one
+//! shard of an honest member.
+
+mod certificate;
+mod codec;
+mod entry;
+mod fence;
+mod identity;
+mod keys;
+mod seal;
+mod shards;
+mod statement;
+mod sync;
+mod tally;
+mod tombstone;
+mod view;
+
+pub use certificate::{Certificate, CertificateError, Receipts};
+pub use codec::{DecodeError, Decoder, Encoder};
+pub use entry::{Entry, EntryError, check_content};
+pub use fence::{Fence, FenceError};
+pub use identity::{FleetId, Incarnation, MemberId, Seat, VolumeId};
+pub use keys::{KeyError, PublicKey, Signature, SigningKey};
+pub use seal::{Seal, SealError, SealOrder, TermClaim};
+pub use shards::ShardSet;
+pub use statement::{BatchHeader, Signed, Statement, StatementError, Subject, sign_batch};
+pub use sync::{SyncError, SyncTally};
+pub use tally::{Tally, TallyError};
+pub use tombstone::Tombstone;
+pub use view::{Authority, SignedView, View, ViewError, ViewId};

@@ -1,0 +1,134 @@
+//! Registry entries: what every member knows of every blob.
+
+use thiserror::Error;
+use weft_redstuff::{BlobId, Hash, Metadata};
+
+use crate::{
+    certificate::{Certificate, CertificateError},
+    codec::{DecodeError, Decoder, Encoder},
+    identity::FleetId,
+    keys::{KeyError, PublicKey},
+    tombstone::Tombstone,
+    view::View,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EntryError {
+    #[error("the entry is of blob {theirs}, not of {ours}")]
+    OtherBlob { ours: BlobId, theirs: BlobId },
+    #[error("the symbol sizes are not the rule's for the blob's code and length (R16)")]
+    Layout,
+    #[error("the code is not the committee's")]
+    OtherCode,
+    #[error("the inline content does not match the metadata")]
+    Inline,
+    #[error("view {0}, which the certificate names, is not known here")]
+    UnknownView(Hash),
+    #[error("the certificate does not hold: {0}")]
+    Certificate(#[from] CertificateError),
+    #[error("the tombstone is of fleet {theirs}, not of {ours}")]
+    OtherFleet { ours: FleetId, theirs: FleetId },
+    #[error("the tombstone's signature does not hold: {0}")]
+    Tombstone(#[from] KeyError),
+    #[error("the tombstone's key {0} may not delete (R13)")]
+    NoAuthority(PublicKey),
+}
+
+/// A certified blob, or the tombstone of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    Live {
+        metadata: Metadata,
+        /// The content of a blob of at most 64n bytes.
+        inline: Option<Vec<u8>>,
+        certificate: Certificate,
+    },
+    Deleted(Tombstone),
+}
+
+impl Entry {
+    pub fn blob(&self) -> BlobId {
+        match self {
+            Self::Live { metadata, .. } => metadata.id(),
+            Self::Deleted(tombstone) => tombstone.blob,
+        }
+    }
+
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live { .. })
+    }
+
+    /// Checks the entry against the views that the checker knows. `fleet` is the checker's; `view` finds a view by
+    /// its hash; `may_delete` knows the keys that any view gave the right to delete.
+    pub fn check<'v>(
+        &self,
+        fleet: FleetId,
+        view: impl FnOnce(&Hash) -> Option<&'v View>,
+        may_delete: impl FnOnce(&PublicKey) -> bool,
+    ) -> Result<(), EntryError> {
+        match self {
+            Self::Live { metadata, inline, certificate } => {
+                let blob = metadata.id();
+                if certificate.blob != blob {
+                    return Err(EntryError::OtherBlob { ours: blob, theirs: certificate.blob });
+                }
+                check_content(metadata, inline.as_deref())?;
+                let view = view(&certificate.view).ok_or(EntryError::UnknownView(certificate.view))?;
+                if view.code != metadata.code() {
+                    return Err(EntryError::OtherCode);
+                }
+                certificate.check(view)?;
+                Ok(())
+            }
+            Self::Deleted(tombstone) => {
+                if tombstone.fleet != fleet {
+                    return Err(EntryError::OtherFleet { ours: fleet, theirs: tombstone.fleet });
+                }
+                tombstone.verify()?;
+                if may_delete(&tombstone.key) { Ok(()) } else { Err(EntryError::NoAuthority(tombstone.key)) }
+            }
+        }
+    }
+
+    /// Whether this entry, already checked, takes the place of `other`, of the same blob: a tombstone beats all.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        !self.is_live() && other.is_live()
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Live { metadata, inline, certificate } => Encoder::new()
+                .u8(1)
+                .bytes(&metadata.encode())
+                .option(inline.as_ref(), |to, content| to.bytes(content))
+                .bytes(&certificate.encode()),
+            Self::Deleted(tombstone) => Encoder::new().u8(2).bytes(&tombstone.encode()),
+        }
+        .finish()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Decoder::new("registry entry", bytes);
+        let entry = match from.u8()? {
+            1 => {
+                let metadata = Metadata::decode(from.bytes()?).map_err(|error| from.invalid(error.to_string()))?;
+                let inline = from.option(|from| from.bytes().map(<[u8]>::to_vec))?;
+                Self::Live { metadata, inline, certificate: Certificate::decode(from.bytes()?)? }
+            }
+            2 => Self::Deleted(Tombstone::decode(from.bytes()?)?),
+            other => return Err(from.invalid(format!("{other} is no kind of entry"))),
+        };
+        from.finish()?;
+        Ok(entry)
+    }
+}
+
+/// Whether metadata keeps to the rules of R16, and inline content to the metadata.
+pub fn check_content(metadata: &Metadata, inline: Option<&[u8]>) -> Result<(), EntryError> {
+    metadata.check_layout().map_err(|_| EntryError::Layout)?;
+    match (metadata.layout.is_inline(), inline) {
+        (false, None) => Ok(()),
+        (true, Some(content)) if metadata.matches_inline(content) => Ok(()),
+        _ => Err(EntryError::Inline),
+    }
+}
