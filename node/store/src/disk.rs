@@ -1,0 +1,63 @@
+//! The disk as the store sees it: a directory with a few files.
+//!
+//! A trait, so that a simulation can own it. [`crate::HostDisk`] is the real one, [`crate::fake::FakeDisk`] the one
+//! that loses power.
+
+use std::fmt::Debug;
+use std::io;
+
+/// Space on a disk, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the filesystem.
+    pub capacity: u64,
+    /// What may still be written.
+    pub free: u64,
+}
+
+/// A directory on a volume.
+pub trait Disk: Debug + Send + Sync {
+    /// Opens a file for reading and writing, and creates it when it is missing. The name of a created file isn't durable
+    /// before [`Disk::sync_dir`], however often the file itself is synced.
+    ///
+    /// The file is locked until it is closed or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when another handle, here or in another process, has it open.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Whether there is a file of that name.
+    fn exists(&self, name: &str) -> io::Result<bool>;
+
+    /// Makes the names of created files durable.
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// Capacity and free space.
+    fn space(&self) -> io::Result<Space>;
+}
+
+/// An open file. Offsets and lengths are bytes.
+#[allow(clippy::len_without_is_empty, reason = "the length of a file on disk; nobody asks whether it is empty")]
+pub trait DiskFile: Debug + Send + Sync {
+    /// The file's length.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Bytes that the disk has allocated for it; less than [`DiskFile::len`] where the file has holes.
+    fn allocated(&self) -> io::Result<u64>;
+
+    /// Fills `out` from `offset`; reading past the end is an error.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Grows (with zeros) or cuts the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Writes all of `data`. Not durable before [`DiskFile::sync`] returned.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes everything written so far durable. After an error nothing is known about any of it: never call it again.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Gives the lock back.
+    fn close(&self) -> io::Result<()>;
+}

@@ -1,0 +1,86 @@
+//! A consistent view of one commit.
+
+use std::sync::Arc;
+
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
+
+use crate::StoreError;
+use crate::counters::Counters;
+use crate::engine::Core;
+use crate::rows::{Bounds, Rows, Visit, get_row, guarded, has_row, scan_rows};
+use crate::tables::Table;
+use crate::view::misshapen;
+
+/// The tables as of a commit. As long as it lives redb reuses none of their pages.
+pub(crate) struct Snapshot {
+    tables: [ReadOnlyTable<&'static [u8], &'static [u8]>; Table::COUNT],
+    counters: Counters,
+}
+
+impl Snapshot {
+    /// A snapshot of the newest commit of `database`.
+    pub(crate) fn of(database: &Database) -> Result<Self, StoreError> {
+        let transaction = guarded(Table::Meta, || database.begin_read())?;
+        let mut tables = Vec::with_capacity(Table::COUNT);
+        for table in Table::ALL {
+            tables.push(guarded(table, || transaction.open_table(table.definition()))?);
+        }
+        let tables: [_; Table::COUNT] = tables.try_into().map_err(|_| misshapen(Table::Meta))?;
+        let row = get_row(Table::Meta, &tables[Table::Meta as usize], Counters::KEY)?;
+        let counters = Counters::decode(&row.ok_or_else(|| misshapen(Table::Meta))?)?;
+        Ok(Self { tables, counters })
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.counters.live_bytes
+    }
+
+    /// Whether uploads wait to be swept.
+    pub(crate) fn has_trash(&self) -> bool {
+        let mut found = false;
+        let scanned = scan_rows(
+            Table::Trash,
+            &self.tables[Table::Trash as usize],
+            (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded),
+            &mut |_, _| {
+                found = true;
+                Ok(false)
+            },
+        );
+        scanned.is_ok() && found
+    }
+}
+
+/// A snapshot to read from (by [`crate::View`]), unmoved by later writes.
+///
+/// Pages of a snapshot aren't reused while it lives, so keep it for a request, not for a day.
+#[derive(Clone)]
+pub struct ReadTx {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Keeps the database open.
+    pub(crate) _core: Arc<Core>,
+}
+
+impl std::fmt::Debug for ReadTx {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ReadTx").field("counters", &self.snapshot.counters).finish_non_exhaustive()
+    }
+}
+
+impl Rows for ReadTx {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        get_row(table, &self.snapshot.tables[table as usize], key)
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        has_row(table, &self.snapshot.tables[table as usize], key)
+    }
+
+    fn scan(&self, table: Table, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        scan_rows(table, &self.snapshot.tables[table as usize], bounds, visit)
+    }
+
+    fn counters(&self) -> Counters {
+        self.snapshot.counters
+    }
+}

@@ -1,0 +1,269 @@
+//! Typed writes.
+
+use bytes::Bytes;
+
+use crate::changes::Changes;
+use crate::counters::Counters;
+use crate::keys::missing_key;
+use crate::rows::{Bounds, Rows, Visit, scan_prefix};
+use crate::tables::Table;
+use crate::{SliverKey, StoreError, Upload, UploadNumber, View};
+
+/// Bytes of a sliver in one chunk: with its key and redb's bookkeeping it just fits a leaf of 64 KiB, so that a large
+/// sliver wastes little of the power of two pages that redb gives a leaf, and a new sliver's neighbour is cheap to read.
+pub(crate) const CHUNK: usize = 64 * 1024 - 64;
+
+/// Largest sliver, bytes.
+pub const MAX_SLIVER: usize = 1 << 30;
+
+/// A write in progress: reads (by [`View`]) and changes of one closure.
+///
+/// The changes take effect, together, when the closure returns `Ok`; when it returns `Err` or panics there are none.
+pub struct Tx<'base> {
+    base: &'base dyn Rows,
+    changes: Changes,
+}
+
+impl std::fmt::Debug for Tx<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tx").field("changes", &self.changes).finish_non_exhaustive()
+    }
+}
+
+impl Rows for Tx<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.changes.get(self.base, table, key)
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.changes.has(self.base, table, key)
+    }
+
+    fn scan(&self, table: Table, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.changes.scan(self.base, table, bounds, visit)
+    }
+
+    fn counters(&self) -> Counters {
+        self.changes.counters
+    }
+}
+
+impl<'base> Tx<'base> {
+    pub(crate) fn new(base: &'base dyn Rows) -> Self {
+        Self { base, changes: Changes::new(base.counters()) }
+    }
+
+    pub(crate) fn into_changes(self) -> Changes {
+        self.changes
+    }
+
+    /// The sequence number of the commit that this write will be part of (PROTOCOL R1).
+    pub fn next_sequence(&self) -> u64 {
+        self.changes.counters.sequence + 1
+    }
+
+    /// Sets a record of the node.
+    pub fn put_state(&mut self, name: &str, record: impl Into<Bytes>) {
+        self.changes.insert(Table::State, name.as_bytes(), record.into());
+    }
+
+    /// Removes a record of the node.
+    pub fn remove_state(&mut self, name: &str) {
+        self.changes.remove(Table::State, name.as_bytes());
+    }
+
+    /// Sets the registry entry of a blob. True when there was none.
+    pub fn put_entry(&mut self, blob: &[u8; 32], entry: impl Into<Bytes>) -> Result<bool, StoreError> {
+        let new = !self.has(Table::Entries, blob)?;
+        self.changes.insert(Table::Entries, blob, entry.into());
+        self.changes.counters.totals.entries += u64::from(new);
+        Ok(new)
+    }
+
+    /// Removes the registry entry of a blob. True when there was one.
+    pub fn remove_entry(&mut self, blob: &[u8; 32]) -> Result<bool, StoreError> {
+        let found = self.has(Table::Entries, blob)?;
+        if found {
+            self.changes.remove(Table::Entries, blob);
+            self.changes.counters.totals.entries -= 1;
+        }
+        Ok(found)
+    }
+
+    /// Opens an upload session, or returns it as it is when it is open already (a retried request).
+    ///
+    /// `created_at`: seconds since 1970. `note` is the node's.
+    pub fn open_upload(&mut self, session: &[u8; 16], created_at: u64, note: &[u8]) -> Result<Upload, StoreError> {
+        if let Some(open) = self.upload(session)? {
+            return Ok(open);
+        }
+        let upload = Upload { number: self.new_number(), created_at, note: note.to_vec() };
+        self.changes.insert(Table::Uploads, session, upload.encode().into());
+        Ok(upload)
+    }
+
+    /// Drops an upload session with all that it brought. True when there was one.
+    pub fn drop_upload(&mut self, session: &[u8; 16]) -> Result<bool, StoreError> {
+        let Some(upload) = self.upload(session)? else { return Ok(false) };
+        self.changes.remove(Table::Uploads, session);
+        self.release(upload.number)?;
+        Ok(true)
+    }
+
+    /// Finishes an upload session: from this commit on the blob is held under its number.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownSession`]; [`StoreError::AlreadyHeld`] when the blob has a holding, which is left as it is.
+    pub fn finish_upload(&mut self, session: &[u8; 16], blob: &[u8; 32]) -> Result<UploadNumber, StoreError> {
+        let upload = self.upload(session)?.ok_or(StoreError::UnknownSession)?;
+        if let Some(number) = self.holding(blob)? {
+            return Err(StoreError::AlreadyHeld { number });
+        }
+        self.changes.remove(Table::Uploads, session);
+        self.changes.insert(Table::Holdings, blob, upload.number.key().to_vec().into());
+        Ok(upload.number)
+    }
+
+    /// The upload under which a blob is held, made when there is none: where repair and migration put slivers.
+    pub fn hold(&mut self, blob: &[u8; 32]) -> Result<UploadNumber, StoreError> {
+        if let Some(number) = self.holding(blob)? {
+            return Ok(number);
+        }
+        let number = self.new_number();
+        self.changes.insert(Table::Holdings, blob, number.key().to_vec().into());
+        Ok(number)
+    }
+
+    /// Removes what is held of a blob: holding, stripes and slivers. True when it was held.
+    ///
+    /// The slivers are gone from every view at once; the room they take in the file is swept after it, in bounded steps.
+    pub fn release_blob(&mut self, blob: &[u8; 32]) -> Result<bool, StoreError> {
+        let Some(number) = self.holding(blob)? else { return Ok(false) };
+        self.changes.remove(Table::Holdings, blob);
+        self.release(number)?;
+        Ok(true)
+    }
+
+    /// Sets the description of a stripe: its symbol size and the hashes of its slivers, as the node encodes them.
+    pub fn put_stripe(
+        &mut self,
+        upload: UploadNumber,
+        stripe: u32,
+        description: impl Into<Bytes>,
+    ) -> Result<(), StoreError> {
+        self.must_be_live(upload)?;
+        self.changes.insert(Table::Stripes, &upload.stripe_key(stripe), description.into());
+        Ok(())
+    }
+
+    /// Puts a sliver, which the caller has verified against its hash. Replaces one that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownUpload`] when nothing holds that upload any more, [`StoreError::SliverTooLarge`].
+    pub fn put_sliver(&mut self, place: &SliverKey, sliver: impl Into<Bytes>) -> Result<(), StoreError> {
+        let mut sliver: Bytes = sliver.into();
+        if sliver.len() > MAX_SLIVER {
+            return Err(StoreError::SliverTooLarge { bytes: sliver.len() as u64, most: MAX_SLIVER as u64 });
+        }
+        self.must_be_live(place.upload)?;
+        self.remove_sliver(place)?;
+        let length = sliver.len() as u32;
+        self.changes.insert(Table::Slivers, &place.key(), length.to_be_bytes().to_vec().into());
+        for chunk in 0..chunks(length) {
+            let piece = sliver.split_to(sliver.len().min(CHUNK));
+            self.changes.insert(Table::Chunks, &place.chunk_key(chunk), piece);
+        }
+        self.changes.counters.totals.slivers += 1;
+        self.changes.counters.totals.sliver_bytes += u64::from(length);
+        Ok(())
+    }
+
+    /// Removes a sliver. True when it was there.
+    pub fn remove_sliver(&mut self, place: &SliverKey) -> Result<bool, StoreError> {
+        let Some(length) = self.sliver_length(place)? else { return Ok(false) };
+        self.changes.remove(Table::Slivers, &place.key());
+        for chunk in 0..chunks(length) {
+            self.changes.remove(Table::Chunks, &place.chunk_key(chunk));
+        }
+        self.changes.counters.totals.slivers -= 1;
+        self.changes.counters.totals.sliver_bytes -= u64::from(length);
+        Ok(true)
+    }
+
+    /// Adds a shard of a blob to the list of what is missing. True when it wasn't on it.
+    pub fn add_missing(&mut self, blob: &[u8; 32], shard: u8) -> Result<bool, StoreError> {
+        if self.is_missing(blob, shard)? {
+            return Ok(false);
+        }
+        self.changes.insert(Table::Missing, &missing_key(blob, shard), Bytes::new());
+        self.changes.counters.totals.missing += 1;
+        self.set_missing_count(shard, self.missing_count(shard)? + 1);
+        Ok(true)
+    }
+
+    /// Takes a shard of a blob off the list of what is missing. True when it was on it.
+    pub fn remove_missing(&mut self, blob: &[u8; 32], shard: u8) -> Result<bool, StoreError> {
+        if !self.is_missing(blob, shard)? {
+            return Ok(false);
+        }
+        self.changes.remove(Table::Missing, &missing_key(blob, shard));
+        self.changes.counters.totals.missing -= 1;
+        self.set_missing_count(shard, self.missing_count(shard)?.saturating_sub(1));
+        Ok(true)
+    }
+
+    /// Takes a blob off the list of what is missing. Returns the number of its shards that were on it.
+    pub fn remove_missing_of(&mut self, blob: &[u8; 32]) -> Result<usize, StoreError> {
+        let shards = self.missing_of(blob)?;
+        for shard in &shards {
+            self.remove_missing(blob, *shard)?;
+        }
+        Ok(shards.len())
+    }
+
+    fn set_missing_count(&mut self, shard: u8, count: u64) {
+        if count == 0 {
+            self.changes.remove(Table::MissingCounts, &[shard]);
+        } else {
+            self.changes.insert(Table::MissingCounts, &[shard], count.to_be_bytes().to_vec().into());
+        }
+    }
+
+    fn new_number(&mut self) -> UploadNumber {
+        let number = UploadNumber(self.changes.counters.next_upload);
+        self.changes.counters.next_upload += 1;
+        self.changes.insert(Table::Live, &number.key(), Bytes::new());
+        number
+    }
+
+    fn must_be_live(&self, number: UploadNumber) -> Result<(), StoreError> {
+        if self.has(Table::Live, &number.key())? { Ok(()) } else { Err(StoreError::UnknownUpload { number }) }
+    }
+
+    /// Removes an upload's stripes and the index of its slivers, and leaves the chunks to the sweep.
+    fn release(&mut self, number: UploadNumber) -> Result<(), StoreError> {
+        let prefix = number.key();
+        let (mut slivers, mut sliver_bytes) = (0, 0);
+        scan_prefix(self, Table::Slivers, &prefix, None, &mut |_, length| {
+            slivers += 1;
+            sliver_bytes +=
+                u64::from(u32::from_be_bytes(length.try_into().map_err(|_| crate::view::misshapen(Table::Slivers))?));
+            Ok(true)
+        })?;
+        self.changes.remove_prefix(Table::Slivers, &prefix);
+        self.changes.remove_prefix(Table::Stripes, &prefix);
+        self.changes.remove(Table::Live, &prefix);
+        if sliver_bytes > 0 {
+            self.changes.insert(Table::Trash, &prefix, Bytes::new());
+        }
+        self.changes.counters.totals.slivers -= slivers;
+        self.changes.counters.totals.sliver_bytes -= sliver_bytes;
+        Ok(())
+    }
+}
+
+fn chunks(length: u32) -> u16 {
+    (length as usize).div_ceil(CHUNK) as u16
+}

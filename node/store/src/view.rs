@@ -1,0 +1,191 @@
+//! Typed reads, the same on a snapshot and inside a write.
+
+use crate::keys::missing_key;
+use crate::rows::{Rows, scan_prefix};
+use crate::tables::Table;
+use crate::{SliverKey, StoreError, Totals, Upload, UploadNumber};
+
+/// Reads. Inside a write they see the effects of the closures that were committed or grouped before it, and its own.
+///
+/// Errors of all of them: [`StoreError::Read`] when the disk refuses, [`StoreError::Corrupt`] when what it returned isn't
+/// what was written. Pages are asked for with `after` (exclusive) and `limit` (rows), and come in the order of their keys.
+pub trait View: Rows {
+    /// The node's record of that name.
+    fn state(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(Table::State, name.as_bytes())
+    }
+
+    /// The registry entry of a blob.
+    fn entry(&self, blob: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(Table::Entries, blob)
+    }
+
+    /// A page of the registry.
+    fn entries(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
+        page(self, Table::Entries, &[], after.map(<[u8; 32]>::as_slice), limit, |key, value| {
+            Some((key.try_into().ok()?, value.to_vec()))
+        })
+    }
+
+    /// An open upload session.
+    fn upload(&self, session: &[u8; 16]) -> Result<Option<Upload>, StoreError> {
+        let row = self.get(Table::Uploads, session)?;
+        row.map(|row| Upload::decode(&row).ok_or_else(|| misshapen(Table::Uploads))).transpose()
+    }
+
+    /// A page of the open upload sessions.
+    fn uploads(&self, after: Option<&[u8; 16]>, limit: usize) -> Result<Vec<([u8; 16], Upload)>, StoreError> {
+        page(self, Table::Uploads, &[], after.map(<[u8; 16]>::as_slice), limit, |key, value| {
+            Some((key.try_into().ok()?, Upload::decode(value)?))
+        })
+    }
+
+    /// The description of a stripe, as it was put.
+    fn stripe(&self, upload: UploadNumber, stripe: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(Table::Stripes, &upload.stripe_key(stripe))
+    }
+
+    /// A page of the stripes of an upload.
+    fn stripes(
+        &self,
+        upload: UploadNumber,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+        let after = after.map(|stripe| upload.stripe_key(stripe));
+        page(self, Table::Stripes, &upload.key(), after.as_ref().map(<[u8; 12]>::as_slice), limit, |key, value| {
+            Some((u32::from_be_bytes(key.get(8..)?.try_into().ok()?), value.to_vec()))
+        })
+    }
+
+    /// A sliver, whole. Its bytes are unverified: compare them with the hash that the stripe gives.
+    fn sliver(&self, place: &SliverKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(length) = self.sliver_length(place)? else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(length as usize);
+        scan_prefix(self, Table::Chunks, &place.key(), None, &mut |_, chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(true)
+        })?;
+        if bytes.len() == length as usize {
+            Ok(Some(bytes))
+        } else {
+            Err(StoreError::Corrupt {
+                table: Table::Chunks,
+                what: format!("a sliver of {length} bytes has {}", bytes.len()),
+            })
+        }
+    }
+
+    /// Length of a sliver, bytes; none when it isn't there. Reads nothing of the sliver itself.
+    fn sliver_length(&self, place: &SliverKey) -> Result<Option<u32>, StoreError> {
+        let row = self.get(Table::Slivers, &place.key())?;
+        row.map(|row| Ok(u32::from_be_bytes(row[..].try_into().map_err(|_| misshapen(Table::Slivers))?))).transpose()
+    }
+
+    /// Whether a sliver is there. Reads nothing of the sliver itself.
+    fn has_sliver(&self, place: &SliverKey) -> Result<bool, StoreError> {
+        self.has(Table::Slivers, &place.key())
+    }
+
+    /// A page of the slivers of an upload, and their lengths; within a stripe primaries come first.
+    fn slivers(
+        &self,
+        upload: UploadNumber,
+        after: Option<&SliverKey>,
+        limit: usize,
+    ) -> Result<Vec<(SliverKey, u32)>, StoreError> {
+        let after = after.map(SliverKey::key);
+        page(self, Table::Slivers, &upload.key(), after.as_ref().map(<[u8; 14]>::as_slice), limit, sliver_row)
+    }
+
+    /// The slivers of one stripe, and their lengths.
+    fn slivers_of_stripe(&self, upload: UploadNumber, stripe: u32) -> Result<Vec<(SliverKey, u32)>, StoreError> {
+        page(self, Table::Slivers, &upload.stripe_key(stripe), None, usize::MAX, sliver_row)
+    }
+
+    /// The upload under which a blob's slivers are stored.
+    fn holding(&self, blob: &[u8; 32]) -> Result<Option<UploadNumber>, StoreError> {
+        let row = self.get(Table::Holdings, blob)?;
+        row.map(|row| UploadNumber::from_key(&row).ok_or_else(|| misshapen(Table::Holdings))).transpose()
+    }
+
+    /// A page of the holdings.
+    fn holdings(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], UploadNumber)>, StoreError> {
+        page(self, Table::Holdings, &[], after.map(<[u8; 32]>::as_slice), limit, |key, value| {
+            Some((key.try_into().ok()?, UploadNumber::from_key(value)?))
+        })
+    }
+
+    /// Whether that shard of the blob is on the list of what is missing.
+    fn is_missing(&self, blob: &[u8; 32], shard: u8) -> Result<bool, StoreError> {
+        self.has(Table::Missing, &missing_key(blob, shard))
+    }
+
+    /// The shards of a blob that are missing, ascending.
+    fn missing_of(&self, blob: &[u8; 32]) -> Result<Vec<u8>, StoreError> {
+        page(self, Table::Missing, blob, None, usize::MAX, |key, _| key.last().copied())
+    }
+
+    /// A page of what is missing: blob and shard.
+    fn missing(&self, after: Option<(&[u8; 32], u8)>, limit: usize) -> Result<Vec<([u8; 32], u8)>, StoreError> {
+        let after = after.map(|(blob, shard)| missing_key(blob, shard));
+        page(self, Table::Missing, &[], after.as_ref().map(<[u8; 33]>::as_slice), limit, |key, _| {
+            let (blob, shard) = key.split_first_chunk::<32>()?;
+            Some((*blob, *shard.first()?))
+        })
+    }
+
+    /// How many blobs miss that shard.
+    fn missing_count(&self, shard: u8) -> Result<u64, StoreError> {
+        let row = self.get(Table::MissingCounts, &[shard])?;
+        row.map_or(Ok(0), |row| count(&row).ok_or_else(|| misshapen(Table::MissingCounts)))
+    }
+
+    /// The shards of which something is missing, and of how many blobs.
+    fn missing_counts(&self) -> Result<Vec<(u8, u64)>, StoreError> {
+        page(self, Table::MissingCounts, &[], None, usize::MAX, |key, value| Some((*key.first()?, count(value)?)))
+    }
+
+    /// The running totals.
+    fn totals(&self) -> Totals {
+        self.counters().totals
+    }
+
+    /// Number of the newest commit that this view contains.
+    fn sequence(&self) -> u64 {
+        self.counters().sequence
+    }
+}
+
+impl<R: Rows> View for R {}
+
+fn sliver_row(key: &[u8], value: &[u8]) -> Option<(SliverKey, u32)> {
+    Some((SliverKey::from_key(key)?, u32::from_be_bytes(value.try_into().ok()?)))
+}
+
+fn count(value: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(value.try_into().ok()?))
+}
+
+pub(crate) fn misshapen(table: Table) -> StoreError {
+    StoreError::Corrupt { table, what: "a row has a wrong shape".into() }
+}
+
+fn page<R: Rows + ?Sized, T>(
+    rows: &R,
+    table: Table,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+    decode: impl Fn(&[u8], &[u8]) -> Option<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    scan_prefix(rows, table, prefix, after, &mut |key, value| {
+        found.push(decode(key, value).ok_or_else(|| misshapen(table))?);
+        Ok(found.len() < limit)
+    })?;
+    Ok(found)
+}
