@@ -84,5 +84,8 @@ fn choose<'a>(k: u16, given: &[(u16, &'a [u8])]) -> (Basis, Vec<&'a [u8]>) {
     let mut chosen = given.to_vec();
     chosen.sort_unstable_by_key(|(index, _)| *index);
     chosen.truncate(k as usize);
-    (Basis::new(chosen.iter().map(|(index, _)| *index as u8).collect()), chosen.iter().map(|(_, bytes)| *bytes).collect())
+    (
+        Basis::new(chosen.iter().map(|(index, _)| *index as u8).collect()),
+        chosen.iter().map(|(_, bytes)| *bytes).collect(),
+    )
 }

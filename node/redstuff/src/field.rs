@@ -57,7 +57,11 @@ mod tests {
         for points in [vec![0, 1, 2, 3, 4, 5, 6], vec![200, 3, 17, 254, 0, 99, 42]] {
             let basis = Basis::new(points.clone());
             for x in 0..=255 {
-                let sum = basis.row(x).iter().zip(&points).fold(0, |sum, (&c, &p)| add(sum, mul(c, evaluate(&polynomial, p))));
+                let sum = basis
+                    .row(x)
+                    .iter()
+                    .zip(&points)
+                    .fold(0, |sum, (&c, &p)| add(sum, mul(c, evaluate(&polynomial, p))));
                 assert_eq!(sum, evaluate(&polynomial, x), "at {x} from {points:?}");
             }
         }

@@ -25,7 +25,9 @@ pub enum LayoutError {
     SymbolSize { code: Code, symbol_size: u32 },
     #[error("{length} bytes are more than {} stripes of symbols of {symbol_size} bytes", u32::MAX)]
     TooLong { length: u64, symbol_size: u32 },
-    #[error("a last symbol of {tail_symbol_size} bytes doesn't fit a blob of {length} bytes in symbols of {symbol_size} bytes")]
+    #[error(
+        "a last symbol of {tail_symbol_size} bytes doesn't fit a blob of {length} bytes in symbols of {symbol_size} bytes"
+    )]
     Tail { length: u64, symbol_size: u32, tail_symbol_size: u32 },
     #[error("a blob of {length} bytes is too long to be inline")]
     Inline { length: u64 },
@@ -93,8 +95,8 @@ impl Layout {
             return Err(LayoutError::SymbolSize { code, symbol_size });
         }
         let capacity = code.stripe_capacity(symbol_size);
-        let stripes =
-            u32::try_from(length.div_ceil(capacity).max(1)).map_err(|_| LayoutError::TooLong { length, symbol_size })?;
+        let stripes = u32::try_from(length.div_ceil(capacity).max(1))
+            .map_err(|_| LayoutError::TooLong { length, symbol_size })?;
         let rest = length - u64::from(stripes - 1) * capacity;
         if tail_symbol_size == 0 || tail_symbol_size > symbol_size || code.stripe_capacity(tail_symbol_size) < rest {
             return Err(LayoutError::Tail { length, symbol_size, tail_symbol_size });
@@ -215,7 +217,15 @@ mod tests {
             assert_eq!(Layout::full_symbol_size(Code::with_shards(shards).unwrap()), size, "n = {shards}");
         }
         let code = Code::with_shards(28).unwrap();
-        let tails = [(1, 1), (190, 1), (191, 2), (190 * 41, 42), (190 * 1281, 1344), (190 * 44096, 44096), (190 * 44096 + 1, 1)];
+        let tails = [
+            (1, 1),
+            (190, 1),
+            (191, 2),
+            (190 * 41, 42),
+            (190 * 1281, 1344),
+            (190 * 44096, 44096),
+            (190 * 44096 + 1, 1),
+        ];
         for (length, size) in tails {
             assert_eq!(Layout::sliced(code, length).unwrap().tail_symbol_size(), size, "{length} bytes");
         }

@@ -56,8 +56,7 @@ pub fn inline_root(content: &[u8]) -> Hash {
 
 impl Metadata {
     /// Encoded metadata are never longer than this, in bytes.
-    pub const MAX_ENCODED: usize =
-        FIXED_LENGTH + 8 + Labels::MAX_COUNT * (1 + Labels::MAX_KEY + 2 + Labels::MAX_VALUE);
+    pub const MAX_ENCODED: usize = FIXED_LENGTH + 8 + Labels::MAX_COUNT * (1 + Labels::MAX_KEY + 2 + Labels::MAX_VALUE);
 
     pub const fn code(&self) -> Code {
         self.layout.code()

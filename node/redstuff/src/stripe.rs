@@ -75,7 +75,12 @@ mod tests {
 
     fn sample(code: Code) -> StripeHashes {
         let hash = |at: u16| Hash::of(&at.to_le_bytes());
-        StripeHashes::new(code, (0..code.shards()).map(hash).collect(), (1000..1000 + code.shards()).map(hash).collect()).unwrap()
+        StripeHashes::new(
+            code,
+            (0..code.shards()).map(hash).collect(),
+            (1000..1000 + code.shards()).map(hash).collect(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -85,7 +90,10 @@ mod tests {
         let bytes = hashes.encode();
         assert_eq!(StripeHashes::decode(code, &bytes), Ok(hashes));
         let expected = bytes.len();
-        assert_eq!(StripeHashes::decode(code, &bytes[1..]), Err(StripeHashesError::Length { expected, actual: expected - 1 }));
+        assert_eq!(
+            StripeHashes::decode(code, &bytes[1..]),
+            Err(StripeHashesError::Length { expected, actual: expected - 1 })
+        );
     }
 
     #[test]
