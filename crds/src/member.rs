@@ -1,0 +1,112 @@
+//! A member as its committee's status tells of it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum MemberState {
+    /// Its pod or claim waits for something.
+    #[default]
+    Pending,
+    /// Its process runs, but isn't synced yet.
+    Starting,
+    /// It serves.
+    Serving,
+    /// It is silent, and may come back.
+    Unreachable,
+    /// Its incarnation is gone for good.
+    Lost,
+    /// Enough accusers have proven that it cheats.
+    Faulty,
+    /// It serves until others have what it holds.
+    Draining,
+    /// It holds no shard any more, and its volume is about to go.
+    Leaving,
+    /// An incarnation that was lost is back, read-only (R25).
+    Returned,
+}
+
+/// A member: its newest incarnation that a view names or will name first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// The member.
+    pub id: u32,
+    /// The number of its incarnation, new with each volume.
+    pub incarnation: u32,
+    /// The number of its pod, new with each pod of the incarnation.
+    #[serde(default)]
+    pub attempt: u32,
+    /// How it is.
+    pub state: MemberState,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The zone of its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The node that its pod is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The name of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The name of its claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+    /// The UID of its claim.
+    #[serde(rename = "claimUID", default, skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+    /// The UID of the persistent volume behind its claim.
+    #[serde(rename = "volumeUID", default, skip_serializing_if = "Option::is_none")]
+    pub volume_uid: Option<String>,
+    /// The random ID that the incarnation wrote on its volume, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_id: Option<String>,
+    /// The key that it signs with, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// The shards that it owns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<u8>,
+    /// The shards that it holds for owners that were lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custody: Vec<u8>,
+    /// The incarnation that takes over at the next epoch, while this one still has shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<Successor>,
+}
+
+/// The next incarnation of a member that still serves. Its pod and claim are named after it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Successor {
+    /// The number of the incarnation.
+    pub incarnation: u32,
+    /// The number of its pod.
+    #[serde(default)]
+    pub attempt: u32,
+    /// How it is.
+    pub state: MemberState,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The UID of its claim.
+    #[serde(rename = "claimUID", default, skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+    /// The UID of the persistent volume behind its claim.
+    #[serde(rename = "volumeUID", default, skip_serializing_if = "Option::is_none")]
+    pub volume_uid: Option<String>,
+    /// The random ID that the incarnation wrote on its volume, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_id: Option<String>,
+    /// The key that it signs with, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+}
