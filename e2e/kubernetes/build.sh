@@ -42,7 +42,7 @@ describe() {
       ;;
     cni)
       version=$CNI_VERSION
-      packages=("$plugins/main/bridge:bridge" "$plugins/main/loopback:loopback" "$plugins/ipam/host-local:host-local" "$plugins/meta/portmap:portmap")
+      packages=("$plugins/main/ptp:ptp" "$plugins/main/loopback:loopback" "$plugins/ipam/host-local:host-local" "$plugins/meta/portmap:portmap")
       ;;
     coredns) version=$COREDNS_VERSION packages=(github.com/coredns/coredns:coredns) ;;
     local-path) version=$LOCAL_PATH_VERSION packages=(github.com/rancher/local-path-provisioner:local-path-provisioner) ;;

@@ -127,7 +127,11 @@ impl ApiServer {
                 kubectl.run(&["get", "namespace", "default"]).map(Some).map_err(|error| error.to_string())
             })
         })
-        .map_err(|source| ApiServerError::NotReady { name: "kube-apiserver", words: server.last_words(), source })?;
+        .map_err(|source| ApiServerError::NotReady {
+            name: "kube-apiserver",
+            words: server.last_words(),
+            source,
+        })?;
         Ok(Self { kubectl, kubeconfig: file, _server: server, _etcd: etcd, _folder: folder })
     }
 }
@@ -168,7 +172,8 @@ fn server_arguments(folder: &Path, etcd: u16, secure: u16) -> Vec<String> {
 
 /// Three different ports: they are chosen while all of them are held.
 fn free_ports() -> io::Result<[u16; 3]> {
-    let held = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let held =
+        [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     let [a, b, c] = held.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
     Ok([a?, b?, c?])
 }

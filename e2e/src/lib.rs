@@ -5,8 +5,8 @@
 //! `kubernetes/build.sh` builds, and neither leaves anything behind.
 
 mod api_server;
-// mod cluster;
-// mod images;
+mod cluster;
+mod images;
 mod kubeconfig;
 mod kubectl;
 mod parts;
@@ -15,8 +15,8 @@ mod process;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError};
-// pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options};
-// pub use images::{Image, ImageError};
+pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options};
+pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
 pub use parts::{Parts, PartsError};
 pub use wait::{Timeout, wait_until};

@@ -19,9 +19,12 @@ pub enum PartsError {
     /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
     #[error("find the cache folder: neither XDG_CACHE_HOME nor HOME is set")]
     NoCache,
-    /// `kubernetes/versions` names no Kubernetes.
-    #[error("read kubernetes/versions: no KUBERNETES_VERSION in it")]
-    NoVersion,
+    /// `kubernetes/versions` doesn't name a part.
+    #[error("read kubernetes/versions: no {key} in it")]
+    NoVersion {
+        /// What was looked for.
+        key: &'static str,
+    },
     /// A part wasn't built yet.
     #[error("find {name} of Kubernetes {version}: not built yet, run e2e/kubernetes/build.sh {name}")]
     NotBuilt {
@@ -35,10 +38,7 @@ pub enum PartsError {
 impl Parts {
     /// The parts of the version in `KUBERNETES_VERSION`, silent: of the pinned one.
     pub fn locate() -> Result<Self, PartsError> {
-        let version = match env::var("KUBERNETES_VERSION") {
-            Ok(version) if !version.is_empty() => version,
-            _ => pinned(VERSIONS).ok_or(PartsError::NoVersion)?.to_owned(),
-        };
+        let version = version("KUBERNETES_VERSION")?;
         let bin = cache()?.join("kubernetes").join(&version).join("bin");
         Ok(Self { version, bin })
     }
@@ -56,11 +56,7 @@ impl Parts {
     /// The path of one binary, or an error that says how to build it.
     pub fn path(&self, name: &'static str) -> Result<PathBuf, PartsError> {
         let path = self.bin.join(name);
-        if path.is_file() {
-            Ok(path)
-        } else {
-            Err(PartsError::NotBuilt { name, version: self.version.clone() })
-        }
+        if path.is_file() { Ok(path) } else { Err(PartsError::NotBuilt { name, version: self.version.clone() }) }
     }
 }
 
@@ -73,8 +69,16 @@ pub(crate) fn cache() -> Result<PathBuf, PartsError> {
         .ok_or(PartsError::NoCache)
 }
 
-fn pinned(versions: &str) -> Option<&str> {
-    versions.lines().find_map(|line| line.strip_prefix("KUBERNETES_VERSION="))
+/// The version of a part: what the environment says under that key, silent: the pinned one.
+pub(crate) fn version(key: &'static str) -> Result<String, PartsError> {
+    match env::var(key) {
+        Ok(version) if !version.is_empty() => Ok(version),
+        _ => pinned(VERSIONS, key).map(str::to_owned).ok_or(PartsError::NoVersion { key }),
+    }
+}
+
+fn pinned<'a>(versions: &'a str, key: &str) -> Option<&'a str> {
+    versions.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_versions_file_pins_a_kubernetes() {
-        let version = pinned(VERSIONS).expect("a version");
+        let version = pinned(VERSIONS, "KUBERNETES_VERSION").expect("a version");
         assert!(version.starts_with("1."), "{version}");
         assert_eq!(version.split('.').count(), 3, "{version}");
     }

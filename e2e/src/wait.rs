@@ -18,7 +18,11 @@ pub struct Timeout {
 /// Looks again and again until `condition` gives `Ok(Some(value))`, and returns that value.
 ///
 /// `what` names the condition in the error. `Err(reason)` counts as "not yet"; the last reason is told when the time is up.
-pub fn wait_until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<Option<T>, String>) -> Result<T, Timeout> {
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<T, Timeout> {
     let deadline = Instant::now() + limit;
     loop {
         let last = match condition() {

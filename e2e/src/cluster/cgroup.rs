@@ -1,0 +1,213 @@
+//! Control groups: what belongs to a cluster or a machine is known by its group, so it can be ended without a list of ids.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::ClusterError;
+use crate::wait::wait_until;
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The hierarchies of version 1 that a kubelet or runc uses.
+const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
+
+/// What version 2 has to pass down.
+const DELEGATED: &str = "+cpu +cpuset +io +memory +pids";
+
+/// The kernel ends processes within milliseconds, but tears down their namespaces in the same breath.
+const END: Duration = Duration::from_secs(30);
+
+/// How this machine's control groups are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    /// One folder for each hierarchy (version 1, also the hybrid form).
+    Separate(Vec<PathBuf>),
+    /// One tree (version 2).
+    Unified(PathBuf),
+}
+
+impl Cgroups {
+    /// Looks at what is mounted, and refuses what a kubelet could not work with.
+    pub(crate) fn detect() -> Result<Self, ClusterError> {
+        let root = Path::new(ROOT);
+        if root.join("cgroup.controllers").is_file() {
+            return Ok(Self::Unified(root.to_owned()));
+        }
+        let (found, missing): (Vec<_>, Vec<_>) =
+            CONTROLLERS.iter().partition(|name| root.join(name).join("cgroup.procs").is_file());
+        if missing.is_empty() {
+            Ok(Self::Separate(found.into_iter().map(|name| root.join(name)).collect()))
+        } else {
+            let missing: Vec<&str> = missing.into_iter().copied().collect();
+            Err(ClusterError::Unsupported {
+                what: format!("{ROOT} holds neither the one tree of version 2 nor {} of version 1", missing.join(", ")),
+            })
+        }
+    }
+
+    /// Makes a group (and those above it) ready to hold groups of its own.
+    pub(crate) fn create(&self, group: &str) -> Result<(), ClusterError> {
+        match self {
+            Self::Unified(root) => {
+                let mut above = root.clone();
+                delegate(&above)?;
+                for name in group.split('/') {
+                    above.push(name);
+                    make(&above)?;
+                    delegate(&above)?;
+                }
+            }
+            Self::Separate(roots) => {
+                for root in roots {
+                    let mut folder = root.clone();
+                    for name in group.split('/') {
+                        let above = folder.clone();
+                        folder.push(name);
+                        make(&folder)?;
+                        if root.ends_with("cpuset") {
+                            inherit_cpuset(&above, &folder)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A leaf for the machine's own daemons: version 2 wants processes only in leaves. Returns the file that takes their ids.
+    pub(crate) fn daemons(&self, group: &str) -> Result<PathBuf, ClusterError> {
+        let folder = self.tasks(group).join("daemons");
+        make(&folder)?;
+        Ok(folder.join("cgroup.procs"))
+    }
+
+    /// Kills all processes in a group and below it, and waits until they are gone.
+    pub(crate) fn kill(&self, group: &str) -> Result<(), ClusterError> {
+        let folder = self.tasks(group);
+        wait_until(&format!("the end of all processes in {}", folder.display()), END, || {
+            let alive = processes_in(&folder);
+            for &id in &alive {
+                if let Some(pid) = Pid::from_raw(id) {
+                    // It fails where the process ended meanwhile.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            if alive.is_empty() { Ok(Some(())) } else { Err(format!("still there: {alive:?}")) }
+        })?;
+        Ok(())
+    }
+
+    /// Removes a group and all below it, in every hierarchy. They must be empty of processes.
+    pub(crate) fn remove(&self, group: &str) -> Result<(), ClusterError> {
+        for folder in self.folders(group) {
+            // A group stays busy for a moment after its last process ended.
+            wait_until(&format!("the removal of {}", folder.display()), END, || {
+                remove_tree(&folder).map(Some).map_err(|error| error.to_string())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The processes in a group and below it.
+    pub(crate) fn processes(&self, group: &str) -> Vec<i32> {
+        processes_in(&self.tasks(group))
+    }
+
+    /// The folders that a group has, where it has any.
+    pub(crate) fn folders(&self, group: &str) -> Vec<PathBuf> {
+        self.roots().iter().map(|root| root.join(group)).filter(|folder| folder.is_dir()).collect()
+    }
+
+    /// The names of the groups at the top that begin with `prefix`.
+    pub(crate) fn groups(&self, prefix: &str) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .roots()
+            .iter()
+            .flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten())
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn roots(&self) -> &[PathBuf] {
+        match self {
+            Self::Separate(roots) => roots,
+            Self::Unified(root) => std::slice::from_ref(root),
+        }
+    }
+
+    /// The folder whose `cgroup.procs` tells who belongs to a group.
+    fn tasks(&self, group: &str) -> PathBuf {
+        match self {
+            Self::Separate(_) => Path::new(ROOT).join("pids").join(group),
+            Self::Unified(root) => root.join(group),
+        }
+    }
+}
+
+fn make(folder: &Path) -> Result<(), ClusterError> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(ClusterError::File { path: folder.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn delegate(folder: &Path) -> Result<(), ClusterError> {
+    let path = folder.join("cgroup.subtree_control");
+    fs::write(&path, DELEGATED).map_err(|source| ClusterError::Unsupported {
+        what: format!("the controllers of cgroup version 2 can't be passed down ({}: {source})", path.display()),
+    })
+}
+
+/// A new group of the cpuset hierarchy has no processors and no memory, and takes no process before it has.
+fn inherit_cpuset(above: &Path, folder: &Path) -> Result<(), ClusterError> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let path = folder.join(name);
+        fs::read(above.join(name))
+            .and_then(|value| fs::write(&path, value))
+            .map_err(|source| ClusterError::File { path, source })?;
+    }
+    Ok(())
+}
+
+fn processes_in(folder: &Path) -> Vec<i32> {
+    let mut found: Vec<i32> = fs::read_to_string(folder.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    for child in children(folder) {
+        found.extend(processes_in(&child));
+    }
+    found
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    for child in children(folder) {
+        remove_tree(&child)?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,72 @@
+//! What a pod's network interface has carried, counted by the kernel and not by the pod.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::ClusterError;
+use super::machine::Machine;
+
+/// Bytes that passed a pod's `eth0` since the pod began, as the pod sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCounters {
+    /// Bytes that came in.
+    pub received: u64,
+    /// Bytes that went out.
+    pub sent: u64,
+}
+
+/// Reads the counters of a pod on `machine`; `None` if it doesn't run there.
+pub(crate) fn counters(
+    machine: &Machine<'_>,
+    namespace: &str,
+    pod: &str,
+) -> Result<Option<InterfaceCounters>, ClusterError> {
+    let filter = format!(
+        r#"labels."io.kubernetes.pod.namespace"=={namespace},labels."io.kubernetes.pod.name"=={pod},labels."io.cri-containerd.kind"==sandbox"#
+    );
+    let sandboxes = machine.ctr(&["--namespace", "k8s.io", "containers", "list", "--quiet", &filter])?;
+    let tasks = machine.ctr(&["--namespace", "k8s.io", "tasks", "list"])?;
+    // A restarted sandbox leaves its predecessor's container behind for a while, but not its task.
+    let pid = sandboxes.lines().find_map(|sandbox| running(&tasks, sandbox.trim()));
+    let Some(pid) = pid else { return Ok(None) };
+    let path = PathBuf::from(format!("/proc/{pid}/net/dev"));
+    let text = fs::read_to_string(&path).map_err(|source| ClusterError::File { path, source })?;
+    Ok(eth0(&text))
+}
+
+/// The process of a running task, from the table of `ctr tasks list` (task, process, status).
+fn running(tasks: &str, id: &str) -> Option<u32> {
+    tasks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        (fields.next()? == id).then_some(())?;
+        let pid = fields.next()?.parse().ok()?;
+        (fields.next()? == "RUNNING").then_some(pid)
+    })
+}
+
+/// `proc_pid_net(5)`: after the name, eight numbers of what came in and eight of what went out, bytes first.
+fn eth0(devices: &str) -> Option<InterfaceCounters> {
+    let numbers = devices.lines().find_map(|line| line.trim().strip_prefix("eth0:"))?;
+    let numbers: Vec<u64> = numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
+    Some(InterfaceCounters { received: *numbers.first()?, sent: *numbers.get(8)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_the_first_and_the_ninth_number() {
+        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  \
+                    eth0: 70 2 0 0 0 0 0 0 90 3 0 0 0 0 0 0\n";
+        assert_eq!(eth0(text), Some(InterfaceCounters { received: 70, sent: 90 }));
+    }
+
+    #[test]
+    fn only_a_running_task_counts() {
+        let tasks = "TASK  PID  STATUS\nabc   7    RUNNING\ndef   8    STOPPED\n";
+        assert_eq!(running(tasks, "abc"), Some(7));
+        assert_eq!(running(tasks, "def"), None);
+        assert_eq!(running(tasks, "ab"), None);
+    }
+}
