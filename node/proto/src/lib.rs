@@ -6,8 +6,6 @@
 #[expect(
     clippy::pedantic,
     clippy::allow_attributes,
-    missing_debug_implementations,
-    unreachable_pub,
     reason = "generated code"
 )]
 pub mod v1 {

@@ -1,0 +1,309 @@
+//! Each rule, broken on purpose: the pure core must refuse.
+
+use weft_protocol::{
+    Authority, BatchHeader, Certificate, CertificateError, Entry, EntryError, Fence, FenceError, FleetId, Incarnation,
+    MemberId, Receipts, Seal, SealError, SealOrder, Seat, ShardSet, Signed, SignedView, SigningKey, Statement, Subject,
+    SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, VolumeId, sign_batch,
+};
+use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, inline_root};
+
+const FLEET: FleetId = FleetId([7; 16]);
+
+fn key(name: u8) -> SigningKey {
+    SigningKey::from_seed([name; 32])
+}
+
+fn operator() -> SigningKey {
+    key(100)
+}
+
+fn gateway() -> SigningKey {
+    key(101)
+}
+
+/// Member `id`'s seat with `shards`, on its first volume.
+fn seat(id: u8, shards: &[u8]) -> Seat {
+    Seat {
+        member: MemberId(u32::from(id)),
+        incarnation: Incarnation { number: 1, volume: VolumeId([id; 16]) },
+        key: key(id).public(),
+        shards: shards.iter().copied().collect(),
+    }
+}
+
+/// Seven members with a shard each, f = 2: a quorum is five.
+fn first_view() -> View {
+    View {
+        fleet: FLEET,
+        epoch: 1,
+        revision: 0,
+        term: 1,
+        predecessor: None,
+        code: Code::new(7, 2).unwrap(),
+        seats: (0..7).map(|id| seat(id, &[id])).collect(),
+        authority: Authority { views: operator().public(), deletes: vec![gateway().public()] },
+    }
+}
+
+/// `view`'s next revision, in which each of `lost`'s shards goes to the member after it.
+fn custody(view: &View, lost: &[u8]) -> View {
+    let mut seats: Vec<Seat> =
+        view.seats.iter().filter(|seat| !lost.contains(&(seat.member.0 as u8))).cloned().collect();
+    for shard in lost {
+        let custodian = (0..7).map(|step| (shard + 1 + step) % 7).find(|id| !lost.contains(id)).unwrap();
+        seats.iter_mut().find(|seat| seat.member.0 == u32::from(custodian)).unwrap().shards.insert(*shard);
+    }
+    View { revision: view.revision + 1, predecessor: Some(view.id()), seats, ..view.clone() }
+}
+
+fn says(id: u8, statement: Statement) -> Signed {
+    let header = BatchHeader {
+        fleet: FLEET,
+        member: MemberId(u32::from(id)),
+        incarnation: Incarnation { number: 1, volume: VolumeId([id; 16]) },
+        sequence: 1,
+    };
+    sign_batch(header, vec![statement], &key(id)).pop().unwrap()
+}
+
+fn signed(view: View) -> SignedView {
+    SignedView::sign(view, &operator())
+}
+
+fn seal(view: &View, next: &View, members: impl IntoIterator<Item = u8>) -> Seal {
+    let refusal = Statement::Refusal { view: view.hash(), successor: next.hash(), term: 1 };
+    Seal {
+        sealed: signed(view.clone()),
+        successor: signed(next.clone()),
+        refusals: members.into_iter().map(|id| says(id, refusal.clone())).collect(),
+    }
+}
+
+fn fence(view: &View) -> Fence {
+    let mut fence = Fence::new(FLEET, operator().public());
+    fence.begin(signed(view.clone())).unwrap();
+    fence
+}
+
+fn small_blob() -> (Metadata, Vec<u8>) {
+    let content = b"a thread".to_vec();
+    let layout = Layout::for_length(first_view().code, content.len() as u64).unwrap();
+    let metadata = Metadata {
+        root: inline_root(&content),
+        layout,
+        labels: Labels::default(),
+        expiry: None,
+        digest: Hash::of(&content),
+        nonce: [1; 16],
+    };
+    (metadata, content)
+}
+
+fn acks(view: &View, blob: BlobId, members: impl IntoIterator<Item = u8>) -> Vec<Signed> {
+    let ack = |id| says(id, Statement::Ack { view: view.hash(), blob, shards: ShardSet::first(255) });
+    members.into_iter().map(ack).collect()
+}
+
+#[test]
+fn everything_signed_survives_its_encoding() {
+    let (view, next) = (first_view(), custody(&first_view(), &[3]));
+    let (metadata, content) = small_blob();
+    let certificate = Certificate::new(&view, metadata.id(), acks(&view, metadata.id(), 0..5)).unwrap();
+    let entry = Entry::Live { metadata, inline: Some(content), certificate };
+    let seal = seal(&view, &next, 0..5);
+    let mut fence = fence(&view);
+    fence.refuse(&SealOrder::sign(1, view.hash(), signed(next), &operator())).unwrap();
+    assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    assert_eq!(Seal::decode(&seal.encode()), Ok(seal));
+    assert_eq!(Fence::decode(&fence.encode()), Ok(fence));
+}
+
+#[test]
+fn r2_a_seat_with_more_than_f_shards_is_refused() {
+    let mut view = first_view();
+    view.seats.truncate(5);
+    view.seats[0].shards = [0, 5, 6].into_iter().collect();
+    assert_eq!(view.check(), Err(ViewError::TooManyShards { member: MemberId(0), shards: 3, f: 2 }));
+}
+
+#[test]
+fn r2_a_view_of_another_signer_is_refused() {
+    let forged = SignedView::sign(custody(&first_view(), &[3]), &key(5));
+    assert!(matches!(first_view().check_successor(&forged), Err(ViewError::Signature(_))));
+}
+
+#[test]
+fn r3_a_fleet_has_one_first_view() {
+    let mut fence = fence(&first_view());
+    let other = View { term: 2, ..first_view() };
+    assert_eq!(fence.begin(signed(other)), Err(FenceError::NotFirst));
+    assert_eq!(fence.begin(signed(first_view())), Ok(()));
+}
+
+#[test]
+fn r4_an_operator_with_an_old_term_is_refused() {
+    let mut fence = fence(&first_view());
+    fence.claim(&TermClaim::sign(FLEET, 3, &operator())).unwrap();
+    let stale = FenceError::OldTerm { ours: 3, theirs: 2 };
+    assert_eq!(fence.claim(&TermClaim::sign(FLEET, 2, &operator())), Err(stale.clone()));
+    let next = signed(custody(&first_view(), &[3]));
+    assert_eq!(fence.refuse(&SealOrder::sign(2, first_view().hash(), next, &operator())), Err(stale));
+}
+
+#[test]
+fn r4_a_claim_by_another_key_is_refused() {
+    let claim = TermClaim::sign(FLEET, 3, &key(1));
+    assert!(matches!(fence(&first_view()).claim(&claim), Err(FenceError::Key(_))));
+}
+
+#[test]
+fn r5_a_refused_view_permits_nothing() {
+    let (view, mut fence) = (first_view(), fence(&first_view()));
+    assert!(fence.permit(&view.hash()).is_ok());
+    let next = custody(&view, &[3]);
+    fence.refuse(&SealOrder::sign(1, view.hash(), signed(next.clone()), &operator())).unwrap();
+    assert_eq!(fence.permit(&view.hash()), Err(FenceError::Refused { view: view.hash(), successor: next.id() }));
+    assert!(matches!(fence.permit(&next.hash()), Err(FenceError::NotNewest { .. })), "not yet in effect");
+}
+
+#[test]
+fn r5_a_view_is_refused_for_one_successor_and_for_another_only_under_a_higher_term() {
+    let (view, mut fence) = (first_view(), fence(&first_view()));
+    let order = |term, lost: u8| SealOrder::sign(term, view.hash(), signed(custody(&view, &[lost])), &operator());
+    fence.refuse(&order(1, 3)).unwrap();
+    assert_eq!(fence.refuse(&order(1, 4)), Err(FenceError::OtherSuccessor { view: view.hash(), term: 1 }));
+    assert!(fence.refuse(&order(1, 3)).is_ok(), "the same order again changes nothing");
+    assert!(fence.refuse(&order(2, 4)).is_ok());
+}
+
+#[test]
+fn r5_refusals_of_fewer_than_n_minus_f_shards_seal_nothing() {
+    let (view, next) = (first_view(), custody(&first_view(), &[3]));
+    let short = FenceError::Seal(SealError::NoQuorum { wanting: 1 });
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..4)), Err(short));
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..5)), Ok(true));
+}
+
+#[test]
+fn r5_one_member_repeated_is_one_member() {
+    let (view, next) = (first_view(), custody(&first_view(), &[3]));
+    let repeated = seal(&view, &next, [0, 1, 2, 0, 1, 2, 0]);
+    assert_eq!(fence(&view).install(repeated), Err(FenceError::Seal(SealError::NoQuorum { wanting: 2 })));
+}
+
+#[test]
+fn r6_a_view_that_moves_more_than_f_shards_is_refused() {
+    let mut next = first_view();
+    next.revision = 1;
+    next.predecessor = Some(first_view().id());
+    for id in 0..3 {
+        next.seats[id].incarnation = Incarnation { number: 2, volume: VolumeId([50 + id as u8; 16]) };
+        next.seats[id].key = key(50 + id as u8).public();
+    }
+    let order = SealOrder::sign(1, first_view().hash(), signed(next), &operator());
+    assert_eq!(fence(&first_view()).refuse(&order), Err(FenceError::View(ViewError::MovesTooMuch { moved: 3, f: 2 })));
+}
+
+#[test]
+fn r8_acks_below_a_quorum_are_no_certificate() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let short = Certificate::new(&view, blob, acks(&view, blob, 0..4));
+    assert_eq!(short, Err(CertificateError::NoQuorum { wanting: 1 }));
+}
+
+#[test]
+fn r8_acks_of_two_views_do_not_add_up() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let next = custody(&view, &[6]);
+    let mixed = acks(&view, blob, 0..3).into_iter().chain(acks(&next, blob, 3..6)).collect();
+    assert!(matches!(Certificate::new(&view, blob, mixed), Err(CertificateError::Statement(_))));
+}
+
+#[test]
+fn r8_an_ack_speaks_for_no_shard_that_the_view_gives_another() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let greedy = acks(&view, blob, 0..1);
+    assert_eq!(Certificate::new(&view, blob, greedy), Err(CertificateError::NoQuorum { wanting: 4 }));
+}
+
+#[test]
+fn r8_receipts_of_fewer_than_n_minus_f_shards_answer_nobody() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let subject = Subject::Certificate(blob);
+    let mut receipts = Receipts::new(&view, subject);
+    for id in 0..4 {
+        receipts.add(&says(id, Statement::Receipt { view: view.hash(), subject })).unwrap();
+        assert!(!receipts.suffice(), "{} receipts suffice", id + 1);
+    }
+    let other = Subject::Tombstone(blob);
+    assert!(receipts.add(&says(4, Statement::Receipt { view: view.hash(), subject: other })).is_err());
+    assert!(receipts.add(&says(4, Statement::Receipt { view: Hash::of(b"another"), subject })).is_err());
+    receipts.add(&says(4, Statement::Receipt { view: view.hash(), subject })).unwrap();
+    assert!(receipts.suffice());
+}
+
+#[test]
+fn r1_a_statement_of_an_older_incarnation_does_not_count() {
+    let (mut view, blob) = (first_view(), small_blob().0.id());
+    view.seats[0].incarnation.number = 2;
+    let acks = acks(&view, blob, 0..5);
+    assert!(matches!(Certificate::new(&view, blob, acks), Err(CertificateError::Statement(_))));
+}
+
+#[test]
+fn r9_a_peer_that_does_not_refuse_the_view_syncs_nobody() {
+    let view = first_view();
+    let standing = Statement::Standing { view: Hash::of(b"another"), synced: None, registry: Hash::of(b"") };
+    assert_eq!(SyncTally::new(&view).add(&says(0, standing)), Err(SyncError::NotRefusing));
+}
+
+#[test]
+fn r9_lagging_peers_sync_nobody() {
+    let second = custody(&first_view(), &[3]);
+    let mut tally = SyncTally::new(&second);
+    let standing = |synced| Statement::Standing { view: second.hash(), synced, registry: Hash::of(b"") };
+    let behind = SyncError::Behind { peer: None, needed: Some(first_view().id()) };
+    assert_eq!(tally.add(&says(0, standing(None))), Err(behind));
+    for id in [0, 1, 2, 5] {
+        tally.add(&says(id, standing(Some(first_view().id())))).unwrap();
+    }
+    assert_eq!((tally.is_synced(), tally.wanting()), (false, 1));
+    tally.add(&says(6, standing(Some(first_view().id())))).unwrap();
+    assert!(tally.is_synced());
+}
+
+#[test]
+fn r13_a_forged_tombstone_is_refused() {
+    let blob = small_blob().0.id();
+    let check = |tombstone| {
+        Entry::Deleted(tombstone).check(FLEET, |_| None, |key| first_view().authority.deletes.contains(key))
+    };
+    assert_eq!(check(Tombstone::sign(FLEET, blob, &gateway())), Ok(()));
+    assert!(matches!(check(Tombstone::sign(FLEET, blob, &key(5))), Err(EntryError::NoAuthority(_))));
+    let mut stolen = Tombstone::sign(FLEET, blob, &gateway());
+    stolen.blob = BlobId([9; 32]);
+    assert!(matches!(check(stolen), Err(EntryError::Tombstone(_))));
+    let foreign = Tombstone::sign(FleetId([8; 16]), blob, &gateway());
+    assert!(matches!(check(foreign), Err(EntryError::OtherFleet { .. })));
+}
+
+#[test]
+fn r16_an_entry_whose_content_is_not_its_metadatas_is_refused() {
+    let view = first_view();
+    let (metadata, mut content) = small_blob();
+    let certificate = Certificate::new(&view, metadata.id(), acks(&view, metadata.id(), 0..5)).unwrap();
+    content[0] ^= 1;
+    let entry = Entry::Live { metadata, inline: Some(content), certificate };
+    assert_eq!(entry.check(FLEET, |_| Some(&view), |_| false), Err(EntryError::Inline));
+}
+
+#[test]
+fn one_signature_covers_a_batch_and_nothing_else() {
+    let header = says(0, Statement::Symbols { request: Hash::of(b"a"), payload: Hash::of(b"b") }).header;
+    let statements: Vec<Statement> =
+        (0..5u8).map(|i| Statement::Symbols { request: Hash::of(&[i]), payload: Hash::of(b"b") }).collect();
+    let mut batch = sign_batch(header, statements, &key(0));
+    assert!(batch.iter().all(|signed| signed.verify(FLEET, &seat(0, &[0])).is_ok()));
+    batch[2].statement = Statement::Symbols { request: Hash::of(b"forged"), payload: Hash::of(b"b") };
+    assert!(batch[2].verify(FLEET, &seat(0, &[0])).is_err());
+}
