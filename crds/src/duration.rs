@@ -10,6 +10,20 @@ use thiserror::Error;
 const PATTERN: &str = "^([0-9]{1,6}(h|m|s))+$";
 const MAX_LENGTH: usize = 20;
 
+/// A rule that a duration is at least `limit`. What isn't a duration is the pattern's to refuse: the API server asks
+/// rules all the same, and would add CEL's own error to a clear one.
+pub(crate) fn at_least(limit: &str) -> String {
+    format!("!self.matches('{PATTERN}') || duration(self) >= duration('{limit}')")
+}
+
+/// A rule that one duration, if said, is at least another.
+pub(crate) fn not_below(long: &str, short: &str) -> String {
+    format!(
+        "!has(self.{long}) || !self.{long}.matches('{PATTERN}') || !self.{short}.matches('{PATTERN}') || \
+         duration(self.{long}) >= duration(self.{short})"
+    )
+}
+
 /// A duration in hours, minutes and seconds, e.g. `1h30m`; unparsed until [`DurationText::get`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -90,7 +104,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_duration_and_quotes_it() {
-        for text in ["", "10", "m", "1d", "-5m", "1.5h", "5m3", "99999999999999999999s", "9999999999999999999h", "5µ"] {
+        for text in ["", "10", "m", "1d", "-5m", "1.5h", "5m3", "99999999999999999999s", "9999999999999999999h", "5µ"]
+        {
             let error = DurationText::new(text).get().expect_err(text);
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }

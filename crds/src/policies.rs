@@ -4,7 +4,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{duration::DurationText, quantity::QuantityText};
+use crate::{
+    duration::{self, DurationText},
+    quantity::{self, QuantityText},
+};
 
 fn zone_key() -> String {
     "topology.kubernetes.io/zone".to_owned()
@@ -35,9 +38,9 @@ fn challenge_interval() -> DurationText {
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// The size of a member's volume: at least 1Gi; it never shrinks.
-    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Gi')) >= 0")
+    #[x_kube(validation = Rule::new(quantity::at_least("1Gi"))
         .message("storage.size must be at least 1Gi"))]
-    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0")
+    #[x_kube(validation = Rule::new(quantity::never_shrinks())
         .message("storage.size never shrinks"))]
     pub size: QuantityText,
     /// The storage class of new claims. Silent: the cluster's default.
@@ -151,14 +154,14 @@ pub enum IssuerKind {
 /// When epochs change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.interval) || duration(self.interval) >= duration(self.settle)")
+#[x_kube(validation = Rule::new(duration::not_below("interval", "settle"))
     .message("epochs.interval must be at least epochs.settle"))]
 pub struct Epochs {
     /// The time between epochs. Silent: only when a change asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<DurationText>,
     /// How long changes are collected before an epoch begins: at least 10s.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10s')").message("epochs.settle must be at least 10s"))]
+    #[x_kube(validation = Rule::new(duration::at_least("10s")).message("epochs.settle must be at least 10s"))]
     #[serde(default = "settle")]
     pub settle: DurationText,
     /// How long an old owner keeps its copy after its successor has it.
@@ -177,12 +180,12 @@ impl Default for Epochs {
 #[serde(rename_all = "camelCase")]
 pub struct Repair {
     /// How long a member may be silent before it counts as lost: at least 30s.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('30s')")
+    #[x_kube(validation = Rule::new(duration::at_least("30s"))
         .message("repair.unreachableAfter must be at least 30s"))]
     #[serde(default = "unreachable_after")]
     pub unreachable_after: DurationText,
     /// The most bytes a second that a member spends on repair: at least 1Mi. Silent: no limit.
-    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Mi')) >= 0")
+    #[x_kube(validation = Rule::new(quantity::at_least("1Mi"))
         .message("repair.maxBandwidthPerMember must be at least 1Mi"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bandwidth_per_member: Option<QuantityText>,
@@ -199,7 +202,7 @@ impl Default for Repair {
 #[serde(rename_all = "camelCase")]
 pub struct Challenges {
     /// The time between rounds: at least 10s.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10s')")
+    #[x_kube(validation = Rule::new(duration::at_least("10s"))
         .message("challenges.interval must be at least 10s"))]
     #[serde(default = "challenge_interval")]
     pub interval: DurationText,

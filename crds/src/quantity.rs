@@ -9,6 +9,26 @@ use thiserror::Error;
 
 const PATTERN: &str = "^[0-9]{1,15}(\\.[0-9]{1,9})?([kMGTPE]|[KMGTPE]i|m)?$";
 
+/// A rule that a quantity is at least `limit`. What isn't a quantity is the pattern's to refuse.
+pub(crate) fn at_least(limit: &str) -> String {
+    format!("!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('{limit}')) >= 0")
+}
+
+/// A rule that a quantity never gets smaller.
+pub(crate) fn never_shrinks() -> &'static str {
+    "!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0"
+}
+
+/// A rule that what is requested of a resource is at most its limit, where both are said.
+pub(crate) fn request_within_limit(resource: &str) -> String {
+    let (request, limit) = (format!("self.requests.{resource}"), format!("self.limits.{resource}"));
+    format!(
+        "!has(self.requests) || !has(self.limits) || !has({request}) || !has({limit}) || \
+         !isQuantity(string({request})) || !isQuantity(string({limit})) || \
+         quantity(string({request})).compareTo(quantity(string({limit}))) <= 0"
+    )
+}
+
 /// A quantity, text or whole number in YAML; unparsed until [`QuantityText::bytes`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -115,7 +135,6 @@ impl JsonSchema for QuantityText {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
             "pattern": PATTERN,
             "x-kubernetes-int-or-string": true,
         })
@@ -139,7 +158,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_quantity_and_quotes_it() {
-        for text in ["", "Gi", "10GB", "1.2.3", ".5", "-1", "9Ei9", "16Ei", "99999999999999999999999999999999999999999"] {
+        for text in ["", "Gi", "10GB", "1.2.3", ".5", "-1", "9Ei9", "16Ei", "99999999999999999999999999999999999999999"]
+        {
             let error = QuantityText::new(text).bytes().expect_err(text);
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }

@@ -10,11 +10,11 @@ use crate::{
     template::MemberTemplate,
 };
 
+// Rules that compare spec with status stand at the root and are silent while that part of the spec doesn't change: else
+// they would refuse writes of the status as well. A rule on an optional field isn't asked when the field is added, so
+// what is frozen is guarded one level up.
+
 /// What a committee shall be.
-///
-/// Rules that compare spec with status stand at the root and are silent while that part of the spec doesn't change:
-/// else they would refuse writes of the status as well. A rule on an optional field isn't asked when the field is
-/// added, so what is frozen is guarded one level up.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(

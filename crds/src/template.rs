@@ -7,7 +7,7 @@ use k8s_openapi::{
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::quantity::QuantityText;
+use crate::quantity::{QuantityText, request_within_limit};
 
 const DEFAULT_CPU_REQUEST: &str = "100m";
 const DEFAULT_MEMORY_REQUEST: &str = "256Mi";
@@ -29,9 +29,9 @@ pub struct MemberTemplate {
 
 /// What a member asks for and what it may use at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.memory) || !has(self.limits.memory) || quantity(string(self.requests.memory)).compareTo(quantity(string(self.limits.memory))) <= 0")
+#[x_kube(validation = Rule::new(request_within_limit("memory"))
     .message("resources.requests.memory must not exceed resources.limits.memory"))]
-#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.cpu) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0")
+#[x_kube(validation = Rule::new(request_within_limit("cpu"))
     .message("resources.requests.cpu must not exceed resources.limits.cpu"))]
 pub struct Resources {
     /// What the scheduler sets aside.

@@ -13,10 +13,18 @@ fn generated_files_are_current() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     each(|definition| {
         let manifest = fs::read_to_string(folder.join(definition.file_name())).expect("the generated manifest");
-        assert_eq!(manifest, definition.manifest().expect("a manifest"), "run `cargo run -p weft-crds --bin generate-crds`");
+        assert_eq!(
+            manifest,
+            definition.manifest().expect("a manifest"),
+            "run `cargo run -p weft-crds --bin generate-crds`"
+        );
         let template = folder.join(format!("../charts/weft/templates/crds/{}.yaml", definition.plural));
         let template = fs::read_to_string(template).expect("the chart's copy");
-        assert_eq!(template, definition.template().expect("a template"), "run `cargo run -p weft-crds --bin generate-crds`");
+        assert_eq!(
+            template,
+            definition.template().expect("a template"),
+            "run `cargo run -p weft-crds --bin generate-crds`"
+        );
     });
 }
 
