@@ -1,0 +1,150 @@
+//! Facts about the cluster, and what members say of themselves.
+
+use weft_protocol::{FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId};
+
+use crate::Timestamp;
+
+/// A member's pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    pub member: MemberId,
+    pub incarnation: u32,
+    pub attempt: u32,
+    pub uid: String,
+    pub phase: PodPhase,
+    pub ready: bool,
+    /// It has a deletion timestamp.
+    pub terminating: bool,
+    /// The Node that it is bound to.
+    pub node: Option<String>,
+    /// Why it waits, one word: `Unschedulable`, `ImagePullBackOff`, `CrashLoopBackOff`, …
+    pub waiting: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodPhase {
+    Pending,
+    Running,
+    /// Succeeded or Failed: it never runs again.
+    Ended,
+    Unknown,
+}
+
+/// A member's persistent volume claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub member: MemberId,
+    pub incarnation: u32,
+    pub uid: String,
+    pub phase: ClaimPhase,
+    /// It has a deletion timestamp: nothing brings it back.
+    pub terminating: bool,
+    /// The volume that it is or was bound to.
+    pub volume: Option<Volume>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimPhase {
+    Pending,
+    Bound,
+    Lost,
+}
+
+/// A persistent volume that a claim names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    pub name: String,
+    /// Empty when the object is gone.
+    pub uid: String,
+    pub exists: bool,
+    /// The volume's node affinity, as names of Nodes, gone ones too; empty: it can be attached anywhere.
+    pub pinned_to: Vec<String>,
+}
+
+/// A Kubernetes Node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    /// The value of the committee's zone label.
+    pub zone: Option<String>,
+    /// `None`: ready. Else since when it isn't (`NotReady` or `Unknown`).
+    pub unready_since: Option<Timestamp>,
+    /// `None`: the object exists. Else since when it is known to be gone.
+    pub gone_since: Option<Timestamp>,
+    /// It carries the taint `node.kubernetes.io/out-of-service`.
+    pub out_of_service: bool,
+}
+
+/// The gateways, seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gateway {
+    /// `spec.gateway.replicas`.
+    pub wanted: u32,
+    /// How many are ready.
+    pub ready: u32,
+}
+
+/// The last answer of one incarnation's process to an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// Which pod was asked, by the operator's own knowledge; what the volume says is in `inventory`.
+    pub member: MemberId,
+    pub incarnation: u32,
+    pub at: Timestamp,
+    pub inventory: Inventory,
+}
+
+/// A member's inventory, decoded; the fields of `weft.node.v1.Inventory`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inventory {
+    pub fleet: FleetId,
+    pub member: MemberId,
+    pub incarnation: Incarnation,
+    pub key: PublicKey,
+    /// The highest term that it took (R4).
+    pub term: u64,
+    pub newest_view: Option<ViewId>,
+    /// The newest view whole, and the proof that it is in effect (`None` for the first).
+    pub newest_signed: Option<SignedView>,
+    pub newest_seal: Option<Seal>,
+    /// The successor for which the newest view is refused, and the signed refusal.
+    pub successor: Option<SignedView>,
+    pub refusal: Option<Signed>,
+    pub synced: Option<ViewId>,
+    /// Synced to the newest view's predecessor: may count towards "whole" (R9).
+    pub counts: bool,
+    pub blobs: u64,
+    pub tombstones: u64,
+    pub shards: Vec<ShardReport>,
+    pub held_slivers: u64,
+    pub held_bytes: u64,
+    /// Members that it reached in its last round of exchanges.
+    pub reachable: Vec<MemberId>,
+    pub ailment: Option<Ailment>,
+}
+
+/// What a member lacks of one shard that the newest view, or its target, gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardReport {
+    pub shard: u8,
+    pub missing_slivers: u64,
+    pub missing_bytes: u64,
+    pub missing_blobs: u64,
+    /// It is of the target, not of the newest view.
+    pub target: bool,
+    /// Every held sliver was re-read against its hash (R23).
+    pub verified: bool,
+}
+
+/// Why a member serves only reads, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ailment {
+    /// The store refuses writes after a failed one.
+    ReadOnly,
+    /// The volume is behind the sequence that peers saw signed (R1).
+    Rewound,
+    /// The volume belongs to another fleet, member or incarnation (R1).
+    ForeignVolume,
+    /// It waits for peers to say which sequence they remember (R1).
+    WaitingForPeers,
+}

@@ -1,0 +1,159 @@
+//! What the planner knows: the wish, the record, the cluster's facts and the members' inventories. No Kubernetes
+//! types: the operator distils them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use weft_protocol::{Authority, FleetId, MemberId, PublicKey, SignedView, VolumeId};
+use weft_redstuff::Code;
+
+use crate::{
+    Timestamp,
+    facts::{Claim, Gateway, Heard, Node, Pod},
+};
+
+/// Everything a plan is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct World {
+    pub committee: Committee,
+    pub record: Record,
+    /// The committee's pods of members, of any incarnation and attempt, terminating ones too.
+    pub pods: Vec<Pod>,
+    /// Likewise the claims.
+    pub claims: Vec<Claim>,
+    /// All Nodes of the cluster, and those that are gone but that a member's record, pod or volume still names.
+    pub nodes: Vec<Node>,
+    /// The last answer of each incarnation since this operator started, old ones too.
+    pub heard: Vec<Heard>,
+    pub gateway: Gateway,
+}
+
+/// The spec, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committee {
+    pub name: String,
+    pub generation: i64,
+    /// How many members are wanted: ids `0..members`.
+    pub members: u32,
+    /// The code that the spec asks for. What is recorded wins over it.
+    pub code: Code,
+    /// `spec.fleetId`: the fleet to adopt.
+    pub fleet: Option<FleetId>,
+    /// The keys that the next view shall name: the operator's for views, the gateways' for deletes (sorted).
+    /// `None` until the operator has made them; no view is proposed before.
+    pub authority: Option<Authority>,
+    pub unreachable_after: Duration,
+    pub settle: Duration,
+    pub retain_for: Duration,
+    /// Members that shall hold no shard on the volume that they have now.
+    pub drain: BTreeSet<MemberId>,
+    /// Incarnations that shall be replaced.
+    pub replace: BTreeSet<(MemberId, u32)>,
+    pub spread: Spread,
+    pub paused: bool,
+    /// The object has a deletion timestamp.
+    pub deleting: bool,
+}
+
+/// `placement.spread`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    Preferred,
+    Required,
+}
+
+/// What status and the Epoch objects remember.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Record {
+    pub fleet: Option<FleetId>,
+    pub code: Option<Code>,
+    /// This leader's term, already raised in status (R4).
+    pub term: u64,
+    /// The newest view in effect. The first one is in effect as soon as it is recorded.
+    pub view: Option<SignedView>,
+    /// The successor of `view` that is being sealed: recorded, signed, not yet in effect.
+    pub pending: Option<Pending>,
+    /// Sorted by id, one for each member that is wanted or still has something.
+    pub members: Vec<MemberRecord>,
+    /// Sorted by number; at least those that aren't retired, and the last retired one.
+    pub epochs: Vec<EpochRecord>,
+}
+
+/// A view whose predecessor is being sealed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    pub view: SignedView,
+    pub since: Timestamp,
+}
+
+/// A member as status remembers it: `status.members[]`. The planner returns the new list whole ([`crate::Plan`]); it
+/// is written before any step is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRecord {
+    pub id: MemberId,
+    /// The incarnation that a view names, or will name first.
+    pub current: IncarnationRecord,
+    /// The incarnation that takes over at the next epoch.
+    pub successor: Option<IncarnationRecord>,
+    /// The shards that it owns, and those that it holds for owners that were lost. For showing only.
+    pub shards: Vec<u8>,
+    pub custody: Vec<u8>,
+}
+
+/// One incarnation of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncarnationRecord {
+    pub number: u32,
+    /// The newest pod's number; 0: none was made yet.
+    pub attempt: u32,
+    pub state: MemberState,
+    /// One word, `CamelCase`; empty: nothing to say.
+    pub reason: String,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// Where its newest pod is or was last bound, and that node's zone.
+    pub node: Option<String>,
+    pub zone: Option<String>,
+    pub claim_uid: Option<String>,
+    pub volume_uid: Option<String>,
+    /// As its inventory said first; frozen from then on (R1).
+    pub volume: Option<VolumeId>,
+    pub key: Option<PublicKey>,
+}
+
+/// How an incarnation is. The same words as in `status.members[].state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberState {
+    Pending,
+    Starting,
+    Serving,
+    Unreachable,
+    Lost,
+    Faulty,
+    Draining,
+    Leaving,
+    Returned,
+}
+
+/// An `Epoch` object. Its number is that of the views made in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochRecord {
+    pub number: u64,
+    pub phase: EpochPhase,
+    /// The owner of each shard, by its place; what the operator chose (`status.owners`).
+    pub owners: Vec<MemberId>,
+    /// The incarnations that own them.
+    pub members: Vec<(MemberId, u32)>,
+    /// When the phase began.
+    pub since: Timestamp,
+}
+
+/// How far an epoch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EpochPhase {
+    Planned,
+    Migrating,
+    Sealing,
+    Committed,
+    Retired,
+    Superseded,
+}
