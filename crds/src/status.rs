@@ -19,7 +19,7 @@ pub struct StorageCommitteeStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Available, Ready, Progressing, Degraded, Stalled, CapacityForRepair.
+    /// Available, Ready, Progressing, Degraded, Stalled, `CapacityForRepair`.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[schemars(schema_with = "crate::status::conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -28,9 +28,11 @@ fn each_manifest_gets_the_answer_that_it_names() {
     let wrong: Vec<String> = refused
         .iter()
         .filter_map(|(name, case)| is_refused(kubectl, case).err().map(|why| format!("{name}: {why}")))
-        .chain(accepted.iter().filter_map(|(name, case)| {
-            is_accepted(kubectl, case).err().map(|why| format!("valid/{name}: {why}"))
-        }))
+        .chain(
+            accepted
+                .iter()
+                .filter_map(|(name, case)| is_accepted(kubectl, case).err().map(|why| format!("valid/{name}: {why}"))),
+        )
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -53,7 +55,8 @@ fn cases(folder: &Path) -> BTreeMap<String, Case> {
     let mut cases = BTreeMap::<String, Case>::new();
     for entry in fs::read_dir(folder).expect("the folder of manifests") {
         let path = entry.expect("an entry").path();
-        let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml")) else {
+        let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml"))
+        else {
             continue;
         };
         match stem.strip_suffix(".after") {
