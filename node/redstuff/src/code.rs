@@ -24,6 +24,7 @@ impl Axis {
     pub const BOTH: [Self; 2] = [Self::Primary, Self::Secondary];
 
     /// The axis of the slivers that cross a sliver of this one.
+    #[must_use]
     pub const fn crossing(self) -> Self {
         match self {
             Self::Primary => Self::Secondary,

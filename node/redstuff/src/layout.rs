@@ -83,7 +83,7 @@ impl Layout {
 
     /// Stripes of symbols of `symbol_size` bytes, the last one too.
     pub fn with_symbol_size(code: Code, length: u64, symbol_size: u32) -> Result<Self, LayoutError> {
-        Self::from_sizes(code, length, symbol_size, symbol_size)
+        Self::striped(code, length, symbol_size, symbol_size)
     }
 
     /// The layout that metadata tell. Both sizes are zero for an inline blob.
@@ -91,6 +91,10 @@ impl Layout {
         if symbol_size == 0 && tail_symbol_size == 0 {
             return Self::inline(code, length);
         }
+        Self::striped(code, length, symbol_size, tail_symbol_size)
+    }
+
+    fn striped(code: Code, length: u64, symbol_size: u32, tail_symbol_size: u32) -> Result<Self, LayoutError> {
         if symbol_size == 0 || symbol_size > Self::max_symbol_size(code) {
             return Err(LayoutError::SymbolSize { code, symbol_size });
         }
@@ -254,6 +258,7 @@ mod tests {
         let code = Code::with_shards(4).unwrap();
         let max = Layout::max_symbol_size(code);
         assert!(matches!(Layout::with_symbol_size(code, 1, max + 1), Err(LayoutError::SymbolSize { .. })));
+        assert!(matches!(Layout::with_symbol_size(code, 1, 0), Err(LayoutError::SymbolSize { .. })));
         assert!(matches!(Layout::from_sizes(code, 1, 0, 1), Err(LayoutError::SymbolSize { .. })));
         assert!(matches!(Layout::with_symbol_size(code, u64::MAX, 1), Err(LayoutError::TooLong { .. })));
         for tail_symbol_size in [0, 1, 9] {

@@ -21,11 +21,11 @@ pub enum MetadataError {
     Version,
     #[error("metadata end early or go on past their end")]
     Length,
-    #[error("metadata name an impossible code: {0}")]
+    #[error("metadata name an impossible code")]
     Code(#[from] CodeError),
-    #[error("metadata name an impossible layout: {0}")]
+    #[error("metadata name an impossible layout")]
     Layout(#[from] LayoutError),
-    #[error("metadata hold labels out of bounds: {0}")]
+    #[error("metadata hold labels out of bounds")]
     Labels(#[from] LabelError),
     #[error("metadata aren't in their canonical form: {what}")]
     NotCanonical { what: &'static str },

@@ -1,0 +1,26 @@
+//! How a command ends.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What a command returns: any error, told with its causes.
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
+
+/// Tells an error and its causes on standard error.
+pub(crate) fn report(outcome: Outcome) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let mut line = format!("weft: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line += &format!(": {error}");
+        cause = error.source();
+    }
+    eprintln!("{line}");
+    ExitCode::FAILURE
+}
+
+/// Prints a line. Nobody listening any more is no reason to stop the work half-way.
+pub(crate) fn say(line: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
