@@ -55,17 +55,14 @@ fn cases(folder: &Path) -> BTreeMap<String, Case> {
     let mut cases = BTreeMap::<String, Case>::new();
     for entry in fs::read_dir(folder).expect("the folder of manifests") {
         let path = entry.expect("an entry").path();
-        let Some(stem) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".yaml"))
-        else {
-            continue;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(stem) = name.strip_suffix(".yaml") else { continue };
+        let (name, is_second) = match stem.strip_suffix(".after") {
+            Some(name) => (name, true),
+            None => (stem.strip_suffix(".before").unwrap_or(stem), false),
         };
-        match stem.strip_suffix(".after") {
-            Some(name) => cases.entry(name.to_owned()).or_default().then = Some(path),
-            None => {
-                let name = stem.strip_suffix(".before").unwrap_or(stem).to_owned();
-                cases.entry(name).or_default().first = Some(path);
-            }
-        }
+        let case = cases.entry(name.to_owned()).or_default();
+        *(if is_second { &mut case.then } else { &mut case.first }) = Some(path);
     }
     cases
 }
