@@ -90,15 +90,17 @@ proptest! {
         let stripe = encode_stripe(code, symbol_size, data.clone()).unwrap();
         let grid = reference_grid(code, symbol_size as usize, &data);
         let (k1, k2) = (code.source_rows() as usize, code.source_columns() as usize);
-        for at in 0..code.shards() as usize {
-            prop_assert_eq!(&stripe.sliver(Axis::Primary, at as u16), &grid[at][..k2].concat());
-            let column: Vec<u8> = grid[..k1].iter().flat_map(|row| row[at].clone()).collect();
-            prop_assert_eq!(&stripe.sliver(Axis::Secondary, at as u16), &column);
-            for target in 0..code.shards() as usize {
-                let primary = stripe.sliver(Axis::Primary, at as u16);
-                prop_assert_eq!(&symbol(code, Axis::Primary, &primary, symbol_size, target as u16).unwrap(), &grid[at][target]);
-                let secondary = stripe.sliver(Axis::Secondary, at as u16);
-                prop_assert_eq!(&symbol(code, Axis::Secondary, &secondary, symbol_size, target as u16).unwrap(), &grid[target][at]);
+        for (i, row) in grid.iter().enumerate() {
+            let primary = stripe.sliver(Axis::Primary, i as u16);
+            prop_assert_eq!(&primary, &row[..k2].concat());
+            let secondary = stripe.sliver(Axis::Secondary, i as u16);
+            let column: Vec<u8> = grid[..k1].iter().flat_map(|row| row[i].clone()).collect();
+            prop_assert_eq!(&secondary, &column);
+            for (j, crossing) in grid.iter().enumerate() {
+                let along = symbol(code, Axis::Primary, &primary, symbol_size, j as u16).unwrap();
+                prop_assert_eq!(&along, &row[j], "E[{}, {}] from the primary", i, j);
+                let down = symbol(code, Axis::Secondary, &secondary, symbol_size, j as u16).unwrap();
+                prop_assert_eq!(&down, &crossing[i], "E[{}, {}] from the secondary", j, i);
             }
         }
     }

@@ -9,13 +9,13 @@ pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 /// Tells an error and its causes on standard error.
 pub(crate) fn report(outcome: Outcome) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    let mut line = format!("weft: {error}");
+    let mut causes = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        line += &format!(": {error}");
+        causes.push(error.to_string());
         cause = error.source();
     }
-    eprintln!("{line}");
+    eprintln!("weft: {}", causes.join(": "));
     ExitCode::FAILURE
 }
 

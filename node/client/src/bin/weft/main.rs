@@ -1,5 +1,6 @@
 //! `weft`: stores and fetches blobs, and works the code by hand.
 
+mod arguments;
 mod decode;
 mod encode;
 mod failure;
@@ -7,26 +8,8 @@ mod repair;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-#[derive(Parser)]
-#[command(name = "weft", version, about)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Encode(encode::Encode),
-    Repair(repair::Repair),
-    Decode(decode::Decode),
-}
+use clap::Parser;
 
 fn main() -> ExitCode {
-    failure::report(match Arguments::parse().command {
-        Command::Encode(command) => command.run(),
-        Command::Repair(command) => command.run(),
-        Command::Decode(command) => command.run(),
-    })
+    failure::report(arguments::Arguments::parse().run())
 }
