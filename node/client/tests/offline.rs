@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use weft_redstuff::{Axis, Code, Hash, Labels, Layout, Metadata, StripeHashes, merkle};
 
 /// A folder to play in, with the file `original`.
 struct Desk {
@@ -296,4 +297,51 @@ fn nothing_that_is_there_is_overwritten_by_mistake() {
     assert!(desk.refused("decode slivers full").contains("is a folder"));
     assert!(desk.refused("decode slivers /dev/null").contains("isn't a regular file"));
     desk.decodes_to(b"content");
+}
+
+/// Replaces a sliver, and makes `metadata.json` promise the new bytes in a consistent way: what a lying writer does.
+fn commit_to(desk: &Desk, sliver: &str, axis: Axis, index: usize, bytes: &[u8]) {
+    fs::write(desk.path("slivers/stripe-000000").join(sliver), bytes).unwrap();
+    let path = desk.path("slivers/metadata.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["stripes"][0][axis.name()][index] = Hash::of(bytes).to_string().into();
+    let hashes = |axis: Axis| {
+        let texts = json["stripes"][0][axis.name()].as_array().unwrap();
+        texts.iter().map(|text| text.as_str().unwrap().parse().unwrap()).collect()
+    };
+    let code = Code::with_shards(10).unwrap();
+    let stripe = StripeHashes::new(code, hashes(Axis::Primary), hashes(Axis::Secondary)).unwrap().root();
+    let size = |name: &str| u32::try_from(json[name].as_u64().unwrap()).unwrap();
+    let length = json["length"].as_u64().unwrap();
+    let metadata = Metadata {
+        root: merkle::root(&[stripe]),
+        layout: Layout::from_sizes(code, length, size("symbolSize"), size("tailSymbolSize")).unwrap(),
+        labels: Labels::default(),
+        expiry: None,
+        digest: json["digest"].as_str().unwrap().parse().unwrap(),
+        nonce: [0; 16],
+    };
+    json["stripes"][0]["root"] = stripe.to_string().into();
+    json["root"] = metadata.root.to_string().into();
+    json["blobId"] = metadata.id().to_string().into();
+    fs::write(&path, json.to_string()).unwrap();
+}
+
+#[test]
+fn a_sliver_that_contradicts_the_others_is_not_made_up() {
+    let original = content(3000);
+    let desk = Desk::with(&original);
+    desk.done("encode original slivers");
+    let length = fs::read(desk.path("slivers/stripe-000000/primary-009")).unwrap().len();
+    commit_to(&desk, "primary-009", Axis::Primary, 9, &vec![7; length]);
+    desk.decodes_to(&original);
+    desk.remove("stripe-000000/primary-009");
+    let complaint = desk.refused("repair slivers");
+    assert!(complaint.contains("primary-009 can't be rebuilt"), "{complaint}");
+    assert!(!desk.path("slivers/stripe-000000/primary-009").exists());
+
+    // A source row that contradicts the rest is what the reader gets, and the digest tells.
+    commit_to(&desk, "primary-000", Axis::Primary, 0, &vec![7; length]);
+    assert!(desk.refused("decode slivers decoded").contains("the decoded content isn't the one"));
+    assert!(fs::read(desk.path("decoded")).unwrap() == original, "the earlier file is gone");
 }
