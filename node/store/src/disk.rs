@@ -30,7 +30,11 @@ pub trait Disk: Debug + Send + Sync {
     /// Whether there is a file of that name.
     fn exists(&self, name: &str) -> io::Result<bool>;
 
-    /// Makes the names of created files durable.
+    /// Renames a file, open or not; one of the new name is replaced. Durable with [`Disk::sync_dir`], and whole before:
+    /// after a crash the file has one name or the other.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes the names of created and renamed files durable.
     fn sync_dir(&self) -> io::Result<()>;
 
     /// Capacity and free space.

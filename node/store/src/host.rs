@@ -1,4 +1,4 @@
-//! A directory of the host. The one place of the store that fsyncs.
+//! A directory of the host. The one place of the store that renames and fsyncs.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -50,6 +50,10 @@ impl Disk for HostDisk {
 
     fn exists(&self, name: &str) -> io::Result<bool> {
         self.directory.join(name).try_exists()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.directory.join(from), self.directory.join(to))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
