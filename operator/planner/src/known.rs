@@ -1,0 +1,96 @@
+//! Questions that a world answers by looking things up.
+
+use std::time::Duration;
+
+use weft_protocol::{MemberId, Seat, ShardSet, View};
+use weft_redstuff::Code;
+
+use crate::{Claim, EpochRecord, Heard, Inventory, Node, Pod, PodPhase, Timestamp, World};
+
+/// How old a member's last answer may be for the member to count as answering. Orders must go out more often.
+pub const ANSWER_HOLDS: Duration = Duration::from_secs(15);
+
+impl World {
+    pub(crate) fn code(&self) -> Code {
+        self.record.code.unwrap_or(self.committee.code)
+    }
+
+    /// The view in effect.
+    pub(crate) fn view(&self) -> Option<&View> {
+        self.record.view.as_ref().map(|signed| &signed.view)
+    }
+
+    /// The newest recorded view: the pending one, or else the one in effect.
+    pub(crate) fn latest(&self) -> Option<&View> {
+        self.record.pending.as_ref().map(|pending| &pending.view.view).or(self.view())
+    }
+
+    pub(crate) fn epoch(&self, number: u64) -> Option<&EpochRecord> {
+        self.record.epochs.iter().find(|epoch| epoch.number == number)
+    }
+
+    pub(crate) fn pods_of(&self, member: MemberId, incarnation: u32) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().filter(move |pod| (pod.member, pod.incarnation) == (member, incarnation))
+    }
+
+    pub(crate) fn claim(&self, member: MemberId, incarnation: u32) -> Option<&Claim> {
+        self.claims.iter().find(|claim| (claim.member, claim.incarnation) == (member, incarnation))
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    pub(crate) fn heard(&self, member: MemberId, incarnation: u32) -> Option<&Heard> {
+        let of = |heard: &&Heard| (heard.member, heard.incarnation) == (member, incarnation);
+        self.heard.iter().filter(of).max_by_key(|heard| heard.at)
+    }
+
+    /// The inventory of an incarnation whose process runs and answered lately.
+    pub(crate) fn answer(&self, member: MemberId, incarnation: u32, now: Timestamp) -> Option<&Inventory> {
+        let runs =
+            self.pods_of(member, incarnation).any(|pod| pod.phase == PodPhase::Running && !pod.terminating);
+        self.heard(member, incarnation)
+            .filter(|heard| runs && now - heard.at <= ANSWER_HOLDS)
+            .map(|heard| &heard.inventory)
+    }
+
+    /// The answer of the very incarnation that a seat names, volume and key included.
+    pub(crate) fn seat_answer(&self, seat: &Seat, now: Timestamp) -> Option<&Inventory> {
+        self.answer(seat.member, seat.incarnation.number, now)
+            .filter(|inventory| (inventory.incarnation, inventory.key) == (seat.incarnation, seat.key))
+    }
+
+    /// Shards of the view that some blob may lack at their holder, by what holders that answer say; those of holders
+    /// that don't answer are left out.
+    pub(crate) fn lacking(&self, view: &View, now: Timestamp) -> ShardSet {
+        view.seats.iter().fold(view.vacant(), |lacking, seat| {
+            lacking.union(self.seat_answer(seat, now).map_or(ShardSet::EMPTY, |answer| lacking_at(view, seat, answer)))
+        })
+    }
+
+    /// Shards of the view whose holder doesn't answer.
+    pub(crate) fn unheard(&self, view: &View, now: Timestamp) -> ShardSet {
+        let silent = view.seats.iter().filter(|seat| self.seat_answer(seat, now).is_none());
+        silent.fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards))
+    }
+
+    /// Whether every holder answers, is synced to the view in effect, and lacks nothing; and no shard is vacant.
+    pub(crate) fn is_whole(&self, view: &View, now: Timestamp) -> bool {
+        self.lacking(view, now).is_empty() && self.unheard(view, now).is_empty()
+    }
+}
+
+/// The shards of a seat that some blob may lack. A member that isn't synced to this view's predecessor doesn't know
+/// what it lacks: all of them (R9).
+fn lacking_at(view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
+    let current = answer.newest_view.is_some_and(|newest| newest.position() >= view.position());
+    if !answer.counts || !current {
+        return seat.shards;
+    }
+    let whole: ShardSet = (answer.shards.iter())
+        .filter(|report| !report.target && report.missing_slivers == 0)
+        .map(|report| report.shard)
+        .collect();
+    seat.shards.difference(whole)
+}
