@@ -1,16 +1,19 @@
 //! The arithmetic on long vectors: linear combinations over GF(2⁸).
 //!
-//! Multiplication by a constant `c` is a sum of multiplications by powers of `x`: `c · v = Σ x^b · v` over the bits `b` of `c`. So a combination
-//! `Σ cᵢ vᵢ` is evaluated by Horner's rule over the bits, highest first: multiply what there is by `x`, then add all `vᵢ` whose `cᵢ` has the bit.
-//! That needs XOR and seven doublings only, whatever the number of sources, and compilers turn both into vector instructions of any width without tables and
-//! without `unsafe`.
+//! Multiplication by a constant `c` is a sum of multiplications by powers of `x`: `c · v = Σ x^b · v` over the bits `b` of `c`.
+//! So a combination `Σ cᵢ vᵢ` is evaluated by Horner's rule over the bits, highest first: multiply what there is by `x`, then add
+//! all `vᵢ` whose `cᵢ` has the bit. That needs XOR and eight doublings only, whatever the number of sources, and a block of the
+//! sum stays in vector registers of any width meanwhile, without tables and without `unsafe`.
 
 /// The field's polynomial, x⁸ + x⁴ + x³ + x² + 1, without its highest term: that of `reed_solomon_erasure::galois_8`.
 const POLYNOMIAL: u8 = 0x1d;
+/// Bytes that are combined at a time: what fits the registers.
+const BLOCK: usize = 128;
 /// Sources of a tile stay in the first-level cache, in bytes, while all outputs are made of them.
 const TILE_BUDGET: usize = 16 << 10;
-const MIN_TILE: usize = 256;
-const MAX_TILE: usize = 4 << 10;
+const MAX_TILE_BLOCKS: usize = 32;
+
+type Block = [u8; BLOCK];
 
 /// One output's coefficients, as the sources to add for each bit.
 #[derive(Debug, Clone)]
@@ -28,61 +31,55 @@ impl Combination {
         Self { bits: std::array::from_fn(with) }
     }
 
-    /// Sets `out` to the combination of the sources, which lie one after the other in `tile`, `stride` bytes apart.
-    fn evaluate(&self, tile: &[u8], stride: usize, out: &mut [u8]) {
-        out.fill(0);
-        let length = out.len();
-        let source = |index: u8| &tile[index as usize * stride..][..length];
-        let mut empty = true;
-        for sources in self.bits.iter().rev() {
-            if !empty {
-                double(out);
+    /// The combination of one block of each source.
+    fn evaluate(&self, sources: &[Block]) -> Block {
+        let mut sum = [0; BLOCK];
+        for bit in self.bits.iter().rev() {
+            double(&mut sum);
+            for &source in bit {
+                for (sum, byte) in sum.iter_mut().zip(&sources[source as usize]) {
+                    *sum ^= byte;
+                }
             }
-            let (quads, rest) = sources.as_chunks::<4>();
-            for &[a, b, c, d] in quads {
-                add_four(out, [source(a), source(b), source(c), source(d)]);
-            }
-            for &a in rest {
-                add_one(out, source(a));
-            }
-            empty &= sources.is_empty();
         }
+        sum
     }
 }
 
-fn double(out: &mut [u8]) {
-    for byte in out {
+fn double(block: &mut Block) {
+    for byte in block {
         let carry = ((*byte as i8) >> 7) as u8;
         *byte = (*byte << 1) ^ (carry & POLYNOMIAL);
     }
 }
 
-fn add_one(out: &mut [u8], a: &[u8]) {
-    for (out, a) in out.iter_mut().zip(a) {
-        *out ^= a;
-    }
-}
-
-fn add_four(out: &mut [u8], [a, b, c, d]: [&[u8]; 4]) {
-    for ((((out, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        *out ^= a ^ b ^ c ^ d;
-    }
-}
-
-/// Sets every output to its combination of the sources. All have the same length.
+/// Sets every output to its combination of the sources, of which there is at least one. All have the same length.
 pub(crate) fn combine(combinations: &[Combination], sources: &[&[u8]], outputs: &mut [&mut [u8]]) {
     debug_assert_eq!(combinations.len(), outputs.len(), "a combination an output");
     let Some(length) = outputs.first().map(|output| output.len()) else { return };
-    let tile_length = (TILE_BUDGET / sources.len().max(1) / 64 * 64).clamp(MIN_TILE, MAX_TILE).min(length.max(1));
-    // Sources are packed, because streams at equal distances would evict each other from the cache.
-    let mut tile = vec![0; tile_length * sources.len()];
-    for start in (0..length).step_by(tile_length) {
-        let end = length.min(start + tile_length);
-        for (packed, source) in tile.chunks_exact_mut(tile_length).zip(sources) {
-            packed[..end - start].copy_from_slice(&source[start..end]);
+    let blocks = (TILE_BUDGET / BLOCK / sources.len()).clamp(1, MAX_TILE_BLOCKS).min(length.div_ceil(BLOCK));
+    // Sources are packed block by block, because streams at equal distances would evict each other from the cache.
+    let mut tile = vec![[0; BLOCK]; blocks * sources.len()];
+    for start in (0..length).step_by((blocks * BLOCK).max(1)) {
+        let end = length.min(start + blocks * BLOCK);
+        for (at, source) in sources.iter().enumerate() {
+            for (block, bytes) in source[start..end].chunks(BLOCK).enumerate() {
+                let packed = &mut tile[block * sources.len() + at];
+                match bytes.first_chunk() {
+                    Some(whole) => *packed = *whole,
+                    None => packed[..bytes.len()].copy_from_slice(bytes),
+                }
+            }
         }
         for (combination, output) in combinations.iter().zip(outputs.iter_mut()) {
-            combination.evaluate(&tile, tile_length, &mut output[start..end]);
+            let packed = tile.chunks_exact(sources.len());
+            for (bytes, sources) in output[start..end].chunks_mut(BLOCK).zip(packed) {
+                let sum = combination.evaluate(sources);
+                match bytes.first_chunk_mut() {
+                    Some(whole) => *whole = sum,
+                    None => bytes.copy_from_slice(&sum[..bytes.len()]),
+                }
+            }
         }
     }
 }
