@@ -46,12 +46,11 @@ impl<'txn> Base<'txn> {
             tables.push(guarded(table, || transaction.open_table(table.definition()))?);
         }
         let tables: [_; Table::COUNT] = tables.try_into().map_err(|_| misshapen(Table::Meta))?;
-        let counters = match new {
-            Some(counters) => counters,
-            None => {
-                let row = get_row(Table::Meta, &tables[Table::Meta as usize], Counters::KEY)?;
-                Counters::decode(&row.ok_or_else(|| misshapen(Table::Meta))?)?
-            }
+        let counters = if let Some(counters) = new {
+            counters
+        } else {
+            let row = get_row(Table::Meta, &tables[Table::Meta as usize], Counters::KEY)?;
+            Counters::decode(&row.ok_or_else(|| misshapen(Table::Meta))?)?
         };
         Ok(Self { tables, counters, changed: false })
     }

@@ -42,7 +42,7 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// An open file. Offsets and lengths are bytes.
-#[allow(clippy::len_without_is_empty, reason = "the length of a file on disk; nobody asks whether it is empty")]
+#[expect(clippy::len_without_is_empty, reason = "the length of a file on disk; nobody asks whether it is empty")]
 pub trait DiskFile: Debug + Send + Sync {
     /// The file's length.
     fn len(&self) -> io::Result<u64>;

@@ -55,4 +55,4 @@ pub use space::{Room, Usage};
 pub use store::{Committed, FILE, Health, IDENTITY, Options, Pending, Store, Writer};
 pub use tables::Table;
 pub use tx::{MAX_SLIVER, Tx};
-pub use view::View;
+pub use view::{Page, View};

@@ -5,6 +5,9 @@ use crate::rows::{Rows, scan_prefix};
 use crate::tables::Table;
 use crate::{SliverKey, StoreError, Totals, Upload, UploadNumber};
 
+/// Rows in the order of their keys.
+pub type Page<K, V> = Vec<(K, V)>;
+
 /// Reads. Inside a write they see the effects of the closures that were committed or grouped before it, and its own.
 ///
 /// Errors of all of them: [`StoreError::Read`] when the disk refuses, [`StoreError::Corrupt`] when what it returned isn't
@@ -21,7 +24,7 @@ pub trait View: Rows {
     }
 
     /// A page of the registry.
-    fn entries(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
+    fn entries(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Page<[u8; 32], Vec<u8>>, StoreError> {
         page(self, Table::Entries, &[], after.map(<[u8; 32]>::as_slice), limit, |key, value| {
             Some((key.try_into().ok()?, value.to_vec()))
         })
@@ -34,7 +37,7 @@ pub trait View: Rows {
     }
 
     /// A page of the open upload sessions.
-    fn uploads(&self, after: Option<&[u8; 16]>, limit: usize) -> Result<Vec<([u8; 16], Upload)>, StoreError> {
+    fn uploads(&self, after: Option<&[u8; 16]>, limit: usize) -> Result<Page<[u8; 16], Upload>, StoreError> {
         page(self, Table::Uploads, &[], after.map(<[u8; 16]>::as_slice), limit, |key, value| {
             Some((key.try_into().ok()?, Upload::decode(value)?))
         })
@@ -51,7 +54,7 @@ pub trait View: Rows {
         upload: UploadNumber,
         after: Option<u32>,
         limit: usize,
-    ) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+    ) -> Result<Page<u32, Vec<u8>>, StoreError> {
         let after = after.map(|stripe| upload.stripe_key(stripe));
         page(self, Table::Stripes, &upload.key(), after.as_ref().map(<[u8; 12]>::as_slice), limit, |key, value| {
             Some((u32::from_be_bytes(key.get(8..)?.try_into().ok()?), value.to_vec()))
@@ -93,13 +96,13 @@ pub trait View: Rows {
         upload: UploadNumber,
         after: Option<&SliverKey>,
         limit: usize,
-    ) -> Result<Vec<(SliverKey, u32)>, StoreError> {
+    ) -> Result<Page<SliverKey, u32>, StoreError> {
         let after = after.map(SliverKey::key);
         page(self, Table::Slivers, &upload.key(), after.as_ref().map(<[u8; 14]>::as_slice), limit, sliver_row)
     }
 
     /// The slivers of one stripe, and their lengths.
-    fn slivers_of_stripe(&self, upload: UploadNumber, stripe: u32) -> Result<Vec<(SliverKey, u32)>, StoreError> {
+    fn slivers_of_stripe(&self, upload: UploadNumber, stripe: u32) -> Result<Page<SliverKey, u32>, StoreError> {
         page(self, Table::Slivers, &upload.stripe_key(stripe), None, usize::MAX, sliver_row)
     }
 
@@ -110,7 +113,7 @@ pub trait View: Rows {
     }
 
     /// A page of the holdings.
-    fn holdings(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], UploadNumber)>, StoreError> {
+    fn holdings(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Page<[u8; 32], UploadNumber>, StoreError> {
         page(self, Table::Holdings, &[], after.map(<[u8; 32]>::as_slice), limit, |key, value| {
             Some((key.try_into().ok()?, UploadNumber::from_key(value)?))
         })
@@ -127,7 +130,7 @@ pub trait View: Rows {
     }
 
     /// A page of what is missing: blob and shard.
-    fn missing(&self, after: Option<(&[u8; 32], u8)>, limit: usize) -> Result<Vec<([u8; 32], u8)>, StoreError> {
+    fn missing(&self, after: Option<(&[u8; 32], u8)>, limit: usize) -> Result<Page<[u8; 32], u8>, StoreError> {
         let after = after.map(|(blob, shard)| missing_key(blob, shard));
         page(self, Table::Missing, &[], after.as_ref().map(<[u8; 33]>::as_slice), limit, |key, _| {
             let (blob, shard) = key.split_first_chunk::<32>()?;
@@ -142,7 +145,7 @@ pub trait View: Rows {
     }
 
     /// The shards of which something is missing, and of how many blobs.
-    fn missing_counts(&self) -> Result<Vec<(u8, u64)>, StoreError> {
+    fn missing_counts(&self) -> Result<Page<u8, u64>, StoreError> {
         page(self, Table::MissingCounts, &[], None, usize::MAX, |key, value| Some((*key.first()?, count(value)?)))
     }
 

@@ -13,7 +13,7 @@ fn put(store: &Store, name: &'static str, value: u8) -> Result<u64, StoreError> 
     written.map(|committed| committed.sequence)
 }
 
-fn assert_read_only(result: Result<u64, StoreError>) {
+fn assert_read_only(result: &Result<u64, StoreError>) {
     assert!(matches!(result, Err(StoreError::ReadOnly { .. })), "{result:?}");
 }
 
@@ -29,8 +29,8 @@ fn a_failed_fsync_is_never_acknowledged_and_ends_writing() {
             injection(&disk);
             injections += 1;
 
-            assert_read_only(put(&store, "during", 2));
-            assert_read_only(put(&store, "after", 3));
+            assert_read_only(&put(&store, "during", 2));
+            assert_read_only(&put(&store, "after", 3));
             assert!(store.health().read_only.is_some());
             assert_eq!(disk.counts().after_failure, 0, "the disk was written to after it failed");
 
@@ -84,7 +84,7 @@ fn an_unreadable_sector_fails_what_needs_it_and_nothing_else() {
         put.unwrap();
     }
     drop(store);
-    let at = disk.find(FILE, &[7; 60_000]).unwrap();
+    let at = disk.find(FILE, &vec![7; 60_000]).unwrap();
     let store = open(&disk, Writer::Inline).unwrap();
     disk.make_unreadable(FILE, at..at + 512);
     for index in 0..20 {

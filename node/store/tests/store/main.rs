@@ -24,7 +24,7 @@ pub(crate) fn open(disk: &FakeDisk, writer: Writer) -> Result<Store, StoreError>
     Store::open(Arc::new(disk.clone()), &options(writer))
 }
 
-/// SplitMix64: the tests' own random numbers.
+/// `SplitMix64`: the tests' own random numbers.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

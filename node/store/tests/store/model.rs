@@ -119,7 +119,7 @@ impl Model {
                 assert_eq!(tx.drop_upload(&session)?, dropped.is_some());
                 self.release(dropped);
             }
-            7 => self.finish(tx, &session, &blob)?,
+            7 => self.finish(tx, &session, &blob),
             8 => {
                 let next = UploadNumber(self.next_upload);
                 let number = tx.hold(&blob)?;
@@ -150,7 +150,7 @@ impl Model {
         }
     }
 
-    fn finish(&mut self, tx: &mut Tx<'_>, session: &[u8; 16], blob: &[u8; 32]) -> Result<(), StoreError> {
+    fn finish(&mut self, tx: &mut Tx<'_>, session: &[u8; 16], blob: &[u8; 32]) {
         match (tx.finish_upload(session, blob), self.uploads.get(session), self.holdings.get(blob)) {
             (Err(StoreError::UnknownSession), None, _) => {}
             (Err(StoreError::AlreadyHeld { number }), Some(_), Some(held)) => assert_eq!(number, *held),
@@ -161,7 +161,6 @@ impl Model {
             }
             (outcome, open, held) => panic!("{outcome:?} for session {open:?} and holding {held:?}"),
         }
-        Ok(())
     }
 
     fn put_or_remove_sliver(&mut self, tx: &mut Tx<'_>, random: &mut Random) -> Result<(), StoreError> {
