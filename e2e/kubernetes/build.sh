@@ -2,6 +2,7 @@
 # Builds the parts of a Kubernetes cluster from published Go modules; nothing else than Go and a module proxy is needed.
 #
 #   build.sh [all | api | PART ...]
+#   build.sh bin                       prints where the binaries lie
 #
 # `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl). What is built already is left alone.
 # Kubernetes itself lies in <cache>/<version>/bin, everything else in <cache>/parts/<part>-<version>/bin, and the former
@@ -133,6 +134,10 @@ build() {
 
 main() {
   local wanted=() missing=() part
+  if [[ ${1:-} == bin ]]; then
+    printf '%s\n' "$bin"
+    return
+  fi
   for part in "${@:-all}"; do
     case $part in
       all) wanted+=("${all[@]}") ;;

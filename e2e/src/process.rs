@@ -96,6 +96,13 @@ pub(crate) fn began(pid: u32) -> Option<u64> {
     fields.split_whitespace().nth(22 - 3)?.parse().ok()
 }
 
+/// Whether there is such a process, zombies not counted: those wait for nothing but their parent.
+pub(crate) fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the program's name.
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+}
+
 #[cfg(test)]
 mod tests {
     use std::process;
@@ -107,7 +114,9 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_beginning() {
         assert!(began(process::id()).is_some());
+        assert!(is_running(process::id()));
         assert_eq!(began(u32::MAX), None);
+        assert!(!is_running(u32::MAX));
     }
 
     #[test]

@@ -1,1 +1,203 @@
+//! The local cluster itself: what the fleet's tests rely on. Needs root.
 
+use std::error::Error;
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::process::{self, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{env, fs};
+
+use weft_e2e::{Cluster, Isolation, Options, Parts, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A web server with a volume, and what is needed to find it. Its pod is told to stay on the first worker.
+const WEB: &str = r#"
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, namespace: default}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default, labels: {app: web}}
+spec:
+  nodeSelector: {topology.kubernetes.io/zone: zone-1}
+  terminationGracePeriodSeconds: 0
+  tolerations: [{operator: Exists}]
+  containers:
+    - name: web
+      image: localhost/busybox:1
+      command: [sh, -c, "[ -e /data/first ] || echo kept > /data/first; exec httpd -f -p 8080 -h /data"]
+      readinessProbe: {httpGet: {path: /first, port: 8080}, periodSeconds: 1}
+      volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: default}
+spec:
+  nodeSelector: {topology.kubernetes.io/zone: zone-2}
+  terminationGracePeriodSeconds: 0
+  containers: [{name: client, image: localhost/busybox:1, command: [sleep, infinity]}]
+"#;
+
+/// The web server, by the name of its Service.
+const SERVICE: &str = "web.default.svc.cluster.local";
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// One cluster at a time: they would only wait for each other. Ends it even where the test fails.
+struct Turn {
+    name: &'static str,
+    _held: MutexGuard<'static, ()>,
+}
+
+impl Turn {
+    fn take(name: &'static str) -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        Self { name, _held: ONE.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Err(error) = Cluster::down(self.name) {
+            eprintln!("end the cluster {}: {error}", self.name);
+        }
+    }
+}
+
+#[test]
+fn workers_are_taken_away_and_come_back() -> Outcome {
+    let _turn = Turn::take("workers");
+    let options = Options { name: "workers".to_owned(), workers: 2, node_monitor_grace: 12 };
+    let cluster = Cluster::up(&options)?;
+    cluster.kubectl().apply(WEB)?;
+    wait(&cluster, "condition=Ready", "pod/web")?;
+    wait(&cluster, "condition=Ready", "pod/client")?;
+
+    wait_for_answer(&cluster)?;
+    let counters = cluster.pod_counters(1, "default", "web")?.ok_or("no counters of a running pod")?;
+    assert!(counters.received > 0 && counters.sent > 0, "{counters:?}");
+    assert_eq!(cluster.pod_counters(2, "default", "web")?, None);
+    reach_from_the_host(&cluster)?;
+
+    cuts(&cluster)?;
+    power(&cluster)?;
+    volumes(&cluster)
+}
+
+/// A worker cut off from the others is still Ready, one cut off from the API server is not; both mend.
+fn cuts(cluster: &Cluster) -> Outcome {
+    cluster.isolate(1, Isolation::Workers)?;
+    assert!(ask(cluster, SERVICE).is_err());
+    cluster.reconnect(1)?;
+    wait_for_answer(cluster)?;
+
+    cluster.isolate(1, Isolation::ApiServer)?;
+    wait(cluster, "condition=Ready=Unknown", "node/worker-1")?;
+    // Its Service has given it up by now; it still answers whoever knows its address.
+    let address = cluster.kubectl().run(&["get", "pod", "web", "-o", "jsonpath={.status.podIP}"])?;
+    assert_eq!(ask(cluster, &format!("{address}:8080"))?, "kept");
+    cluster.reconnect(1)?;
+    wait(cluster, "condition=Ready", "node/worker-1")?;
+    Ok(())
+}
+
+/// A power cut is noticed by silence alone; what was on the disk is there again afterwards.
+fn power(cluster: &Cluster) -> Outcome {
+    cluster.cut_power(1)?;
+    wait(cluster, "condition=Ready=Unknown", "node/worker-1")?;
+    cluster.restore(1)?;
+    wait_for_answer(cluster)
+}
+
+/// Deleted volumes are gone for good, and no other worker's.
+fn volumes(cluster: &Cluster) -> Outcome {
+    let (mine, others) = (cluster.volumes(1)?, cluster.volumes(2)?);
+    assert_eq!(mine.read_dir()?.count(), 1);
+    assert!(!others.exists());
+    cluster.cut_power(1)?;
+    cluster.delete_volumes(1)?;
+    cluster.kubectl().run(&["delete", "node", &cluster.node(1)?])?;
+    assert!(!mine.exists());
+    cluster.restore(1)?;
+    Ok(())
+}
+
+#[test]
+fn a_cluster_leaves_nothing_behind_twice_in_a_row() -> Outcome {
+    let _turn = Turn::take("clean");
+    let options = Options { name: "clean".to_owned(), workers: 1, ..Options::default() };
+    for _ in 0..2 {
+        let cluster = Cluster::up(&options)?;
+        cluster.kubectl().apply(WEB)?;
+        wait(&cluster, "condition=Ready", "pod/web")?;
+        assert_ne!(Cluster::leftovers(Some("clean"))?, []);
+        Cluster::down("clean")?;
+        assert_eq!(Cluster::leftovers(Some("clean"))?, []);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_come_up_leaves_nothing_behind() -> Outcome {
+    let _turn = Turn::take("broken");
+    // A cache of its own, where everything is as it should be but containerd.
+    let cache = env::temp_dir().join(format!("weft-broken-{}", process::id()));
+    let parts = Parts::locate()?;
+    let bin = cache.join("weft/kubernetes").join(parts.version()).join("bin");
+    fs::create_dir_all(&bin)?;
+    for part in parts.bin().read_dir()? {
+        let part = part?;
+        let broken = part.file_name() == "containerd";
+        symlink(if broken { "/bin/false".into() } else { part.path().canonicalize()? }, bin.join(part.file_name()))?;
+    }
+
+    let output = Command::new(env!("CARGO_BIN_EXE_weft-cluster"))
+        .args(["--name", "broken", "up", "--workers", "1"])
+        .env("XDG_CACHE_HOME", &cache)
+        .output()?;
+    let told = String::from_utf8(output.stderr)?;
+    assert!(told.contains("containerd ended"), "{told}");
+    assert!(!cache.join("weft/cluster/broken").exists());
+    assert_eq!(Cluster::leftovers(Some("broken"))?, []);
+    fs::remove_dir_all(cache)?;
+    Ok(())
+}
+
+/// Waits until the client gets what the web server keeps. The way from a Ready pod to all machines' rules takes a moment.
+fn wait_for_answer(cluster: &Cluster) -> Outcome {
+    let answer = wait_until("an answer", LIMIT, || ask(cluster, SERVICE).map(Some).map_err(|error| error.to_string()))?;
+    assert_eq!(answer, "kept");
+    Ok(())
+}
+
+/// What the client gets from the web server, within seconds.
+fn ask(cluster: &Cluster, server: &str) -> Result<String, Box<dyn Error>> {
+    let fetch =
+        format!("wget -qO- http://{server}/first & fetch=$!; (sleep 5; kill $fetch) >/dev/null 2>&1 & wait $fetch");
+    let answer = cluster.kubectl().run(&["exec", "client", "--", "sh", "-c", &fetch])?;
+    Ok(answer.trim().to_owned())
+}
+
+fn reach_from_the_host(cluster: &Cluster) -> Outcome {
+    for (kind, path, port) in [("service", "{.spec.clusterIP}", 80), ("pod", "{.status.podIP}", 8080)] {
+        let address = cluster.kubectl().run(&["get", kind, "web", "-o", &format!("jsonpath={path}")])?;
+        TcpStream::connect_timeout(&format!("{address}:{port}").parse()?, LIMIT)?;
+    }
+    Ok(())
+}
+
+fn wait(cluster: &Cluster, condition: &str, object: &str) -> Outcome {
+    let limit = format!("--timeout={}s", LIMIT.as_secs());
+    cluster.kubectl().run(&["wait", &format!("--for={condition}"), object, &limit])?;
+    Ok(())
+}

@@ -21,7 +21,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start it and wait until it is ready.
+    /// Start it and wait until it is ready; what is up already stays.
     Up {
         /// How many workers.
         #[arg(long, default_value_t = 4, env = "WORKERS")]
@@ -53,6 +53,8 @@ enum Command {
     Load { tar: PathBuf },
     /// Print what a pod's interface has carried, in bytes.
     Counters { worker: usize, namespace: String, pod: String },
+    /// Print the names of the clusters that are up.
+    List,
     /// Fail if any cluster has left something on this host.
     CheckClean,
     /// Make the image of static weft-operator, weft-node and weft.
@@ -92,8 +94,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let find = || Cluster::find(&name);
     match arguments.command {
         Command::Up { workers, node_monitor_grace } => {
+            let options = Options { name, workers, node_monitor_grace };
             let started = Instant::now();
-            let cluster = Cluster::up(&Options { name, workers, node_monitor_grace })?;
+            let cluster = match Cluster::find(&options.name) {
+                Ok(cluster) if *cluster.options() == options && cluster.is_ready() => cluster,
+                _ => Cluster::up(&options)?,
+            };
             println!("up with {workers} workers after {:.1} s", started.elapsed().as_secs_f64());
             println!("export KUBECONFIG={}", cluster.kubeconfig().display());
         }
@@ -116,6 +122,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
             Some(counters) => println!("received {}\nsent {}", counters.received, counters.sent),
             None => return Err(format!("no pod {namespace}/{pod} runs on worker {worker}").into()),
         },
+        Command::List => Cluster::names()?.iter().for_each(|name| println!("{name}")),
         Command::CheckClean => {
             let leftovers = Cluster::leftovers(None)?;
             for leftover in &leftovers {

@@ -8,7 +8,7 @@ use super::ClusterError;
 use super::layout::Layout;
 use super::machine::VOLUMES;
 use crate::images::{BUSYBOX, Image};
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, KubectlError};
 use crate::parts::{self, Parts};
 use crate::wait::wait_until;
 
@@ -61,7 +61,7 @@ pub(crate) fn install(layout: &Layout, kubectl: &Kubectl) -> Result<(), ClusterE
         .replace("{{LOCAL_PATH_VERSION}}", &parts::version("LOCAL_PATH_VERSION")?);
     kubectl.apply(&manifests)?;
     for machine in layout.machines() {
-        wait_ready(kubectl, machine)?;
+        wait_ready(kubectl, machine, None)?;
     }
     for (namespace, name) in [("kube-system", "coredns"), ("local-path-storage", "local-path-provisioner")] {
         let limit = format!("--timeout={}s", LIMIT.as_secs());
@@ -70,16 +70,20 @@ pub(crate) fn install(layout: &Layout, kubectl: &Kubectl) -> Result<(), ClusterE
     Ok(())
 }
 
-/// Waits until a machine's Node is there and Ready.
-pub(crate) fn wait_ready(kubectl: &Kubectl, machine: usize) -> Result<(), ClusterError> {
-    let name = Layout::machine(machine);
-    let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-    wait_until(&format!("{name} to be Ready"), LIMIT, || match kubectl.run(&["get", "node", &name, "-o", ready]) {
-        Ok(status) if status == "True" => Ok(Some(())),
-        Ok(status) => Err(format!("Ready is {status:?}")),
+/// Waits until a machine's Node is there and Ready, by a heartbeat that isn't the one of `before`.
+pub(crate) fn wait_ready(kubectl: &Kubectl, machine: usize, before: Option<&str>) -> Result<(), ClusterError> {
+    wait_until(&format!("{} to be Ready", Layout::machine(machine)), LIMIT, || match heartbeat(kubectl, machine) {
+        Ok(told) if told.starts_with("True") && Some(told.as_str()) != before => Ok(Some(())),
+        Ok(told) => Err(format!("Ready is {told:?}")),
         Err(error) => Err(error.to_string()),
     })?;
     Ok(())
+}
+
+/// What a machine's Node last said of being Ready, and when.
+pub(crate) fn heartbeat(kubectl: &Kubectl, machine: usize) -> Result<String, KubectlError> {
+    let ready = "jsonpath={range .status.conditions[?(@.type=='Ready')]}{.status} {.lastHeartbeatTime}{end}";
+    kubectl.run(&["get", "node", &Layout::machine(machine), "-o", ready])
 }
 
 /// The statically linked busybox that `prepare.sh` installs.

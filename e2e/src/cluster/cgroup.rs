@@ -1,5 +1,6 @@
 //! Control groups: what belongs to a cluster or a machine is known by its group, so it can be ended without a list of ids.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ClusterError;
+use crate::process::{began, is_running};
 use crate::wait::wait_until;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -40,7 +42,9 @@ impl Cgroups {
         let (found, missing): (Vec<_>, Vec<_>) =
             CONTROLLERS.iter().partition(|name| root.join(name).join("cgroup.procs").is_file());
         if missing.is_empty() {
-            Ok(Self::Separate(found.into_iter().map(|name| root.join(name)).collect()))
+            // The hybrid form has a tree of version 2 without controllers beside them, and runc makes groups there too.
+            let hybrid = Some(&"unified").filter(|name| root.join(name).join("cgroup.procs").is_file());
+            Ok(Self::Separate(found.into_iter().chain(hybrid).map(|name| root.join(name)).collect()))
         } else {
             let missing: Vec<&str> = missing.into_iter().copied().collect();
             Err(ClusterError::Unsupported {
@@ -88,15 +92,18 @@ impl Cgroups {
     /// Kills all processes in a group and below it, and waits until they are gone.
     pub(crate) fn kill(&self, group: &str) -> Result<(), ClusterError> {
         let folder = self.tasks(group);
+        let mut killed = BTreeSet::new();
         wait_until(&format!("the end of all processes in {}", folder.display()), END, || {
-            let alive = processes_in(&folder);
-            for &id in &alive {
-                if let Some(pid) = Pid::from_raw(id) {
+            for id in processes_in(&folder) {
+                if let (Some(pid), Some(beginning)) = (Pid::from_raw(id), began(id as u32)) {
+                    killed.insert((id as u32, beginning));
                     // It fails where the process ended meanwhile.
                     let _ = kill_process(pid, Signal::KILL);
                 }
             }
-            if alive.is_empty() { Ok(Some(())) } else { Err(format!("still there: {alive:?}")) }
+            // They leave the group before they are gone.
+            killed.retain(|&(id, beginning)| is_running(id) && began(id) == Some(beginning));
+            if killed.is_empty() { Ok(Some(())) } else { Err(format!("still there: {killed:?}")) }
         })?;
         Ok(())
     }

@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use super::ClusterError;
 use super::cgroup::Cgroups;
 use super::layout::Layout;
-use crate::process::{began, tail};
+use crate::process::{is_running, tail};
 use crate::wait::wait_until;
 
 /// Moves itself into the cgroup whose `cgroup.procs` is the first argument, then becomes the rest of them: whatever the
@@ -39,7 +40,7 @@ impl Daemon {
         let output = File::options().append(true).create(true).open(&log).map_err(io)?;
         let tasks = cgroups.daemons(&layout.machine_cgroup(machine))?;
         // `setsid` and `nsenter` become the daemon, so the id stays the same; and no terminal's hang-up reaches it.
-        let child = Command::new("setsid")
+        let mut child = Command::new("setsid")
             .args(["sh", "-c", ENTER_GROUP])
             .arg(tasks)
             .arg("nsenter")
@@ -50,7 +51,10 @@ impl Daemon {
             .stderr(output)
             .spawn()
             .map_err(|error| ClusterError::Command { command: name.to_owned(), message: error.to_string() })?;
-        Ok(Self { name, pid: child.id(), log })
+        let pid = child.id();
+        // When it ends while this process still runs, somebody has to take note, or it stays a zombie.
+        thread::spawn(move || child.wait());
+        Ok(Self { name, pid, log })
     }
 
     /// Waits until `ready` says so, or the daemon has ended.
@@ -61,18 +65,13 @@ impl Daemon {
     ) -> Result<(), ClusterError> {
         let mut ended = false;
         wait_until(&format!("{} to be ready", self.name), limit, || {
-            ended = ended || has_ended(self.pid);
+            ended = ended || !is_running(self.pid);
             if ended { Ok(Some(false)) } else { ready().map(|()| Some(true)) }
         })
         .map_err(|error| error.to_string())
         .and_then(|ready| if ready { Ok(()) } else { Err(format!("{} ended", self.name)) })
         .map_err(|reason| ClusterError::Daemon { reason, log: self.log.clone(), words: tail(&self.log, 15) })
     }
-}
-
-/// Gone, or a zombie that nobody has waited for.
-fn has_ended(pid: u32) -> bool {
-    began(pid).is_none() || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
 
 /// The id of a process in a machine's cgroup that runs `program`.

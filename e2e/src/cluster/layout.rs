@@ -81,7 +81,7 @@ impl Layout {
 
     /// The host's device on the cluster's network.
     pub(crate) fn host_link(&self) -> String {
-        format!("{PREFIX}{}", self.number)
+        host_link(self.number)
     }
 
     /// The control plane's end of a worker's cable.
@@ -129,6 +129,11 @@ impl Layout {
     pub(crate) fn server(&self) -> String {
         format!("https://{}:6443", self.address(CONTROL))
     }
+}
+
+/// The host's device on the network of the cluster with that number.
+pub(crate) fn host_link(number: u8) -> String {
+    format!("{PREFIX}{number}")
 }
 
 /// What the network namespaces of a cluster begin with.

@@ -101,6 +101,16 @@ impl Cluster {
         leftovers::find(name)
     }
 
+    /// The names of the clusters that were started and not ended.
+    pub fn names() -> Result<Vec<String>, ClusterError> {
+        state::names()
+    }
+
+    /// Whether its API answers.
+    pub fn is_ready(&self) -> bool {
+        self.kubectl.run(&["--request-timeout=5s", "get", "--raw", "/readyz"]).is_ok()
+    }
+
     /// The path of an administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.layout.kubeconfig()
@@ -152,8 +162,10 @@ impl Cluster {
         machine.kill()?;
         self.cgroups.remove(&self.layout.machine_cgroup(worker))?;
         network::create_worker(&self.layout, worker)?;
+        // There may be no Node any more.
+        let before = addons::heartbeat(&self.kubectl, worker).ok();
         machine.start(&self.options, &Images::create(&self.layout, &self.parts)?.everywhere)?;
-        addons::wait_ready(&self.kubectl, worker)
+        addons::wait_ready(&self.kubectl, worker, before.as_deref())
     }
 
     /// Cuts a worker off while it keeps running.

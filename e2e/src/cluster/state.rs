@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Layout, MOST_CLUSTERS};
+use super::layout::{Layout, MOST_CLUSTERS, host_link};
 use super::{ClusterError, Options};
 use crate::parts::cache;
 
@@ -55,13 +55,20 @@ pub(crate) fn create(options: &Options) -> Result<Layout, ClusterError> {
 
     let taken: Vec<u8> =
         names()?.iter().filter_map(|name| read(name).ok().flatten()).map(|state| state.number).collect();
-    let number = (0..MOST_CLUSTERS).find(|number| !taken.contains(number)).ok_or(ClusterError::TooMany)?;
+    let number = (0..MOST_CLUSTERS)
+        .find(|number| !taken.contains(number) && !host_link_exists(*number))
+        .ok_or(ClusterError::TooMany)?;
     let state = State { number, options: options.clone() };
     let path = folder.join("state.json");
     let text =
         serde_json::to_string_pretty(&state).map_err(|source| ClusterError::State { path: path.clone(), source })?;
     fs::write(&path, text).map_err(io(&path))?;
     Ok(layout(&state, folder))
+}
+
+/// Another user's cluster has its state in another cache.
+fn host_link_exists(number: u8) -> bool {
+    Path::new("/sys/class/net").join(host_link(number)).exists()
 }
 
 /// Reads the state of a cluster; `None` if there is no such cluster.

@@ -1,0 +1,16 @@
+# The image of operator, storage node and command: static binaries, and nothing else. `make image` makes the same without Docker.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
+    RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=/target cargo build --release --locked \
+      --target "$(rustc -vV | sed -n 's/^host: //p')" \
+      --package weft-operator --package weft-node --package weft-client --bins \
+ && mkdir -p /image/bin /image/tmp && chmod 1777 /image/tmp \
+ && cp /target/*/release/weft-operator /target/*/release/weft-node /target/*/release/weft /image/bin/
+
+FROM scratch
+COPY --from=build /image /
+ENV PATH=/bin
+# Nobody in particular: the chart and the operator ask for the same.
+USER 65532:65532
