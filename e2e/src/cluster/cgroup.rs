@@ -17,8 +17,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The hierarchies of version 1 that a kubelet or runc uses.
 const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
 
-/// What version 2 has to pass down.
-const DELEGATED: &str = "+cpu +cpuset +io +memory +pids";
+/// What version 2 has to pass down: a kubelet insists on all that the root has of these (`io` apart), and on the four.
+const DELEGATED: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "hugetlb", "io"];
+const INDISPENSABLE: usize = 4;
 
 /// The kernel ends processes within milliseconds, but tears down their namespaces in the same breath.
 const END: Duration = Duration::from_secs(30);
@@ -170,10 +171,23 @@ fn make(folder: &Path) -> Result<(), ClusterError> {
 }
 
 fn delegate(folder: &Path) -> Result<(), ClusterError> {
+    let path = folder.join("cgroup.controllers");
+    let offered = fs::read_to_string(&path).map_err(|source| ClusterError::File { path, source })?;
+    let words = delegation(&offered)?;
     let path = folder.join("cgroup.subtree_control");
-    fs::write(&path, DELEGATED).map_err(|source| ClusterError::Unsupported {
+    fs::write(&path, words).map_err(|source| ClusterError::Unsupported {
         what: format!("the controllers of cgroup version 2 can't be passed down ({}: {source})", path.display()),
     })
+}
+
+/// What to write into `cgroup.subtree_control`, from what `cgroup.controllers` offers.
+fn delegation(offered: &str) -> Result<String, ClusterError> {
+    let there = |name: &&str| offered.split_whitespace().any(|word| word == *name);
+    if let Some(name) = DELEGATED[..INDISPENSABLE].iter().find(|name| !there(name)) {
+        return Err(ClusterError::Unsupported { what: format!("cgroup version 2 has no {name} controller here") });
+    }
+    let words: Vec<String> = DELEGATED.iter().filter(|name| there(name)).map(|name| format!("+{name}")).collect();
+    Ok(words.join(" "))
 }
 
 /// A new group of the cpuset hierarchy has no processors and no memory, and takes no process before it has.
@@ -216,5 +230,20 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_kubelet_asks_for_is_passed_down() {
+        assert_eq!(
+            delegation("cpuset cpu io memory pids rdma\n").ok().as_deref(),
+            Some("+cpu +cpuset +memory +pids +io")
+        );
+        let error = delegation("cpuset cpu io pids").expect_err("no memory").to_string();
+        assert!(error.contains("no memory controller"), "{error}");
     }
 }
