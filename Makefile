@@ -10,7 +10,7 @@ endif
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC = $(CARGO_TARGET_DIR)/static
 IMAGE ?= localhost/weft:dev
-WEFT_CLUSTER = cargo run --quiet --package weft-e2e --bin weft-cluster --
+LOCAL = cargo run --quiet --package weft-e2e --bin weft-cluster --
 
 .DEFAULT_GOAL := help
 .PHONY: help prepare kubernetes kubernetes-api image cluster-up cluster-down check test-api test generate
@@ -19,10 +19,10 @@ help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 cluster-up: kubernetes ## Start a local cluster (root on Debian; WORKERS=4, KUBERNETES_VERSION).
-	@$(WEFT_CLUSTER) up
+	@trap '$(LOCAL) down; exit 130' INT TERM; $(LOCAL) up
 
 cluster-down: ## End it, and leave nothing.
-	@$(WEFT_CLUSTER) down
+	@$(LOCAL) down
 
 check: ## Format, lints, unit and property tests (no root).
 	cargo fmt --all --check
@@ -41,7 +41,7 @@ generate: ## Write the files that are generated from the code.
 image: ## Make the image of static binaries, without a container engine.
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TRIPLE) --target-dir $(STATIC) \
 		--package weft-operator --package weft-node --package weft-client --bins
-	@$(WEFT_CLUSTER) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(CACHE)/weft.tar
+	@$(LOCAL) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(CACHE)/weft.tar
 	@echo "$(IMAGE) is in $(CACHE)/weft.tar"
 
 prepare: ## Install the Debian packages that are missing.
