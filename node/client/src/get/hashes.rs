@@ -1,0 +1,52 @@
+//! One stripe's hashes, proven against the blob's root.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::time::sleep;
+use weft_proto::v1::{StripeHashesReply, StripeHashesRequest};
+use weft_redstuff::{BlobId, Hash, Metadata, StripeHashes, merkle};
+
+use crate::{Current, Holder};
+
+/// For one member's answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// After which another member is asked too.
+const HEDGE: Duration = Duration::from_millis(150);
+
+/// Asks one member after the other, the next one at a failure or when it takes long.
+pub(super) async fn stripe_hashes(
+    current: &Current,
+    id: BlobId,
+    metadata: &Metadata,
+    stripe: u32,
+) -> Result<StripeHashes, Vec<String>> {
+    let mut waiting = current.by_health(id.0[30].wrapping_add(stripe as u8)).into_iter();
+    let (mut asked, mut failures) = (FuturesUnordered::new(), Vec::new());
+    loop {
+        if let Some(holder) = waiting.next() {
+            asked.push(ask(holder, id, metadata, stripe));
+        }
+        tokio::select! {
+            answer = asked.next() => match answer {
+                Some(Ok(hashes)) => return Ok(hashes),
+                Some(Err(reason)) => failures.push(reason),
+                None => return Err(failures),
+            },
+            () = sleep(HEDGE), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+async fn ask(holder: Arc<Holder>, id: BlobId, metadata: &Metadata, stripe: u32) -> Result<StripeHashes, String> {
+    let member = holder.member();
+    let request = StripeHashesRequest { blob: Bytes::copy_from_slice(id.as_bytes()), stripe };
+    let reply = holder.call(ANSWER, holder.reads().get_stripe_hashes(request)).await;
+    let StripeHashesReply { hashes, path } = reply.map_err(|status| format!("{member}: {}", status.message()))?;
+    let path: Option<Vec<Hash>> = path.iter().map(|hash| Hash::from_slice(hash)).collect();
+    let hashes = StripeHashes::decode(metadata.code(), &hashes).map_err(|error| format!("{member}: {error}"))?;
+    let proven = path
+        .is_some_and(|path| merkle::verify(&metadata.root, &hashes.root(), stripe, metadata.layout.stripes(), &path));
+    if proven { Ok(hashes) } else { Err(format!("{member}: the hashes of stripe {stripe} aren't the blob's")) }
+}

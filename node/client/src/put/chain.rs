@@ -1,0 +1,123 @@
+//! What a put asks of one holder once the metadata are known: its ack, then its receipt (R8).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+use tonic::{Code, Status};
+use weft_proto::v1::{CertifyRequest, FinishRequest};
+use weft_protocol::{DecodeError, MemberId, Signed};
+
+use super::Prepared;
+use crate::{Fleet, Holder};
+
+/// For a commit on the holder's disk, which may be busy.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Between askings of a holder that is sealing, behind, or unreachable for a moment.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often an unreachable holder is asked.
+const ATTEMPTS: u32 = 5;
+
+/// What a holder answered.
+#[derive(Debug)]
+pub(super) enum Event {
+    Ack(Signed),
+    NoAck(MemberId, Status),
+    Receipt(Signed),
+    NoReceipt(MemberId, Status),
+}
+
+/// One holder under one view.
+pub(super) struct Chain {
+    pub(super) fleet: Fleet,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) holder: Arc<Holder>,
+    /// Hash of the view that is asked for.
+    pub(super) view: Bytes,
+    /// The encoded entry, once there is a certificate.
+    pub(super) entry: watch::Receiver<Option<Bytes>>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+}
+
+impl Chain {
+    /// Asks for the ack, and for the receipt as soon as there is a certificate. A holder that lags may still finish
+    /// its upload, so that it needn't rebuild, but not for ever.
+    pub(super) async fn run(mut self) {
+        let member = self.holder.member();
+        let mut certified = self.entry.clone();
+        let lagging = async {
+            if certified.wait_for(Option::is_some).await.is_ok() {
+                self.prepared.uploaded.standstill(member).await;
+            }
+        };
+        tokio::select! {
+            ack = self.ack() => self.tell(ack.map_or_else(|status| Event::NoAck(member, status), Event::Ack)),
+            () = lagging => {}
+        }
+        let Ok(entry) = self.entry.wait_for(Option::is_some).await.map(|entry| entry.clone()) else { return };
+        let receipt = self.certify(entry.unwrap_or_default()).await;
+        self.tell(receipt.map_or_else(|status| Event::NoReceipt(member, status), Event::Receipt));
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more once the put is answered.
+        let _ = self.events.send(event);
+    }
+
+    async fn ack(&self) -> Result<Signed, Status> {
+        if !self.prepared.uploaded.complete(self.holder.member()).await {
+            return Err(Status::aborted("the holder didn't take the whole upload"));
+        }
+        let request = FinishRequest {
+            view: self.view.clone(),
+            session: Bytes::copy_from_slice(&self.prepared.metadata.nonce),
+            metadata: self.prepared.encoded.clone(),
+            inline: self.prepared.inline.clone().unwrap_or_default(),
+            is_inline: self.prepared.inline.is_some(),
+        };
+        let ask = || {
+            let (holder, request) = (Arc::clone(&self.holder), request.clone());
+            async move { signed(&holder.call(ANSWER, holder.writes().finish(request)).await?.ack) }
+        };
+        repeat(&self.fleet, ask).await
+    }
+
+    async fn certify(&self, entry: Bytes) -> Result<Signed, Status> {
+        let request = CertifyRequest { view: self.view.clone(), entry };
+        let ask = || {
+            let (holder, request) = (Arc::clone(&self.holder), request.clone());
+            async move { signed(&holder.call(ANSWER, holder.writes().certify(request)).await?.receipt) }
+        };
+        repeat(&self.fleet, ask).await
+    }
+}
+
+/// Reads an ack or a receipt.
+pub(crate) fn signed(bytes: &[u8]) -> Result<Signed, Status> {
+    Signed::decode(bytes).map_err(|error: DecodeError| Status::internal(error.to_string()))
+}
+
+/// Asks again while the holder is at another view (R5), and a few times while it isn't reachable. What is newer than
+/// the view asked for is learned on the way; whoever waits for it then asks under it.
+pub(crate) async fn repeat<T, F>(fleet: &Fleet, ask: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    let mut attempt = 0;
+    loop {
+        let status = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => status,
+        };
+        if fleet.learn(&status).is_none() {
+            attempt += 1;
+            if status.code() != Code::Unavailable || attempt == ATTEMPTS {
+                return Err(status);
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}

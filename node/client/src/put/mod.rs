@@ -1,0 +1,150 @@
+//! Storing a blob: stripes to all holders, then acks, a certificate, receipts (R8).
+//!
+//! A put is answered when holders of n − f shards of one view have receipted its certificate, and not before. Holders
+//! that fail or fall behind don't slow it down: what they lack they rebuild.
+
+pub(crate) mod chain;
+mod encode;
+mod lane;
+mod settle;
+mod source;
+mod upload;
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::Stream;
+use thiserror::Error;
+use weft_protocol::{CertificateError, ViewId};
+use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, LayoutError, Metadata, inline_root};
+
+use self::{
+    encode::Encoder,
+    source::Source,
+    upload::{Upload, Uploaded},
+};
+pub use self::{encode::StripeError, source::ContentError, upload::UploadError};
+use crate::{Client, Current, FleetError, GetError, WRITE_MEMORY, room};
+
+/// Why a blob isn't known to be stored.
+#[derive(Debug, Error)]
+pub enum PutError {
+    #[error("the fleet's view isn't known")]
+    Fleet(#[from] FleetError),
+    #[error("the content can't be read")]
+    Content(#[from] ContentError),
+    #[error("a stripe can't be made")]
+    Stripe(#[from] StripeError),
+    #[error("the upload stopped")]
+    Upload(#[from] UploadError),
+    #[error("too few holders {did}: {wanting} shards are wanting; {}", reasons.join("; "))]
+    TooFew { did: &'static str, wanting: u16, reasons: Vec<String> },
+    #[error("members have no room: {}", reasons.join("; "))]
+    NoRoom { reasons: Vec<String> },
+    #[error("the acks make no certificate")]
+    Certificate(#[from] CertificateError),
+    #[error("no quorum of acks and receipts within {after:?}")]
+    Late { after: Duration },
+    #[error("blob {0} was deleted: an ID never comes back (R13)")]
+    Deleted(BlobId),
+}
+
+impl From<LayoutError> for PutError {
+    fn from(error: LayoutError) -> Self {
+        Self::Stripe(error.into())
+    }
+}
+
+/// What belongs to a blob besides its content.
+#[derive(Debug, Clone, Default)]
+pub struct PutRequest {
+    /// A retried put repeats it, and gets the same ID for the same content (R16).
+    pub nonce: [u8; 16],
+    pub labels: Labels,
+    /// Seconds since 1970, from which on the blob may be deleted.
+    pub expiry: Option<u64>,
+}
+
+/// A blob that holders of n − f shards of `view` have receipted.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub id: BlobId,
+    pub metadata: Metadata,
+    pub view: ViewId,
+}
+
+/// A blob whose content is on its way and whose metadata are known.
+#[derive(Debug)]
+struct Prepared {
+    id: BlobId,
+    metadata: Metadata,
+    /// The encoded metadata.
+    encoded: Bytes,
+    inline: Option<Bytes>,
+    uploaded: Uploaded,
+}
+
+impl Prepared {
+    fn new(metadata: Metadata, inline: Option<Bytes>, uploaded: Uploaded) -> Self {
+        let encoded = metadata.encode();
+        Self { id: Metadata::id_of(&encoded), metadata, encoded: encoded.into(), inline, uploaded }
+    }
+}
+
+impl Client {
+    /// Stores content of any length. The nonce names the upload session too, so that a retry goes on with it.
+    pub async fn put(
+        &self,
+        request: PutRequest,
+        content: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<Stored, PutError> {
+        let current = self.fleet().current().await?;
+        let prepared = self.upload(&current, request, content).await?;
+        let id = prepared.id;
+        match settle::settle(self.fleet(), prepared).await {
+            Err(error @ PutError::TooFew { .. }) => match self.lookup(id).await {
+                Err(GetError::Deleted(_)) => Err(PutError::Deleted(id)),
+                _ => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    async fn upload(
+        &self,
+        current: &Arc<Current>,
+        request: PutRequest,
+        content: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<Prepared, PutError> {
+        let code = current.view.code;
+        let capacity = code.stripe_capacity(Layout::full_symbol_size(code));
+        let mut source = Source::new(content, capacity);
+        let first = source.next().await?.unwrap_or_default();
+        if first.len() as u64 <= Layout::max_inline_length(code) {
+            return Ok(inline(code, request, first, Uploaded::nothing(current))?);
+        }
+        let mut upload = Upload::open(Arc::clone(current), request.nonce);
+        let (mut encoder, mut next) = (Encoder::new(code), Some(first));
+        // A whole number of stripes ends with an empty piece.
+        while let Some(piece) = next.filter(|piece| !piece.is_empty()) {
+            upload.gate().await?;
+            let memory = encoder.memory(&piece)?;
+            let room = upload.meanwhile(room(&self.write_memory, memory, WRITE_MEMORY)).await;
+            let stripe;
+            (encoder, stripe) = encoder.stripe(piece, room).await?;
+            upload.send(stripe);
+            next = source.next().await?;
+        }
+        let (root, layout, digest) = encoder.finish()?;
+        let PutRequest { nonce, labels, expiry } = request;
+        let metadata = Metadata { root, layout, labels, expiry, digest, nonce };
+        Ok(Prepared::new(metadata, None, upload.close()))
+    }
+}
+
+fn inline(code: Code, request: PutRequest, content: Bytes, uploaded: Uploaded) -> Result<Prepared, LayoutError> {
+    let PutRequest { nonce, labels, expiry } = request;
+    let layout = Layout::for_length(code, content.len() as u64)?;
+    let (root, digest) = (inline_root(&content), Hash::of(&content));
+    Ok(Prepared::new(Metadata { root, layout, labels, expiry, digest, nonce }, Some(content), uploaded))
+}

@@ -1,0 +1,145 @@
+//! From durable slivers to an answer: acks, the certificate, receipts; renewed when the view changes (R8).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::{Code, Status};
+use weft_protocol::{Certificate, Entry, MemberId, Receipts, Signed, Statement, Subject, Tally};
+
+use super::{
+    Prepared, PutError, Stored,
+    chain::{Chain, Event},
+};
+use crate::{Current, Fleet};
+
+/// For acks and receipts, view changes included.
+const SETTLE: Duration = Duration::from_secs(60);
+/// How long laggards are fed after the answer.
+const AFTERWARDS: Duration = Duration::from_secs(30);
+
+/// Gathers acks and receipts of one view; begins again under each newer one.
+pub(super) async fn settle(fleet: &Fleet, prepared: Prepared) -> Result<Stored, PutError> {
+    let prepared = Arc::new(prepared);
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let current = fleet.current().await?;
+        tokio::select! {
+            outcome = Round::start(fleet, &current, &prepared).run() => return outcome,
+            () = fleet.changed_from(current.hash) => tracing::info!("the view changed under a put"),
+            () = sleep_until(deadline) => return Err(PutError::Late { after: SETTLE }),
+        }
+    }
+}
+
+/// The chains of all holders of one view.
+struct Round {
+    current: Arc<Current>,
+    prepared: Arc<Prepared>,
+    chains: JoinSet<()>,
+    events: mpsc::UnboundedReceiver<Event>,
+    entry: watch::Sender<Option<Bytes>>,
+    failures: Vec<(MemberId, Status)>,
+}
+
+impl Round {
+    fn start(fleet: &Fleet, current: &Arc<Current>, prepared: &Arc<Prepared>) -> Self {
+        let (tell, events) = mpsc::unbounded_channel();
+        let (entry, known) = watch::channel(None);
+        let mut chains = JoinSet::new();
+        for holder in &current.holders {
+            let chain = Chain {
+                fleet: fleet.clone(),
+                prepared: Arc::clone(prepared),
+                holder: Arc::clone(holder),
+                view: Bytes::copy_from_slice(current.hash.as_bytes()),
+                entry: known.clone(),
+                events: tell.clone(),
+            };
+            chains.spawn(chain.run());
+        }
+        let (current, prepared) = (Arc::clone(current), Arc::clone(prepared));
+        Self { current, prepared, chains, events, entry, failures: Vec::new() }
+    }
+
+    async fn run(mut self) -> Result<Stored, PutError> {
+        let acks = self.acks().await?;
+        let blob = self.prepared.id;
+        let certificate = Certificate::new(&self.current.view, blob, acks)?;
+        let entry = Entry::Live {
+            metadata: self.prepared.metadata.clone(),
+            inline: self.prepared.inline.as_ref().map(|content| content.to_vec()),
+            certificate,
+        };
+        self.entry.send_replace(Some(entry.encode().into()));
+        self.receipts().await?;
+        let stored = Stored { id: blob, metadata: self.prepared.metadata.clone(), view: self.current.view.id() };
+        let mut chains = self.chains;
+        tokio::spawn(async move { timeout(AFTERWARDS, async { while chains.join_next().await.is_some() {} }).await });
+        Ok(stored)
+    }
+
+    /// Acks of n − f shards.
+    async fn acks(&mut self) -> Result<Vec<Signed>, PutError> {
+        let current = Arc::clone(&self.current);
+        let (view, blob) = (current.hash, self.prepared.id);
+        let (mut tally, mut acks, mut left) = (Tally::new(&current.view), Vec::new(), current.holders.len());
+        while !tally.is_quorum() && left > 0 {
+            left -= 1;
+            match self.events.recv().await {
+                Some(Event::Ack(ack)) => {
+                    let member = ack.header.member;
+                    let counted = tally.add(&ack, |statement| match statement {
+                        Statement::Ack { view: of, blob: acked, shards } if (*of, *acked) == (view, blob) => {
+                            Some(*shards)
+                        }
+                        _ => None,
+                    });
+                    match counted {
+                        Ok(()) => acks.push(ack),
+                        Err(error) => self.failures.push((member, Status::internal(error.to_string()))),
+                    }
+                }
+                Some(Event::NoAck(member, status)) => self.failures.push((member, status)),
+                Some(Event::Receipt(_) | Event::NoReceipt(..)) | None => {}
+            }
+        }
+        if tally.is_quorum() { Ok(acks) } else { Err(self.too_few("acked", tally.wanting())) }
+    }
+
+    /// Receipts of n − f shards.
+    async fn receipts(&mut self) -> Result<(), PutError> {
+        let current = Arc::clone(&self.current);
+        let mut receipts = Receipts::new(&current.view, Subject::Certificate(self.prepared.id));
+        let mut left = current.holders.len();
+        while !receipts.suffice() && left > 0 {
+            match self.events.recv().await {
+                Some(Event::Receipt(receipt)) => {
+                    left -= 1;
+                    if let Err(error) = receipts.add(&receipt) {
+                        self.failures.push((receipt.header.member, Status::internal(error.to_string())));
+                    }
+                }
+                Some(Event::NoReceipt(member, status)) => {
+                    left -= 1;
+                    self.failures.push((member, status));
+                }
+                // Late: the certificate needs them no more.
+                Some(Event::Ack(_) | Event::NoAck(..)) => {}
+                None => break,
+            }
+        }
+        if receipts.suffice() { Ok(()) } else { Err(self.too_few("receipted", receipts.wanting())) }
+    }
+
+    fn too_few(&mut self, did: &'static str, wanting: u16) -> PutError {
+        let failures = std::mem::take(&mut self.failures);
+        let no_room = failures.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
+        let reasons = failures.iter().map(|(member, status)| format!("{member}: {}", status.message())).collect();
+        if no_room { PutError::NoRoom { reasons } } else { PutError::TooFew { did, wanting, reasons } }
+    }
+}
