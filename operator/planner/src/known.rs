@@ -48,8 +48,7 @@ impl World {
 
     /// The inventory of an incarnation whose process runs and answered lately.
     pub(crate) fn answer(&self, member: MemberId, incarnation: u32, now: Timestamp) -> Option<&Inventory> {
-        let runs =
-            self.pods_of(member, incarnation).any(|pod| pod.phase == PodPhase::Running && !pod.terminating);
+        let runs = self.pods_of(member, incarnation).any(|pod| pod.phase == PodPhase::Running && !pod.terminating);
         self.heard(member, incarnation)
             .filter(|heard| runs && now - heard.at <= ANSWER_HOLDS)
             .map(|heard| &heard.inventory)

@@ -4,12 +4,22 @@
 //! everything that it does or withholds. Rules are cited by their number (R1 …).
 
 mod assign;
+mod conclude;
+mod draft;
+mod epochs;
+mod evidence;
 mod facts;
+mod judge;
 mod known;
+mod measure;
+mod objects;
 mod plan;
+mod restraint;
 mod time;
+mod views;
 mod world;
 
+pub use evidence::NODE_GONE_AFTER;
 pub use facts::{Ailment, Claim, ClaimPhase, Gateway, Heard, Inventory, Node, Pod, PodPhase, ShardReport, Volume};
 pub use known::ANSWER_HOLDS;
 pub use plan::{
@@ -19,3 +29,34 @@ pub use time::Timestamp;
 pub use world::{
     Committee, EpochPhase, EpochRecord, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Spread, World,
 };
+
+use draft::Draft;
+
+/// What to do about `world` at `now`. Pure: the same world and time give the same plan.
+pub fn plan(world: &World, now: Timestamp) -> Plan {
+    let mut draft = Draft::new(world, now);
+    choose(&mut draft);
+    judge::judge(&mut draft);
+    views::advance(&mut draft);
+    epochs::advance(&mut draft);
+    objects::reconcile(&mut draft);
+    conclude::conclude(draft)
+}
+
+/// The choices that are recorded once, for good.
+fn choose(draft: &mut Draft<'_>) {
+    let World { committee, record, .. } = draft.world;
+    if draft.watches_only() {
+        let why = if committee.deleting { "the committee is being deleted" } else { "spec.paused" };
+        draft.withhold("All", committee.name.as_str(), "the operator only watches", why);
+        return;
+    }
+    if record.fleet.is_none() {
+        let reason = if committee.fleet.is_some() { "the spec adopts this fleet" } else { "the committee is new" };
+        draft.step(Act::MintFleet, "fleet", reason);
+    }
+    if record.code.is_none() {
+        let (n, f) = (committee.code.shards(), committee.code.fault_tolerance());
+        draft.step(Act::RecordCode(committee.code), "code", format!("n = {n} shards, f = {f}, for good"));
+    }
+}

@@ -67,6 +67,7 @@ pub struct Withheld {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few steps, and views are few of them")]
 pub enum Act {
     /// Record a new random fleet ID, or the one that the spec adopts.
     MintFleet,

@@ -1,0 +1,159 @@
+//! Turns a draft into the plan: orders, numbers and conditions.
+
+use weft_protocol::ShardSet;
+
+use crate::{
+    Act, Condition, Conditions, EpochPhase, MemberOrder, MemberState, Plan, PodPhase, Truth,
+    assign::Who,
+    draft::Draft,
+    epochs,
+    measure::{Measure, measure},
+};
+
+pub(crate) fn conclude(draft: Draft<'_>) -> Plan {
+    let measured = draft.world.view().map(|view| measure(&draft, view));
+    let orders = orders(&draft);
+    let conditions = conditions(&draft, measured);
+    let epoch = epoch_pointer(&draft);
+    let Measure { margin, survives, missing, answering: _, gone: _ } = measured.unwrap_or_default();
+    let Draft { members, mut steps, withheld, wake_at, .. } = draft;
+    // What is recorded comes before what is made: a view, a loss, a number is known before anyone acts on it.
+    steps.sort_by_key(|step| !step.act.is_record());
+    Plan { steps, withheld, members, orders, epoch, margin, survives, missing, conditions, wake_at }
+}
+
+fn epoch_pointer(draft: &Draft<'_>) -> (u64, u64) {
+    let current = draft.world.view().map_or(0, |view| view.epoch);
+    let open = |phase| matches!(phase, EpochPhase::Planned | EpochPhase::Migrating | EpochPhase::Sealing);
+    let next = draft.world.epoch(current + 1).filter(|epoch| open(epoch.phase));
+    (current, next.map_or(current, |epoch| epoch.number))
+}
+
+/// One order for every incarnation that has a process, old ones too: so they learn that they are fenced.
+fn orders(draft: &Draft<'_>) -> Vec<MemberOrder> {
+    let world = draft.world;
+    let running = world.pods.iter().filter(|pod| pod.phase == PodPhase::Running && !pod.terminating);
+    let mut whos: Vec<Who> = running.map(|pod| (pod.member, pod.incarnation)).collect();
+    whos.sort_unstable();
+    whos.dedup();
+    let targets = epochs::targets(draft);
+    let all = ShardSet::first(draft.code.shards());
+    let proposes = |act: &Act| match act {
+        Act::ProposeView(view) => view.predecessor.is_some(),
+        Act::ContinueView(_) => true,
+        _ => false,
+    };
+    let sealing = world.record.pending.is_some() || draft.steps.iter().any(|step| proposes(&step.act));
+    let retires = world.view().filter(|view| {
+        world.record.pending.is_none()
+            && !draft.changes_view()
+            && !draft.watches_only()
+            && world.epoch(view.epoch).is_some_and(|epoch| epoch.phase == EpochPhase::Retired)
+            && world.is_whole(view, draft.now)
+    });
+    let order = |who: Who| {
+        let seat =
+            |view: &weft_protocol::View| view.seat(who.0).filter(|seat| seat.incarnation.number == who.1).cloned();
+        let target = targets.get(&who).copied();
+        let retire = retires.and_then(|view| {
+            let needed = seat(view)?.shards.union(target.map(|target| target.1).unwrap_or_default());
+            Some((view.hash(), all.difference(needed)))
+        });
+        let seal = sealing && world.view().and_then(seat).is_some();
+        MemberOrder { member: who.0, incarnation: who.1, seal, target, retire }
+    };
+    whos.into_iter().map(order).collect()
+}
+
+fn condition(status: bool, reason: &'static str, message: impl Into<String>) -> Condition {
+    Condition { status: if status { Truth::True } else { Truth::False }, reason, message: message.into() }
+}
+
+fn unknown(message: &str) -> Condition {
+    Condition { status: Truth::Unknown, reason: "NotObserved", message: message.to_owned() }
+}
+
+fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
+    let stalled = match &draft.stalled {
+        Some((reason, message)) => condition(true, reason, message.clone()),
+        None => condition(false, "NotStalled", ""),
+    };
+    let busy = draft.steps.first().map(ToString::to_string);
+    let Some(measure) = measured else {
+        let starting = "the fleet has no view yet";
+        return Conditions {
+            available: condition(false, "Starting", starting),
+            ready: condition(false, "Starting", starting),
+            progressing: condition(stalled.status == Truth::False, "Starting", busy.unwrap_or_else(|| starting.into())),
+            degraded: condition(false, "Starting", starting),
+            stalled,
+        };
+    };
+    let heard = measure.answering > 0;
+    let unfinished = unfinished(draft, &measure);
+    let progressing = match (&busy, &unfinished) {
+        (Some(step), _) => condition(true, "Acting", step.clone()),
+        (None, Some((_, message))) if stalled.status == Truth::False => condition(true, "Working", message.clone()),
+        (None, _) => condition(false, "Idle", ""),
+    };
+    let ready = match unfinished {
+        None => condition(true, "Fulfilled", format!("{} members serve with full margins", draft.members.len())),
+        Some((reason, message)) => condition(false, reason, message),
+    };
+    Conditions {
+        available: available(draft, &measure),
+        ready: if heard { ready } else { unknown("no member answers the operator") },
+        progressing,
+        degraded: match (heard, measure.gone.len()) {
+            (false, _) => unknown("no member answers the operator"),
+            (true, 0) => condition(false, "FullMargin", ""),
+            (true, gone) => condition(true, "BelowFullMargin", format!("{gone} shards lack something or don't answer")),
+        },
+        stalled,
+    }
+}
+
+fn available(draft: &Draft<'_>, measure: &Measure) -> Condition {
+    let gateway = draft.world.gateway;
+    if measure.answering == 0 {
+        return unknown("no member answers the operator");
+    }
+    if measure.margin.write < 0 {
+        return condition(false, "NoQuorum", format!("{} shards are wanting for writes", -measure.margin.write));
+    }
+    if gateway.wanted > 0 && gateway.ready == 0 {
+        return condition(false, "NoGateway", "no gateway is ready");
+    }
+    condition(true, "Serving", "")
+}
+
+/// What keeps the committee from being as its spec says, the gravest first.
+fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, String)> {
+    let (committee, record) = (&draft.world.committee, &draft.world.record);
+    let view = draft.world.view()?;
+    let unwell = draft.members.iter().find(|member| {
+        member.id.0 >= committee.members || member.current.state != MemberState::Serving || member.successor.is_some()
+    });
+    let custody: usize = draft.members.iter().map(|member| member.custody.len()).sum();
+    let epoch = draft.world.epoch(view.epoch);
+    let (current, target) = epoch_pointer(draft);
+    if !measure.gone.is_empty() {
+        Some(("NotWhole", format!("{} shards lack something or don't answer", measure.gone.len())))
+    } else if let Some(member) = unwell {
+        let (state, reason) = (member.current.state, &member.current.reason);
+        Some(("MembersNotServing", format!("member {} is {state:?} {reason}", member.id)))
+    } else if record.pending.is_some() || draft.changes_view() {
+        Some(("Sealing", "a view is being sealed".to_owned()))
+    } else if custody > 0 {
+        Some(("InCustody", format!("{custody} shards are with custodians")))
+    } else if current != target {
+        Some(("Migrating", format!("epoch {target} is under way")))
+    } else if !epoch.is_some_and(|epoch| matches!(epoch.phase, EpochPhase::Committed | EpochPhase::Retired)) {
+        Some(("Committing", format!("epoch {current} isn't committed")))
+    } else if draft.world.gateway.ready < draft.world.gateway.wanted {
+        let (ready, wanted) = (draft.world.gateway.ready, draft.world.gateway.wanted);
+        Some(("GatewaysNotReady", format!("{ready} of {wanted} gateways are ready")))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,319 @@
+//! Each member's state by the facts, and who is lost.
+
+use weft_protocol::MemberId;
+
+use crate::{
+    Act, IncarnationRecord, MemberRecord, MemberState,
+    draft::{Draft, named},
+    evidence::{Examined, Finding, examine},
+    restraint::{self, Suspect},
+};
+
+/// Brings every member's record up to date: newcomers, states, losses, successors.
+pub(crate) fn judge(draft: &mut Draft<'_>) {
+    admit_wanted(draft);
+    promote(draft);
+    let mut suspects = Vec::new();
+    for at in 0..draft.members.len() {
+        remember(draft, at, false);
+        suspects.extend(judge_current(draft, at));
+    }
+    restraint::convict(draft, suspects);
+    for at in 0..draft.members.len() {
+        want_successor(draft, at);
+        remember(draft, at, true);
+        judge_successor(draft, at);
+    }
+    forget_departed(draft);
+    show_shards(draft);
+}
+
+fn new_incarnation(draft: &Draft<'_>, number: u32) -> IncarnationRecord {
+    IncarnationRecord {
+        number,
+        attempt: 0,
+        state: MemberState::Pending,
+        reason: "New".to_owned(),
+        since: draft.now,
+        node: None,
+        zone: None,
+        claim_uid: None,
+        volume_uid: None,
+        volume: None,
+        key: None,
+    }
+}
+
+/// A number that no incarnation of the member has had, by record, objects or view.
+fn next_number(draft: &Draft<'_>, id: MemberId) -> u32 {
+    let world = draft.world;
+    let recorded = draft.member(id).into_iter().flat_map(|member| {
+        std::iter::once(member.current.number).chain(member.successor.as_ref().map(|record| record.number))
+    });
+    let claims = world.claims.iter().filter(|claim| claim.member == id).map(|claim| claim.incarnation);
+    let pods = world.pods.iter().filter(|pod| pod.member == id).map(|pod| pod.incarnation);
+    let seats = [world.view(), world.latest()].into_iter().flatten().filter_map(|view| view.seat(id));
+    let seated = seats.map(|seat| seat.incarnation.number);
+    recorded.chain(claims).chain(pods).chain(seated).max().unwrap_or(0) + 1
+}
+
+fn admit_wanted(draft: &mut Draft<'_>) {
+    if draft.watches_only() {
+        return;
+    }
+    for id in (0..draft.world.committee.members).map(MemberId) {
+        if draft.member(id).is_none() {
+            // After a record was lost, an incarnation that still serves is taken up again; its number isn't reused.
+            let seated = draft.world.latest().and_then(|view| view.seat(id)).map(|seat| seat.incarnation.number);
+            let number = seated.unwrap_or_else(|| next_number(draft, id));
+            let current = new_incarnation(draft, number);
+            draft.members.push(MemberRecord { id, current, successor: None, shards: Vec::new(), custody: Vec::new() });
+            draft.step(
+                Act::Admit { member: id, incarnation: number },
+                named("member", (id, number)),
+                "the spec wants this member",
+            );
+        }
+    }
+    draft.members.sort_by_key(|member| member.id);
+}
+
+/// A successor that the view in effect seats is the member's current incarnation from now on.
+fn promote(draft: &mut Draft<'_>) {
+    let Some(view) = draft.world.view() else { return };
+    for member in &mut draft.members {
+        let seated = view.seat(member.id).map(|seat| seat.incarnation.number);
+        if member.successor.as_ref().is_some_and(|successor| Some(successor.number) == seated)
+            && let Some(successor) = member.successor.take()
+        {
+            member.current = successor;
+        }
+    }
+}
+
+fn record_of(draft: &Draft<'_>, at: usize, successor: bool) -> Option<IncarnationRecord> {
+    let member = &draft.members[at];
+    if successor { member.successor.clone() } else { Some(member.current.clone()) }
+}
+
+fn put(draft: &mut Draft<'_>, at: usize, successor: bool, record: IncarnationRecord) {
+    let member = &mut draft.members[at];
+    if successor {
+        member.successor = Some(record);
+    } else {
+        member.current = record;
+    }
+}
+
+/// Fills in what can be seen now and must not be forgotten: UIDs, place, volume and key.
+fn remember(draft: &mut Draft<'_>, at: usize, successor: bool) {
+    let (world, id) = (draft.world, draft.members[at].id);
+    let Some(mut record) = record_of(draft, at, successor) else { return };
+    if let Some(pod) = world.pods_of(id, record.number).max_by_key(|pod| pod.attempt) {
+        record.attempt = record.attempt.max(pod.attempt);
+        if let Some(name) = &pod.node {
+            record.node = Some(name.clone());
+            if let Some(zone) = world.node(name).and_then(|node| node.zone.clone()) {
+                record.zone = Some(zone);
+            }
+        }
+    }
+    if let Some(claim) = world.claim(id, record.number) {
+        record.claim_uid.get_or_insert_with(|| claim.uid.clone());
+        if let Some(volume) = claim.volume.as_ref().filter(|volume| volume.exists) {
+            record.volume_uid.get_or_insert_with(|| volume.uid.clone());
+        }
+    }
+    let own_fleet = |fleet| world.record.fleet == Some(fleet);
+    if let Some(seat) = world.latest().and_then(|view| view.seat(id)).filter(|s| s.incarnation.number == record.number)
+    {
+        record.volume.get_or_insert(seat.incarnation.volume);
+        record.key.get_or_insert(seat.key);
+    } else if let Some(answer) = world.answer(id, record.number, draft.now)
+        && answer.ailment.is_none()
+        && own_fleet(answer.fleet)
+        && (answer.member, answer.incarnation.number) == (id, record.number)
+    {
+        record.volume.get_or_insert(answer.incarnation.volume);
+        record.key.get_or_insert(answer.key);
+    }
+    put(draft, at, successor, record);
+}
+
+/// Changes a state; `since` moves only when the state changes, or is told by the silence itself.
+fn set(record: &mut IncarnationRecord, state: MemberState, reason: &str, since: crate::Timestamp) {
+    if record.state != state || state == MemberState::Unreachable {
+        record.since = since;
+    }
+    record.state = state;
+    reason.clone_into(&mut record.reason);
+}
+
+/// Judges the incarnation that a view names or will name; gives the suspicion that it is lost.
+fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
+    let (now, id) = (draft.now, draft.members[at].id);
+    let who = (id, draft.members[at].current.number);
+    let seat = draft.world.latest().and_then(|view| view.seat(id)).filter(|seat| seat.incarnation.number == who.1);
+    let Some(seat) = seat else {
+        judge_unseated(draft, at);
+        return None;
+    };
+    let mut record = draft.members[at].current.clone();
+    let was_lost = matches!(record.state, MemberState::Lost | MemberState::Faulty);
+    let Examined { finding, wake_at } = examine(draft.world, id, &record, now);
+    draft.wake_for(wake_at);
+    let suspect =
+        |reason: &str, since, proven| Suspect { at, who, shards: seat.shards, reason: reason.into(), since, proven };
+    let after = draft.world.committee.unreachable_after;
+    let suspicion = match finding {
+        Finding::Answers(answer) => {
+            let synced = answer.counts || draft.world.record.pending.is_some();
+            let (state, reason) = match (synced, draft.shall_leave(who)) {
+                (false, _) => (MemberState::Starting, "Syncing"),
+                (true, true) => (MemberState::Draining, "Asked"),
+                (true, false) => (MemberState::Serving, ""),
+            };
+            set(&mut record, state, reason, now);
+            None
+        }
+        Finding::Doomed(reason) => {
+            set(&mut record, MemberState::Draining, reason, now);
+            Some(suspect(reason, now, false))
+        }
+        Finding::Gone(reason) => Some(suspect(reason, now, true)),
+        Finding::Ailing { reason, since } => {
+            set(&mut record, MemberState::Unreachable, reason, since);
+            (draft.has_passed(since, after) && reason != "WaitingForPeers").then(|| suspect(reason, since, false))
+        }
+        Finding::Silent { reason, since } => {
+            let due = was_lost || draft.has_passed(since, after);
+            if !was_lost {
+                set(&mut record, MemberState::Unreachable, &reason, since);
+            }
+            due.then(|| suspect(&reason, since, false))
+        }
+    };
+    draft.members[at].current = record;
+    suspicion
+}
+
+/// The current incarnation has no seat: it is to get one, it gave it up, or it was lost.
+fn judge_unseated(draft: &mut Draft<'_>, at: usize) {
+    let (now, id) = (draft.now, draft.members[at].id);
+    let mut record = draft.members[at].current.clone();
+    let who = (id, record.number);
+    let answers = draft.world.answer(id, record.number, now).is_some();
+    let was_lost = matches!(record.state, MemberState::Lost | MemberState::Faulty | MemberState::Returned);
+    // An incarnation that a view once named doesn't come back as it was: its place is taken (R25).
+    let had_shards = matches!(record.state, MemberState::Draining | MemberState::Leaving | MemberState::Serving);
+    if was_lost {
+        let reason = record.reason.clone();
+        set(&mut record, if answers { MemberState::Returned } else { MemberState::Lost }, &reason, now);
+    } else if had_shards || (draft.shall_leave(who) && draft.world.view().is_some()) {
+        set(&mut record, MemberState::Leaving, "NoShards", now);
+    } else if let Some(renewed) = judge_newcomer(draft, id, &mut record) {
+        record = renewed;
+    }
+    draft.members[at].current = record;
+}
+
+fn judge_successor(draft: &mut Draft<'_>, at: usize) {
+    let id = draft.members[at].id;
+    let Some(mut record) = draft.members[at].successor.clone() else { return };
+    if let Some(renewed) = judge_newcomer(draft, id, &mut record) {
+        record = renewed;
+    }
+    draft.members[at].successor = Some(record);
+}
+
+/// Judges an incarnation that no view names yet. Where it never will be fit, gives the one that takes its place:
+/// nothing is lost with it.
+fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationRecord) -> Option<IncarnationRecord> {
+    let Examined { finding, wake_at } = examine(draft.world, id, record, draft.now);
+    draft.wake_for(wake_at);
+    let now = draft.now;
+    let spoilt = match finding {
+        Finding::Answers(answer) => {
+            if draft.world.record.fleet == Some(answer.fleet) {
+                set(record, MemberState::Starting, "Ready", now);
+            } else {
+                set(record, MemberState::Pending, "ForeignVolume", now);
+            }
+            None
+        }
+        Finding::Ailing { reason, since: _ } => {
+            set(record, MemberState::Pending, reason, now);
+            if reason == "ForeignVolume" {
+                draft.stall("ForeignVolume", format!("the volume of member {id} belongs to another fleet or member"));
+            }
+            None
+        }
+        Finding::Silent { reason, since: _ } => {
+            set(record, MemberState::Pending, &reason, now);
+            on_dead_node(draft, record).then_some("NodeNotReady")
+        }
+        Finding::Doomed(reason) | Finding::Gone(reason) => Some(reason),
+    };
+    let spoilt = spoilt.filter(|_| !draft.watches_only() && draft.is_wanted(id))?;
+    let number = next_number(draft, id).max(record.number + 1);
+    draft.step(
+        Act::Admit { member: id, incarnation: number },
+        named("member", (id, number)),
+        format!("incarnation {} was lost before it held anything ({spoilt})", record.number),
+    );
+    Some(new_incarnation(draft, number))
+}
+
+/// A newcomer whose node has been out of reach for as long as a member may be: it holds nothing, so another one is
+/// tried elsewhere.
+fn on_dead_node(draft: &mut Draft<'_>, record: &IncarnationRecord) -> bool {
+    let node = record.node.as_deref().and_then(|name| draft.world.node(name));
+    let Some(since) = node.and_then(|node| node.unready_since) else { return false };
+    let after = draft.world.committee.unreachable_after;
+    draft.has_passed(since, after)
+}
+
+/// A lost incarnation that no view names any more, or one that shall be replaced, gets a successor.
+fn want_successor(draft: &mut Draft<'_>, at: usize) {
+    let member = &draft.members[at];
+    let (id, number) = (member.id, member.current.number);
+    if member.successor.is_some() || !draft.is_wanted(id) || draft.watches_only() {
+        return;
+    }
+    let seated = |view: &weft_protocol::View| view.seat(id).is_some_and(|seat| seat.incarnation.number == number);
+    let replaced = draft.is_lost((id, number)) && !draft.world.latest().is_some_and(seated);
+    let reason = if replaced {
+        format!("incarnation {number} is lost ({}), and others keep its shards", member.current.reason)
+    } else if draft.world.committee.replace.contains(&(id, number)) {
+        "the spec asks for its replacement".to_owned()
+    } else if member.current.state == MemberState::Leaving && !draft.shall_leave((id, number)) {
+        "the spec wants it back, and its old volume has given up its shards".to_owned()
+    } else {
+        return;
+    };
+    let number = next_number(draft, id);
+    draft.members[at].successor = Some(new_incarnation(draft, number));
+    draft.step(Act::Admit { member: id, incarnation: number }, named("member", (id, number)), reason);
+}
+
+/// A member that isn't wanted goes from the record when nothing of it is left.
+fn forget_departed(draft: &mut Draft<'_>) {
+    let (world, wanted) = (draft.world, draft.world.committee.members);
+    draft.members.retain(|member| {
+        let seated = [world.view(), world.latest()].into_iter().flatten().any(|view| view.seat(member.id).is_some());
+        let objects = world.pods.iter().any(|pod| pod.member == member.id)
+            || world.claims.iter().any(|claim| claim.member == member.id);
+        member.id.0 < wanted || seated || objects
+    });
+}
+
+fn show_shards(draft: &mut Draft<'_>) {
+    let Some(view) = draft.world.view() else { return };
+    let owners = draft.world.epoch(view.epoch).map(|epoch| &epoch.owners);
+    for member in &mut draft.members {
+        let seat = view.seat(member.id).filter(|seat| seat.incarnation.number == member.current.number);
+        let held = seat.map(|seat| seat.shards).unwrap_or_default();
+        let owns = |shard: &u8| owners.is_none_or(|owners| owners.get(usize::from(*shard)) == Some(&member.id));
+        (member.shards, member.custody) = held.iter().partition(owns);
+    }
+}

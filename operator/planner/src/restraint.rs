@@ -1,0 +1,108 @@
+//! What keeps guesses from doing harm (DESIGN, "Restraint"). Proven losses are never held back.
+
+use std::collections::BTreeMap;
+
+use weft_protocol::ShardSet;
+
+use crate::{
+    Act, MemberState, Timestamp,
+    assign::Who,
+    draft::{Draft, named},
+};
+
+/// The suspicion that an incarnation is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    /// Its member's place in the draft's list.
+    pub(crate) at: usize,
+    pub(crate) who: Who,
+    pub(crate) shards: ShardSet,
+    pub(crate) reason: String,
+    pub(crate) since: Timestamp,
+    /// By facts that can't change. Otherwise it is a guess, and may wait.
+    pub(crate) proven: bool,
+}
+
+/// Declares the proven losses, then as many guesses as the budget allows, the longest silent first.
+pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
+    if draft.watches_only() {
+        for suspect in suspects {
+            draft.withhold("DeclareLost", named("member", suspect.who), suspect.reason, "paused");
+        }
+        return;
+    }
+    suspects.sort_by_key(|suspect| (!suspect.proven, suspect.since, suspect.who));
+    let Some(view) = draft.world.latest() else { return };
+    let mut gone = draft.world.lacking(view, draft.now);
+    let f = view.code.fault_tolerance();
+    for suspect in suspects {
+        let with = gone.union(suspect.shards);
+        if !suspect.proven {
+            let beyond =
+                (with.len() > f).then(|| format!("budget: {} shards would be missing, more than f = {f}", with.len()));
+            if let Some(by) = hold(draft, &suspect).or(beyond) {
+                draft.withhold("DeclareLost", named("member", suspect.who), suspect.reason, by);
+                continue;
+            }
+        }
+        gone = with;
+        declare(draft, &suspect);
+    }
+}
+
+fn declare(draft: &mut Draft<'_>, suspect: &Suspect) {
+    let now = draft.now;
+    let record = &mut draft.members[suspect.at].current;
+    if record.state != MemberState::Lost {
+        record.state = MemberState::Lost;
+        record.since = now;
+        record.reason.clone_from(&suspect.reason);
+        let reason = if suspect.proven {
+            format!("its volume is lost ({})", suspect.reason)
+        } else {
+            format!("it is given up ({}) after {} s", suspect.reason, (now - suspect.since).as_secs())
+        };
+        let (member, incarnation) = suspect.who;
+        draft.step(Act::DeclareLost { member, incarnation }, named("member", suspect.who), reason);
+    }
+}
+
+/// What holds a guess back, if anything does.
+fn hold(draft: &Draft<'_>, suspect: &Suspect) -> Option<String> {
+    let world = draft.world;
+    if let Some(pending) = &world.record.pending {
+        return Some(format!("R5: {} is being sealed", crate::draft::view_name(&pending.view.view)));
+    }
+    let view = world.view()?;
+    let answering = view.seats.iter().filter_map(|seat| Some((seat, world.seat_answer(seat, draft.now)?)));
+    let (mut heard, mut reaching) = (0, ShardSet::EMPTY);
+    for (seat, answer) in answering {
+        heard += 1;
+        if seat.member != suspect.who.0 && answer.reachable.contains(&suspect.who.0) {
+            reaching = reaching.union(seat.shards);
+        }
+    }
+    if heard == 0 {
+        return Some("no member answers: the silence may be the operator's own".to_owned());
+    }
+    let silent = draft.members[suspect.at].current.state == MemberState::Unreachable
+        && world.answer(suspect.who.0, suspect.who.1, draft.now).is_none();
+    if silent && reaching.len() > view.code.fault_tolerance() {
+        return Some("its peers reach it: only the operator doesn't".to_owned());
+    }
+    let (silent, all) = silent_nodes(draft);
+    (silent > 1 && silent * 3 > all)
+        .then(|| format!("{silent} of {all} nodes are silent together: more than one, and more than a third"))
+}
+
+/// How many of the nodes that seated members are on are silent: none of theirs answers; and how many there are.
+fn silent_nodes(draft: &Draft<'_>) -> (usize, usize) {
+    let mut answers: BTreeMap<&str, bool> = BTreeMap::new();
+    let Some(view) = draft.world.view() else { return (0, 0) };
+    for seat in &view.seats {
+        let record = draft.incarnation((seat.member, seat.incarnation.number));
+        let Some(node) = record.and_then(|record| record.node.as_deref()) else { continue };
+        *answers.entry(node).or_default() |= draft.world.seat_answer(seat, draft.now).is_some();
+    }
+    (answers.values().filter(|answers| !**answers).count(), answers.len())
+}

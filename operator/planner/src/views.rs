@@ -1,0 +1,208 @@
+//! Views: taking notice of seals, continuing what was begun, and custody of lost shards (R4–R7, R21).
+
+use std::collections::BTreeSet;
+
+use weft_protocol::{MemberId, Seal, Seat, ShardSet, Statement, Tally, View};
+
+use crate::{
+    Act, MemberState,
+    assign::{self, Who},
+    draft::{Draft, holders, view_name},
+};
+
+/// At most one step about views: what members know already goes first, then what was begun, then custody.
+pub(crate) fn advance(draft: &mut Draft<'_>) {
+    let Some(view) = draft.world.view() else {
+        let newest = draft.world.heard.iter().find_map(|heard| heard.inventory.newest_view);
+        if newest.is_some() {
+            let message = "members have a view that the status doesn't: it was restored or lost (R26)";
+            draft.stall("ControlPlaneRewound", message);
+        }
+        return;
+    };
+    if let Some(seal) = known_seal(draft, view).or_else(|| collected_seal(draft)) {
+        let name = view_name(&seal.successor.view);
+        let reason = format!("holders of n - f shards refuse {} for it (R5)", view_name(&seal.sealed.view));
+        draft.step(Act::TakeEffect(seal), name, reason);
+        return;
+    }
+    if let Some(pending) = &draft.world.record.pending {
+        let name = view_name(&pending.view.view);
+        draft.withhold("TakeEffect", name, "its predecessor is being sealed", "R5: refusals of n - f shards");
+        return;
+    }
+    if !continue_reported(draft, view) {
+        revise(draft, view);
+    }
+}
+
+/// The proof, by a member that has it, that a view beyond the recorded one is in effect.
+fn known_seal(draft: &Draft<'_>, view: &View) -> Option<Seal> {
+    let seals = draft.world.heard.iter().filter_map(|heard| heard.inventory.newest_seal.as_ref());
+    seals
+        .filter(|seal| seal.successor.view.fleet == view.fleet && seal.successor.view.position() > view.position())
+        .filter(|seal| seal.check(&view.authority.views).is_ok())
+        .max_by_key(|seal| seal.successor.view.position())
+        .cloned()
+}
+
+/// The seal of the view in effect, from the refusals that members report.
+fn collected_seal(draft: &Draft<'_>) -> Option<Seal> {
+    let record = &draft.world.record;
+    let (sealed, successor) = (record.view.as_ref()?, &record.pending.as_ref()?.view);
+    let (hash, next) = (sealed.view.hash(), successor.view.hash());
+    let mut tally = Tally::new(&sealed.view);
+    let mut refusals = Vec::new();
+    for refusal in draft.world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref()) {
+        let counted = tally.add(refusal, |statement| match statement {
+            Statement::Refusal { view, successor, term: _ } if (*view, *successor) == (hash, next) => {
+                Some(ShardSet::first(255))
+            }
+            _ => None,
+        });
+        if counted.is_ok() {
+            refusals.push(refusal.clone());
+        }
+    }
+    tally.is_quorum().then(|| Seal { sealed: sealed.clone(), successor: successor.clone(), refusals })
+}
+
+/// Takes up the successor of the highest term that members already refuse the view for (R4). Returns whether there
+/// is one.
+fn continue_reported(draft: &mut Draft<'_>, view: &View) -> bool {
+    let term = |refusal: &Option<weft_protocol::Signed>| match refusal.as_ref().map(|signed| &signed.statement) {
+        Some(Statement::Refusal { term, .. }) => *term,
+        _ => 0,
+    };
+    let reported = (draft.world.heard.iter())
+        .filter(|heard| heard.inventory.newest_view == Some(view.id()))
+        .filter_map(|heard| Some((term(&heard.inventory.refusal), heard.inventory.successor.as_ref()?)))
+        .filter(|(_, successor)| view.check_successor(successor).is_ok())
+        .max_by_key(|(term, successor)| (*term, successor.view.hash().0));
+    let Some((term, successor)) = reported else { return false };
+    let (name, successor) = (view_name(&successor.view), successor.clone());
+    if draft.is_established(view) {
+        let reason = format!("members refuse {} for it by order of term {term} (R4)", view_name(view));
+        draft.step(Act::ContinueView(successor), name, reason);
+    } else {
+        not_established(draft, "ContinueView", name, "members refuse their view for it");
+    }
+    true
+}
+
+pub(crate) fn not_established(draft: &mut Draft<'_>, act: &'static str, target: String, reason: &str) {
+    let by = format!("R4: holders of n - f shards have yet to follow term {}", draft.world.record.term);
+    draft.withhold(act, target, reason, by);
+}
+
+/// Gives lost holders' shards, and vacant ones, to those who can keep them (R21).
+fn revise(draft: &mut Draft<'_>, view: &View) {
+    if draft.watches_only() {
+        return;
+    }
+    let lost: BTreeSet<MemberId> = (view.seats.iter())
+        .filter(|seat| draft.is_lost((seat.member, seat.incarnation.number)))
+        .map(|seat| seat.member)
+        .collect();
+    let custodians: Vec<Who> = (view.seats.iter())
+        .map(|seat| (seat.member, seat.incarnation.number))
+        .filter(|who| !draft.shall_leave(*who))
+        .filter(|who| draft.incarnation(*who).is_some_and(|record| is_fit(record.state)))
+        .collect();
+    let before = holders(view);
+    let mut current = before.clone();
+    for holder in &mut current {
+        *holder = holder.filter(|who| !lost.contains(&who.0));
+    }
+    let f = view.code.fault_tolerance();
+    let places: Vec<_> = custodians.iter().map(|who| draft.place(*who)).collect();
+    let mut next = assign::custody(&current, &places, usize::from(f));
+    let lost_shards = assign::moved(&before, &current).len();
+    if lost_shards > f {
+        let message = format!("{lost_shards} shards are lost at once, more than f = {f}: no view can be sealed (R7)");
+        draft.withhold("ProposeView", view_name(view), message.clone(), "R7: weft recover --declare-lost");
+        draft.stall("BeyondFaultTolerance", message);
+        return;
+    }
+    if assign::moved(&before, &next).len() > f {
+        // What was vacant before waits for another revision: a view moves at most f shards.
+        for (shard, holder) in before.iter().enumerate() {
+            if holder.is_none() {
+                next[shard] = None;
+            }
+        }
+    }
+    if next == before {
+        return;
+    }
+    let members: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    let reason = if lost.is_empty() {
+        "vacant shards find a holder".to_owned()
+    } else {
+        format!("others keep the shards of lost member {} (R21)", members.join(", "))
+    };
+    propose(draft, view, (view.epoch, view.revision + 1), &next, &reason);
+}
+
+/// Whether a member in this state can be given more.
+pub(crate) fn is_fit(state: MemberState) -> bool {
+    match state {
+        MemberState::Serving | MemberState::Starting => true,
+        MemberState::Pending
+        | MemberState::Unreachable
+        | MemberState::Lost
+        | MemberState::Faulty
+        | MemberState::Draining
+        | MemberState::Leaving
+        | MemberState::Returned => false,
+    }
+}
+
+/// Proposes a successor of `view`, unless the leader isn't established. Returns whether it is proposed.
+pub(crate) fn propose(
+    draft: &mut Draft<'_>,
+    view: &View,
+    (epoch, revision): (u64, u64),
+    owners: &[Option<Who>],
+    reason: &str,
+) -> bool {
+    let target = format!("view {epoch}.{revision}");
+    if !draft.is_established(view) {
+        not_established(draft, "ProposeView", target, reason);
+        return false;
+    }
+    let (Some(authority), Some(seats)) = (draft.world.committee.authority.clone(), seats(draft, owners)) else {
+        draft.withhold("ProposeView", target, reason, "R2: a key that the view names isn't known yet");
+        return false;
+    };
+    let next = View {
+        fleet: view.fleet,
+        epoch,
+        revision,
+        term: draft.world.record.term,
+        predecessor: Some(view.id()),
+        code: view.code,
+        seats,
+        authority,
+    };
+    draft.step(Act::ProposeView(next), target, reason);
+    true
+}
+
+/// The seats of an assignment, with each incarnation's volume and key; `None` while one isn't known.
+pub(crate) fn seats(draft: &Draft<'_>, owners: &[Option<Who>]) -> Option<Vec<Seat>> {
+    let whos: BTreeSet<Who> = owners.iter().flatten().copied().collect();
+    whos.into_iter().map(|who| seat(draft, owners, who)).collect()
+}
+
+fn seat(draft: &Draft<'_>, owners: &[Option<Who>], who: Who) -> Option<Seat> {
+    let of = |shard: &usize| owners[*shard] == Some(who);
+    let shards: ShardSet = (0..owners.len()).filter(of).map(|shard| shard as u8).collect();
+    let seated = draft.world.view().and_then(|view| view.seat(who.0));
+    if let Some(seat) = seated.filter(|seat| seat.incarnation.number == who.1) {
+        return Some(Seat { shards, ..seat.clone() });
+    }
+    let record = draft.incarnation(who)?;
+    let incarnation = weft_protocol::Incarnation { number: who.1, volume: record.volume? };
+    Some(Seat { member: who.0, incarnation, key: record.key?, shards })
+}
