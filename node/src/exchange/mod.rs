@@ -1,0 +1,132 @@
+//! The heartbeat of the fleet: every second each member asks every peer what it knows, and tells what it knows itself.
+//!
+//! Views and their seals spread this way, refusals come together to seals, and members remember each other's sequences
+//! (R1, R5). The upkeep that follows from it is in [`upkeep`].
+
+mod pull;
+mod sync;
+mod upkeep;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tonic::Status;
+use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
+use weft_protocol::{Encoder, Incarnation, MemberId, ViewId, VolumeId};
+use weft_redstuff::Hash;
+
+use crate::member::{Member, MemberError};
+pub(crate) use upkeep::{upkeep, verify};
+
+/// Between two rounds.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a peer may take to answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// What was heard in the last round: the peers' registry digests.
+pub(crate) type Heard = BTreeMap<MemberId, Hash>;
+
+/// Exchanges with everyone, for the life of the process.
+pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<Heard>) {
+    loop {
+        let peers: Vec<MemberId> =
+            member.peers().into_keys().filter(|peer| *peer != member.identity().member).collect();
+        let replies = join_all(peers.iter().map(|peer| async { (*peer, ask(&member, *peer, None).await) })).await;
+        let (mut digests, mut remembered) = (Heard::new(), Vec::new());
+        for (peer, reply) in replies {
+            match reply {
+                Ok(reply) => {
+                    digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, digest)));
+                    remembered.push((peer, reply.remembered_sequence));
+                    if let Err(error) = take(&member, &reply).await {
+                        tracing::warn!(%peer, %error, "exchange: what the peer said is refused");
+                    }
+                }
+                Err(status) => tracing::debug!(%peer, %status, "exchange: the peer does not answer"),
+            }
+        }
+        member.set_reachable(digests.keys().copied().collect());
+        if let Err(error) = member.judge(&remembered).await {
+            tracing::warn!(%error, "exchange: what peers remember of this volume could not be recorded");
+        }
+        heard.send_replace(digests);
+        member.env().clock.sleep(INTERVAL).await;
+    }
+}
+
+/// One exchange with a peer. `standing_for`: the view that the peer is asked to refuse.
+async fn ask(member: &Member, peer: MemberId, standing_for: Option<ViewId>) -> Result<ExchangeReply, Status> {
+    let request = say(member, standing_for);
+    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    let reply = tokio::time::timeout(DEADLINE, client.exchange(request));
+    let reply = reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner();
+    match &reply.identity {
+        Some(identity) if identity.member == peer.0 && identity.fleet == member.identity().fleet.0[..] => Ok(reply),
+        _ => Err(Status::unavailable("another member answers at this address")),
+    }
+}
+
+/// What this member tells its peers.
+fn say(member: &Member, standing_for: Option<ViewId>) -> ExchangeRequest {
+    let known = member.known();
+    let id = |id: ViewId| Bytes::from(id.encode(Encoder::new()).finish());
+    ExchangeRequest {
+        from: Some(member.identity().wire()),
+        standing_for: standing_for.map(id).unwrap_or_default(),
+        newest: known.newest.as_ref().map(|newest| newest.encode().into()).unwrap_or_default(),
+        seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
+        refusal: known.refusal.as_ref().map(|refusal| refusal.encode().into()).unwrap_or_default(),
+        successor: known.fence.successor().map(|next| next.encode().into()).unwrap_or_default(),
+        sequence: member.signed_sequence(),
+    }
+}
+
+/// Learns what a peer's reply tells.
+async fn take(member: &Member, reply: &ExchangeReply) -> Result<(), MemberError> {
+    member.learn(&reply.newest, &reply.seal).await?;
+    member.collect(&reply.refusal, &reply.successor).await?;
+    if let Some((peer, incarnation)) = reply.identity.as_ref().and_then(incarnation) {
+        member.remember(peer, incarnation, reply.sequence).await?;
+    }
+    member.learn_peers(&reply.peers).await
+}
+
+/// Learns what a peer's request tells, and answers it.
+pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<ExchangeReply, MemberError> {
+    member.learn(&request.newest, &request.seal).await?;
+    member.collect(&request.refusal, &request.successor).await?;
+    let mut remembered_sequence = 0;
+    if let Some((peer, incarnation)) = request.from.as_ref().and_then(incarnation) {
+        // What was remembered before: a volume that came back behind it must hear of it.
+        remembered_sequence = member.remembered(peer, incarnation)?;
+        member.remember(peer, incarnation, request.sequence).await?;
+    }
+    let standing = if request.standing_for.is_empty() {
+        None
+    } else {
+        let mut from = weft_protocol::Decoder::new("view id", &request.standing_for);
+        let view = ViewId::decode(&mut from)?;
+        from.finish()?;
+        member.standing(&view)?
+    };
+    let said = say(member, None);
+    Ok(ExchangeReply {
+        identity: said.from,
+        newest: said.newest,
+        seal: said.seal,
+        refusal: said.refusal,
+        successor: said.successor,
+        standing: standing.map(|standing| standing.encode().into()).unwrap_or_default(),
+        registry_digest: member.registry_digest().0.to_vec().into(),
+        remembered_sequence,
+        peers: member.peer_list(),
+        sequence: said.sequence,
+    })
+}
+
+fn incarnation(identity: &weft_proto::v1::Identity) -> Option<(MemberId, Incarnation)> {
+    let volume = VolumeId(identity.volume.as_ref().try_into().ok()?);
+    Some((MemberId(identity.member), Incarnation { number: identity.incarnation, volume }))
+}

@@ -1,0 +1,93 @@
+//! Pulling a peer's registry: its IDs first, then what differs.
+
+use thiserror::Error;
+use tonic::Status;
+use weft_proto::v1::{EntriesRequest, EntryIdsRequest, peers_client::PeersClient};
+use weft_protocol::{DecodeError, Entry, MemberId, SignedView};
+use weft_redstuff::{BlobId, Hash};
+
+use crate::member::{Digest, Kind, Member, MemberError};
+
+/// IDs asked for at a time.
+const IDS: u32 = 32 * 1024;
+
+/// Entries asked for at a time.
+const ENTRIES: usize = 256;
+
+/// Bytes of an ID and its kind on the wire.
+const ROW: usize = BlobId::LENGTH + 1;
+
+#[derive(Debug, Error)]
+pub(super) enum PullError {
+    #[error("ask the peer: {0}")]
+    Call(#[from] Status),
+    #[error("read the peer's answer: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("the peer's answer is malformed")]
+    Malformed,
+    #[error("store what the peer has: {0}")]
+    Store(#[from] MemberError),
+    #[error("the peer's registry is no longer the one that it told of")]
+    Moved,
+    #[error("{0} entries of the peer are wanting, or did not pass their check")]
+    Wanting(usize),
+}
+
+/// Merges a peer's registry into this one. When it succeeds, this registry has everything that the peer listed, and
+/// what it listed has the digest `expected`, where one is given.
+pub(super) async fn pull(member: &Member, peer: MemberId, expected: Option<Hash>) -> Result<(), PullError> {
+    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    let rows = list(member, &mut client).await?;
+    let mut digest = Digest::default();
+    for (blob, wire) in &rows {
+        digest.add(blob, *wire);
+    }
+    if expected.is_some_and(|expected| expected != digest.finish()) {
+        return Err(PullError::Moved);
+    }
+    let lacking = |(blob, wire): &(BlobId, u8)| match member.kind(blob) {
+        None => true,
+        Some(Kind::Deleted) => false,
+        Some(Kind::Live { .. }) => *wire == Kind::Deleted.wire(),
+    };
+    let wanted: Vec<BlobId> = rows.iter().filter(|row| lacking(row)).map(|(blob, _)| *blob).collect();
+    for some in wanted.chunks(ENTRIES) {
+        let request = EntriesRequest { blobs: some.iter().map(|blob| blob.0.to_vec().into()).collect() };
+        let reply = client.entries(request).await?.into_inner();
+        member.metrics().received("registry", reply.entries.iter().map(bytes::Bytes::len).sum());
+        let entries = reply.entries.iter().map(|entry| Entry::decode(entry)).collect::<Result<_, _>>()?;
+        let views = reply.views.iter().map(|view| SignedView::decode(view)).collect::<Result<_, _>>()?;
+        let merged = member.merge(entries, views).await?;
+        tracing::debug!(%peer, stored = merged.stored, refused = merged.refused, "registry: merged from the peer");
+    }
+    match rows.iter().filter(|row| lacking(row)).count() {
+        0 => Ok(()),
+        wanting => Err(PullError::Wanting(wanting)),
+    }
+}
+
+async fn list(
+    member: &Member,
+    client: &mut PeersClient<tonic::transport::Channel>,
+) -> Result<Vec<(BlobId, u8)>, PullError> {
+    let mut rows: Vec<(BlobId, u8)> = Vec::new();
+    loop {
+        let after = rows.last().map(|(blob, _)| blob.0.to_vec().into()).unwrap_or_default();
+        let reply = client.entry_ids(EntryIdsRequest { after, limit: IDS }).await?.into_inner();
+        member.metrics().received("registry", reply.ids.len());
+        if reply.ids.len() % ROW != 0 || (reply.more && reply.ids.is_empty()) {
+            return Err(PullError::Malformed);
+        }
+        for row in reply.ids.chunks_exact(ROW) {
+            let blob = BlobId::from_slice(&row[..BlobId::LENGTH]).ok_or(PullError::Malformed)?;
+            // In order, so that a peer that repeats itself is not listened to for ever.
+            if rows.last().is_some_and(|(last, _)| *last >= blob) {
+                return Err(PullError::Malformed);
+            }
+            rows.push((blob, row[BlobId::LENGTH]));
+        }
+        if !reply.more {
+            return Ok(rows);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Becoming synced to a view (R9): reconciling with holders of n − f of its shards that refuse it.
+
+use thiserror::Error;
+use tonic::Status;
+use weft_protocol::{DecodeError, MemberId, Signed, SignedView, Statement, SyncError, SyncTally};
+
+use super::{ask, pull::PullError, pull::pull};
+use crate::member::{Member, MemberError};
+
+#[derive(Debug, Error)]
+pub(super) enum SyncPeerError {
+    #[error("ask for its standing: {0}")]
+    Call(#[from] Status),
+    #[error("read its standing: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("it does not refuse the view yet")]
+    NotRefusing,
+    #[error("merge its registry: {0}")]
+    Pull(#[from] PullError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
+/// Tries to become synced to a view that this member refuses. Returns whether it is.
+pub(super) async fn sync(member: &Member, view: &SignedView) -> Result<bool, MemberError> {
+    let id = view.view.id();
+    let mut tally = SyncTally::new(&view.view);
+    if view.view.seat(member.identity().member).is_some()
+        && let Some(own) = member.standing(&id)?
+    {
+        // A member that isn't synced to the view's predecessor itself doesn't count for its own shards.
+        if let Err(error) = tally.add(&own) {
+            tracing::debug!(%error, "sync: this member does not count for itself");
+        }
+    }
+    for peer in member.reachable() {
+        if tally.is_synced() {
+            break;
+        }
+        if view.view.seat(peer).is_none() {
+            continue;
+        }
+        if let Err(error) = count(member, view, peer, &mut tally).await {
+            tracing::debug!(%peer, epoch = id.epoch, revision = id.revision, %error, "sync: the peer does not count");
+        }
+    }
+    if !tally.is_synced() {
+        tracing::debug!(epoch = id.epoch, revision = id.revision, wanting = tally.wanting(), "sync: not yet");
+        return Ok(false);
+    }
+    member.set_synced(id).await?;
+    Ok(true)
+}
+
+async fn count(
+    member: &Member,
+    view: &SignedView,
+    peer: MemberId,
+    tally: &mut SyncTally<'_>,
+) -> Result<(), SyncPeerError> {
+    let reply = ask(member, peer, Some(view.view.id())).await?;
+    if reply.standing.is_empty() {
+        return Err(SyncPeerError::NotRefusing);
+    }
+    let standing = Signed::decode(&reply.standing)?;
+    let Statement::Standing { registry, .. } = &standing.statement else { return Err(SyncPeerError::NotRefusing) };
+    // Where the digests are equal there is nothing to merge.
+    if *registry != member.registry_digest() {
+        pull(member, peer, Some(*registry)).await?;
+    }
+    Ok(tally.add(&standing)?)
+}

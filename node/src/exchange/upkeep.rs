@@ -1,0 +1,87 @@
+//! What follows from the exchanges: the work list, being synced, reconciling registries.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use weft_protocol::MemberId;
+
+use super::{Heard, pull::pull, sync::sync};
+use crate::member::{Member, MemberError};
+
+/// At least this long between two pulls from one peer: registries always differ for a moment while blobs are written.
+const PULL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two looks for upload sessions that nobody finished.
+const SESSIONS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between two looks for shards to read again.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs for the life of the process, after each round of exchanges and each change of view, target or work list.
+pub(crate) async fn upkeep(member: Arc<Member>, mut heard: watch::Receiver<Heard>) {
+    let mut pulled = HashMap::new();
+    let mut sessions = None;
+    let mut changes = member.changes();
+    loop {
+        let digests = heard.borrow_and_update().clone();
+        changes.mark_unchanged();
+        if let Err(error) = round(&member, &digests, &mut pulled, &mut sessions).await {
+            tracing::warn!(%error, "upkeep: a round failed; it will be tried again");
+        }
+        tokio::select! {
+            told = heard.changed() => if told.is_err() { return },
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+async fn round(
+    member: &Member,
+    heard: &Heard,
+    pulled: &mut HashMap<MemberId, Instant>,
+    sessions: &mut Option<Instant>,
+) -> Result<(), MemberError> {
+    if member.work_is_stale() {
+        member.renew_work().await?;
+    }
+    for view in member.to_sync() {
+        if !sync(member, &view).await? {
+            break;
+        }
+    }
+    let now = member.env().clock.now();
+    for (peer, digest) in heard {
+        let recent = pulled.get(peer).is_some_and(|last| now.duration_since(*last) < PULL_INTERVAL);
+        if recent || *digest == member.registry_digest() {
+            continue;
+        }
+        pulled.insert(*peer, now);
+        if let Err(error) = pull(member, *peer, None).await {
+            tracing::debug!(%peer, %error, "registry: the peer's could not be merged");
+        }
+    }
+    if sessions.is_none_or(|last| now.duration_since(last) >= SESSIONS_INTERVAL) {
+        *sessions = Some(now);
+        member.drop_old_sessions().await?;
+    }
+    Ok(())
+}
+
+/// Reads what the member holds of its shards again, for the life of the process (R23).
+pub(crate) async fn verify(member: Arc<Member>) {
+    loop {
+        let verified = match member.unverified() {
+            Ok(Some(shard)) => member.verify(shard).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = verified {
+            tracing::warn!(%error, "verify: slivers could not be read again");
+        }
+        member.env().clock.sleep(VERIFY_INTERVAL).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! Certificates and tombstones from gateways, and the receipts for them (R8, R13).
+
+use std::sync::Arc;
+
+use weft_protocol::{Entry, Signed, Statement, Subject, Tombstone};
+use weft_redstuff::Hash;
+use weft_store::{Room, View};
+
+use super::{Member, MemberError, records, registry};
+
+impl Member {
+    /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
+    pub(crate) async fn certify(&self, view: Hash, entry: Entry) -> Result<Signed, MemberError> {
+        self.must_be_healthy()?;
+        let Entry::Live { certificate, .. } = &entry else { return Err(MemberError::Malformed { field: "entry" }) };
+        // A certificate of an older view might be one that the fleet knows nothing of: a receipt of this view must not
+        // acknowledge it (R8, R12).
+        if certificate.view != view {
+            let known = self.known();
+            if let Err(source) = known.fence.permit(&view) {
+                return Err(MemberError::view(&known.fence, source));
+            }
+            return Err(MemberError::OtherCertificate { certificate: certificate.view, request: view });
+        }
+        self.receipt(view, entry, Subject::Certificate).await
+    }
+
+    /// Stores a tombstone, drops what it deletes, and receipts it.
+    pub(crate) async fn delete(&self, view: Hash, tombstone: Tombstone) -> Result<Signed, MemberError> {
+        self.must_be_healthy()?;
+        self.receipt(view, Entry::Deleted(tombstone), Subject::Tombstone).await
+    }
+
+    async fn receipt(
+        &self,
+        view: Hash,
+        entry: Entry,
+        subject: impl FnOnce(weft_redstuff::BlobId) -> Subject,
+    ) -> Result<Signed, MemberError> {
+        let blob = entry.blob();
+        if let Err(error) = self.check(&entry) {
+            // A view that isn't known here is a newer one, or none: say which is the newest here.
+            let known = self.known();
+            return Err(match known.fence.permit(&view) {
+                Err(source) => MemberError::view(&known.fence, source),
+                Ok(_) => error,
+            });
+        }
+        let receipt = Statement::Receipt { view, subject: subject(blob) };
+        let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
+        if entry.is_live() && self.index.get(&blob).is_none() {
+            self.mark_fresh(blob);
+        }
+        let wants_live = entry.is_live();
+        let write = self.store.write(Room::Reserved, move |tx| {
+            let fence = records::fence(tx)?;
+            fence.permit(&view).map_err(|source| MemberError::view(&fence, source))?;
+            let deleted = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
+            if wants_live && deleted.is_some_and(|entry| !entry.is_live()) {
+                return Err(MemberError::Deleted(blob));
+            }
+            registry::store(tx, &identity, &index, entry)?;
+            Ok(receipt)
+        });
+        let written = write.await?;
+        self.notify();
+        Ok(self.sign_at(written.value, written.sequence))
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a member doesn't do what it was asked to.
+
+use bytes::Bytes;
+use prost::Message;
+use thiserror::Error;
+use tonic::{Code, Status};
+use weft_client::ConnectError;
+use weft_proto::v1::ViewChanged;
+use weft_protocol::{DecodeError, EntryError, Fence, FenceError, MemberId};
+use weft_redstuff::{Axis, BlobId, Hash, MetadataError, StripeHashesError};
+use weft_store::StoreError;
+
+#[derive(Debug, Error)]
+pub enum MemberError {
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("read a record or a request: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("read metadata: {0}")]
+    Metadata(#[from] MetadataError),
+    #[error("read stripe hashes: {0}")]
+    StripeHashes(#[from] StripeHashesError),
+    #[error("the operator's order is refused: {0}")]
+    Order(FenceError),
+    #[error("the order is for {asked}; this is {here} (R1)")]
+    OtherMember { asked: String, here: String },
+    /// The caller's view isn't the newest here, or is refused (R5); it is told the newest.
+    #[error("{source}")]
+    View { source: FenceError, newest: Bytes, seal: Bytes, sealing: bool },
+    #[error("the registry entry is refused: {0}")]
+    Entry(#[from] EntryError),
+    #[error("the certificate is of view {certificate}, the request of {request}: acks and receipts are renewed together (R8)")]
+    OtherCertificate { certificate: Hash, request: Hash },
+    #[error("blob {0} is deleted (R13)")]
+    Deleted(BlobId),
+    #[error("blob {0} is not known here as a live blob with slivers")]
+    NoBlob(BlobId),
+    #[error("blob {blob} has no stripe {stripe} of such hashes")]
+    NoStripe { blob: BlobId, stripe: u32 },
+    #[error("{} sliver {index} of stripe {stripe} has not its committed hash or length", axis.name())]
+    WrongSliver { stripe: u32, axis: Axis, index: u16 },
+    #[error("the request's {field} is malformed")]
+    Malformed { field: &'static str },
+    #[error("the upload session has not all stripes of any shard of this member")]
+    Incomplete,
+    #[error("the stripes of the session are not those of the metadata")]
+    WrongStripes,
+    #[error("this member has no shard in the view")]
+    NoSeat,
+    #[error("the copies may not go: {0} (R23)")]
+    Retire(&'static str),
+    #[error("the member serves reads only: {0}")]
+    Ailing(String),
+    #[error("no address of member {0} is known")]
+    NoAddress(MemberId),
+    #[error("reach member {member}: {source}")]
+    Connect { member: MemberId, source: ConnectError },
+}
+
+impl MemberError {
+    /// What is told to a caller whose view isn't the one that may be acked or receipted.
+    pub(crate) fn view(fence: &Fence, source: FenceError) -> Self {
+        Self::View {
+            source,
+            newest: fence.newest().map(|newest| newest.encode().into()).unwrap_or_default(),
+            seal: fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
+            sealing: fence.successor().is_some(),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::Store(StoreError::Full { .. }) => Code::ResourceExhausted,
+            Self::Store(StoreError::ReadOnly { .. } | StoreError::Closed)
+            | Self::Ailing(_)
+            | Self::NoAddress(_)
+            | Self::Connect { .. } => Code::Unavailable,
+            Self::Store(_) => Code::Internal,
+            Self::View { .. } => Code::FailedPrecondition,
+            Self::Order(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
+            Self::Deleted(_) => Code::AlreadyExists,
+            Self::NoBlob(_) | Self::NoStripe { .. } | Self::Incomplete => Code::NotFound,
+            Self::NoSeat => Code::OutOfRange,
+            Self::Decode(_)
+            | Self::Metadata(_)
+            | Self::StripeHashes(_)
+            | Self::Entry(_)
+            | Self::OtherCertificate { .. }
+            | Self::WrongSliver { .. }
+            | Self::WrongStripes
+            | Self::Malformed { .. } => Code::InvalidArgument,
+        }
+    }
+}
+
+impl From<MemberError> for Status {
+    fn from(error: MemberError) -> Self {
+        let (code, message) = (error.code(), error.to_string());
+        match error {
+            MemberError::View { newest, seal, sealing, .. } => {
+                let details = ViewChanged { newest, seal, sealing }.encode_to_vec();
+                Self::with_details(code, message, details.into())
+            }
+            _ => Self::new(code, message),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Finishing an upload: a session becomes a blob's holding, atomically, and is acked (R8).
+
+use std::sync::Arc;
+
+use weft_protocol::{Entry, ShardSet, Signed, Statement, check_content};
+use weft_redstuff::{BlobId, Hash, Layout, Metadata, merkle};
+use weft_store::{Room, Tx, UploadNumber, View};
+
+use super::{Identity, Member, MemberError, records, shards_in, slivers};
+
+/// What the gateway asks to have finished and acked.
+#[derive(Debug, Clone)]
+pub(crate) struct Finish {
+    pub(crate) view: Hash,
+    pub(crate) session: [u8; 16],
+    pub(crate) metadata: Metadata,
+    pub(crate) inline: Option<Vec<u8>>,
+}
+
+impl Member {
+    /// Acks the shards of the named view whose slivers are durable here. Idempotent: a blob that is held already is
+    /// acked as it is held.
+    pub(crate) async fn finish(&self, finish: Finish) -> Result<Signed, MemberError> {
+        self.must_be_healthy()?;
+        check_content(&finish.metadata, finish.inline.as_deref())?;
+        let Finish { view: asked, session, metadata, inline: _ } = finish;
+        let (blob, layout) = (metadata.id(), metadata.layout);
+        // Reading all stripes takes a while, and nothing but the session's end changes what is found.
+        let verified = Verified::of(&self.store.view(), &session, &metadata)?;
+        let identity = self.identity.clone();
+        let index = Arc::clone(&self.index);
+        let write = self.store.write(Room::Reserved, move |tx| {
+            let fence = records::fence(tx)?;
+            let view = fence.permit(&asked).map_err(|source| MemberError::view(&fence, source))?;
+            if view.code != metadata.code() {
+                return Err(weft_protocol::EntryError::OtherCode.into());
+            }
+            if is_deleted(tx, &blob)? {
+                return Err(MemberError::Deleted(blob));
+            }
+            let mine = shards_in(&identity, view);
+            if mine.is_empty() {
+                return Err(MemberError::NoSeat);
+            }
+            if !layout.is_inline() {
+                take(tx, &session, &verified, blob, &layout)?;
+            }
+            let shards = slivers::whole(tx, tx.holding(&blob.0)?, &layout, mine)?;
+            if shards.is_empty() {
+                return Err(MemberError::Incomplete);
+            }
+            if index.get(&blob).is_some() {
+                clear_missing(tx, &blob, shards)?;
+            }
+            Ok(Statement::Ack { view: asked, blob, shards })
+        });
+        let written = write.await?;
+        Ok(self.sign_at(written.value, written.sequence))
+    }
+}
+
+/// A session all of whose stripes are those of the metadata, or that there is none.
+#[derive(Debug, Clone, Copy)]
+struct Verified(Option<UploadNumber>);
+
+impl Verified {
+    fn of(view: &impl View, session: &[u8; 16], metadata: &Metadata) -> Result<Self, MemberError> {
+        let Some(upload) = view.upload(session)?.filter(|_| !metadata.layout.is_inline()) else {
+            return Ok(Self(None));
+        };
+        let stripes = view.stripes(upload.number, None, usize::MAX)?;
+        if stripes.len() != metadata.layout.stripes() as usize {
+            return Ok(Self(None));
+        }
+        let mut roots = Vec::with_capacity(stripes.len());
+        for (expected, (stripe, description)) in metadata.layout.iter().zip(&stripes) {
+            let (symbol_size, hashes) = slivers::read_description(description)?;
+            if (*stripe, symbol_size) != (expected.index, expected.symbol_size) {
+                return Err(MemberError::WrongStripes);
+            }
+            roots.push(hashes.root());
+        }
+        if merkle::root(&roots) == metadata.root { Ok(Self(Some(upload.number))) } else { Err(MemberError::WrongStripes) }
+    }
+}
+
+/// Makes the session the blob's holding, unless what is held has something that the session lacks: acked slivers go
+/// only with the blob (R11).
+fn take(
+    tx: &mut Tx<'_>,
+    session: &[u8; 16],
+    verified: &Verified,
+    blob: BlobId,
+    layout: &Layout,
+) -> Result<(), MemberError> {
+    let open = tx.upload(session)?.map(|upload| upload.number);
+    let Some(upload) = verified.0.filter(|upload| open == Some(*upload)) else { return Ok(()) };
+    let all = ShardSet::first(layout.code().shards());
+    let brought = slivers::whole(tx, Some(upload), layout, all)?;
+    let held = slivers::whole(tx, tx.holding(&blob.0)?, layout, all)?;
+    if brought.difference(held).is_empty() {
+        tx.drop_upload(session)?;
+    } else if held.difference(brought).is_empty() {
+        tx.release_blob(&blob.0)?;
+        tx.finish_upload(session, &blob.0)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn is_deleted(tx: &Tx<'_>, blob: &BlobId) -> Result<bool, MemberError> {
+    match tx.entry(&blob.0)? {
+        None => Ok(false),
+        Some(entry) => Ok(!Entry::decode(&entry)?.is_live()),
+    }
+}
+
+fn clear_missing(tx: &mut Tx<'_>, blob: &BlobId, shards: ShardSet) -> Result<(), MemberError> {
+    for shard in shards.iter() {
+        tx.remove_missing(&blob.0, shard)?;
+    }
+    Ok(())
+}
+
+/// Names the identity's shards that an entry's slivers are wanting of, for the work list.
+pub(crate) fn lacking(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    entry: &Entry,
+) -> Result<ShardSet, MemberError> {
+    let Entry::Live { metadata, .. } = entry else { return Ok(ShardSet::EMPTY) };
+    let fence = records::fence(tx)?;
+    let wanted = super::must_hold(identity, &fence, records::target(tx)?.as_ref());
+    let held = slivers::whole(tx, tx.holding(metadata.id().as_bytes())?, &metadata.layout, wanted)?;
+    Ok(wanted.difference(held))
+}

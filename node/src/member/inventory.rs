@@ -1,0 +1,152 @@
+//! What a member reports of itself.
+
+use std::collections::BTreeMap;
+
+use weft_proto::v1::{self, Ailment, Inventory, ShardReport};
+use weft_protocol::Encoder;
+use weft_redstuff::BlobId;
+use weft_store::View;
+
+use super::{Condition, Identity, Kind, Known, Member, MemberError, index::Totals, lock};
+use crate::metrics::Levels;
+
+/// Rows of the work list read at a time.
+const PAGE: usize = 4096;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Lack {
+    slivers: u64,
+    bytes: u64,
+    blobs: u64,
+}
+
+impl Identity {
+    pub(crate) fn wire(&self) -> v1::Identity {
+        v1::Identity {
+            fleet: self.fleet.0.to_vec().into(),
+            member: self.member.0,
+            incarnation: self.incarnation.number,
+            volume: self.incarnation.volume.0.to_vec().into(),
+        }
+    }
+}
+
+impl Member {
+    /// The whole inventory, as the operator asks for it.
+    pub(crate) fn inventory(&self) -> Result<Inventory, MemberError> {
+        let (known, view, totals) = (self.known(), self.store.view(), self.index.totals());
+        let usage = self.store.usage()?;
+        let id = |id: weft_protocol::ViewId| id.encode(Encoder::new()).finish().into();
+        let newest = known.newest.as_ref();
+        let (ailment, ailment_message) = self.ailment();
+        Ok(Inventory {
+            identity: Some(self.identity.wire()),
+            public_key: self.identity.public_key().0.to_vec().into(),
+            sequence: view.sequence(),
+            term: known.fence.term(),
+            newest_view: newest.map(|newest| id(newest.view.id())).unwrap_or_default(),
+            successor: known.fence.successor().map(|next| next.encode().into()).unwrap_or_default(),
+            refusal: known.refusal.as_ref().map(|refusal| refusal.encode().into()).unwrap_or_default(),
+            synced: known.synced.map(id).unwrap_or_default(),
+            counts: self.counts(),
+            blobs: totals.live,
+            tombstones: totals.tombstones,
+            registry_digest: self.registry_digest().0.to_vec().into(),
+            shards: self.shard_reports(&known, &totals)?,
+            held_slivers: view.totals().slivers,
+            held_sliver_bytes: view.totals().sliver_bytes,
+            reachable: lock(&self.reachable).iter().map(|member| member.0).collect(),
+            repair: Some(self.metrics.repair()),
+            migration: Some(self.metrics.migration()),
+            volume: Some(v1::Volume {
+                capacity_bytes: usage.capacity,
+                free_bytes: usage.available(),
+                used_bytes: usage.live_bytes,
+            }),
+            ailment: ailment.into(),
+            ailment_message,
+            newest_signed_view: newest.map(|newest| newest.encode().into()).unwrap_or_default(),
+            newest_seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    fn ailment(&self) -> (Ailment, String) {
+        if let Some(reason) = self.store.health().read_only {
+            return (Ailment::ReadOnly, reason.to_string());
+        }
+        match self.condition() {
+            Condition::Healthy => (Ailment::None, String::new()),
+            // Before any view there is nothing that peers could remember.
+            Condition::WaitingForPeers if self.newest().is_none() => (Ailment::None, String::new()),
+            Condition::WaitingForPeers => {
+                (Ailment::WaitingForPeers, "too few peers have told which sequence they remember".to_owned())
+            }
+            Condition::Rewound { here, remembered } => {
+                (Ailment::Rewound, format!("the volume was at sequence {here}, peers saw {remembered} signed"))
+            }
+        }
+    }
+
+    fn lacks(&self, known: &Known, totals: &Totals) -> Result<BTreeMap<u8, Lack>, MemberError> {
+        let all = Lack { slivers: totals.slivers, bytes: totals.bytes, blobs: totals.blobs };
+        let lack = |shard| (shard, if known.work.contains(shard) { Lack::default() } else { all });
+        let mut lacks: BTreeMap<u8, Lack> = self.must_hold().iter().map(lack).collect();
+        let view = self.store.view();
+        let mut after: Option<([u8; 32], u8)> = None;
+        loop {
+            let page = view.missing(after.as_ref().map(|(blob, shard)| (blob, *shard)), PAGE)?;
+            let Some(last) = page.last() else { return Ok(lacks) };
+            after = Some(*last);
+            for (blob, shard) in page {
+                let Some(Kind::Live { slivers, bytes }) = self.index.get(&BlobId(blob)) else { continue };
+                if let Some(lack) = lacks.get_mut(&shard).filter(|_| known.work.contains(shard)) {
+                    *lack = Lack { slivers: lack.slivers + slivers, bytes: lack.bytes + bytes, blobs: lack.blobs + 1 };
+                }
+            }
+        }
+    }
+
+    fn shard_reports(&self, known: &Known, totals: &Totals) -> Result<Vec<ShardReport>, MemberError> {
+        let newest = known.newest.as_ref();
+        let own = newest.map(|newest| super::shards_in(&self.identity, &newest.view)).unwrap_or_default();
+        let report = |(shard, lack): (u8, Lack)| ShardReport {
+            shard: u32::from(shard),
+            missing_slivers: lack.slivers,
+            missing_bytes: lack.bytes,
+            missing_blobs: lack.blobs,
+            target: !own.contains(shard),
+            verified: lack.blobs == 0 && known.verified.contains(shard),
+        };
+        Ok(self.lacks(known, totals)?.into_iter().map(report).collect())
+    }
+
+    /// The inventory of a volume that isn't this process's to serve (R1).
+    pub(crate) fn foreign_inventory(found: &Identity) -> Inventory {
+        Inventory {
+            identity: Some(found.wire()),
+            ailment: Ailment::ForeignVolume.into(),
+            ailment_message: format!("the volume is of {found}"),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Inventory::default()
+        }
+    }
+
+    /// What the gauges show.
+    pub fn levels(&self) -> Result<Levels, MemberError> {
+        let (known, view, totals) = (self.known(), self.store.view(), self.index.totals());
+        let lacks = self.lacks(&known, &totals)?;
+        let (slivers, bytes) = lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
+        Ok(Levels {
+            sliver_bytes: view.totals().sliver_bytes,
+            slivers: view.totals().slivers,
+            missing_slivers: slivers,
+            missing_bytes: bytes,
+            blobs: totals.live,
+            tombstones: totals.tombstones,
+            view: known.newest.as_ref().map(|newest| newest.view.position()).unwrap_or_default(),
+            healthy: self.condition() == Condition::Healthy && self.store.health().read_only.is_none(),
+            reachable: lock(&self.reachable).len() as u64,
+        })
+    }
+}

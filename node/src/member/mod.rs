@@ -1,0 +1,253 @@
+//! A member: the protocol's state on a store, and what may be done with it.
+//!
+//! Every decision that safety rests on is made inside one write of the store, which loads the [`Fence`], decides and
+//! records; what is signed is signed after that commit, with its sequence (R1). What is kept in memory are caches of
+//! records, read again after each commit that changed them.
+
+mod certify;
+mod error;
+mod finish;
+mod index;
+mod inventory;
+mod open;
+mod order;
+mod reads;
+mod records;
+mod registry;
+mod retire;
+mod signing;
+mod slivers;
+mod syncing;
+mod upload;
+mod verify;
+mod views;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tonic::transport::Channel;
+use weft_protocol::{Fence, MemberId, ShardSet, Signed, SignedView, ViewId};
+use weft_redstuff::{BlobId, Hash};
+use weft_store::Store;
+
+use crate::{env::Env, metrics::Metrics};
+pub use error::MemberError;
+pub(crate) use index::{Digest, Kind};
+pub use open::{Opened, WhoAmI};
+pub use records::{Identity, Peers, Target};
+use index::Index;
+pub(crate) use finish::Finish;
+pub(crate) use order::Order;
+pub(crate) use reads::Filter;
+pub(crate) use slivers::axis as sliver_axis;
+pub(crate) use upload::StripeUpload;
+
+/// For how long after its certificate a blob's upload may still be coming in (DESIGN §3): nobody rebuilds it before.
+const UPLOAD_GRACE: Duration = Duration::from_secs(30);
+
+/// Why a member serves less than everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    Healthy,
+    /// Peers have not yet said which sequence they remember (R1).
+    WaitingForPeers,
+    /// The volume is behind what peers saw it sign (R1): it serves reads only.
+    Rewound { here: u64, remembered: u64 },
+}
+
+/// What is cached of the records.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) fence: Fence,
+    pub(crate) newest: Option<Arc<SignedView>>,
+    pub(crate) synced: Option<ViewId>,
+    pub(crate) target: Option<Target>,
+    pub(crate) peers: Peers,
+    pub(crate) work: ShardSet,
+    pub(crate) verified: ShardSet,
+    pub(crate) views: Arc<HashMap<Hash, Arc<SignedView>>>,
+    /// The refusal of the newest view, signed.
+    pub(crate) refusal: Option<Signed>,
+}
+
+/// A member on its volume. Shared by everything that serves or works for it.
+#[derive(Debug)]
+pub struct Member {
+    store: Store,
+    identity: Identity,
+    env: Env,
+    metrics: Metrics,
+    index: Arc<Index>,
+    known: RwLock<Arc<Known>>,
+    condition: RwLock<Condition>,
+    /// The highest sequence under which something was signed.
+    signed: AtomicU64,
+    reachable: Mutex<BTreeSet<MemberId>>,
+    /// When blobs were certified here, while their uploads may still be coming in.
+    fresh: Mutex<HashMap<BlobId, Instant>>,
+    /// Refusals of the newest view, by successor, until they seal it (R5).
+    refusals: Mutex<BTreeMap<Hash, BTreeMap<MemberId, Signed>>>,
+    repair_limit: AtomicU64,
+    /// Counts changes of work list, view and target.
+    changed: watch::Sender<u64>,
+    retiring: tokio::sync::Mutex<Option<(Hash, ShardSet)>>,
+}
+
+impl Member {
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The newest view known to be in effect.
+    pub fn newest(&self) -> Option<Arc<SignedView>> {
+        self.known().newest.clone()
+    }
+
+    /// The view that was sealed to put the newest one into effect.
+    pub fn sealed(&self) -> Option<SignedView> {
+        self.known().fence.seal().map(|seal| seal.sealed.clone())
+    }
+
+    /// The shards that the planned next epoch gives this member.
+    pub fn target(&self) -> Option<Target> {
+        self.known().target
+    }
+
+    /// The shards of which this member must hold everything: the newest view's, and the target's.
+    pub fn must_hold(&self) -> ShardSet {
+        let known = self.known();
+        must_hold(&self.identity, &known.fence, known.target.as_ref())
+    }
+
+    pub fn peers(&self) -> Peers {
+        self.known().peers.clone()
+    }
+
+    /// Where an incarnation is, `host:port`.
+    pub fn address_of(&self, member: MemberId, incarnation: u32) -> Option<String> {
+        let known = self.known();
+        let (number, address) = known.peers.get(&member)?;
+        (*number == incarnation).then(|| address.clone())
+    }
+
+    /// A channel to a member. It connects when it is used.
+    pub fn peer_channel(&self, member: MemberId) -> Result<Channel, MemberError> {
+        let known = self.known();
+        let (_, address) = known.peers.get(&member).ok_or(MemberError::NoAddress(member))?;
+        self.env.connector.channel(address).map_err(|source| MemberError::Connect { member, source })
+    }
+
+    /// Peers that answered the last exchange.
+    pub fn reachable(&self) -> Vec<MemberId> {
+        lock(&self.reachable).iter().copied().collect()
+    }
+
+    pub(crate) fn set_reachable(&self, reachable: BTreeSet<MemberId>) {
+        *lock(&self.reachable) = reachable;
+    }
+
+    pub fn condition(&self) -> Condition {
+        self.condition.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Refuses where nothing may be signed that others rest on.
+    pub(crate) fn must_be_healthy(&self) -> Result<(), MemberError> {
+        match self.condition() {
+            Condition::Healthy => Ok(()),
+            Condition::WaitingForPeers => Err(MemberError::Ailing("peers have not yet told what they remember".into())),
+            Condition::Rewound { here, remembered } => Err(MemberError::Ailing(format!(
+                "the volume is at sequence {here}, peers saw {remembered} signed (R1)"
+            ))),
+        }
+    }
+
+    /// Fires when the work list, the view or the target changes. The value counts changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn notify(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for a change of work list, view or target, but no longer than `most`.
+    pub async fn work_or(&self, most: Duration) {
+        let mut changes = self.changes();
+        tokio::select! {
+            _closed_or_changed = changes.changed() => {}
+            () = self.env.clock.sleep(most) => {}
+        }
+    }
+
+    /// Whether the blob's upload may still be coming in, so that rebuilding its slivers would be work for nothing.
+    pub fn is_fresh(&self, blob: &BlobId) -> bool {
+        let now = self.env.clock.now();
+        lock(&self.fresh).get(blob).is_some_and(|since| now.duration_since(*since) < UPLOAD_GRACE)
+    }
+
+    pub(crate) fn mark_fresh(&self, blob: BlobId) {
+        let now = self.env.clock.now();
+        let mut fresh = lock(&self.fresh);
+        fresh.retain(|_, since| now.duration_since(*since) < UPLOAD_GRACE);
+        fresh.insert(blob, now);
+    }
+
+    /// Bytes that repair and migration received since the start.
+    pub fn repair_bytes(&self) -> u64 {
+        self.metrics.repair_bytes()
+    }
+
+    /// Waits until `bytes`, received since `started`, are within the ordered budget.
+    pub async fn throttle(&self, started: Instant, bytes: u64) {
+        let limit = self.repair_limit.load(Ordering::Relaxed);
+        if limit == 0 || bytes == 0 {
+            return;
+        }
+        let due = Duration::from_secs_f64(bytes as f64 / limit as f64);
+        let spent = self.env.clock.now().duration_since(started);
+        if let Some(rest) = due.checked_sub(spent) {
+            self.env.clock.sleep(rest).await;
+        }
+    }
+
+    pub(crate) fn known(&self) -> Arc<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The shards that a view gives this incarnation.
+pub(crate) fn shards_in(identity: &Identity, view: &weft_protocol::View) -> ShardSet {
+    let seat = view.seat(identity.member).filter(|seat| seat.incarnation == identity.incarnation);
+    seat.map_or(ShardSet::EMPTY, |seat| seat.shards)
+}
+
+pub(crate) fn must_hold(identity: &Identity, fence: &Fence, target: Option<&Target>) -> ShardSet {
+    let Some(newest) = fence.newest() else { return target.map_or(ShardSet::EMPTY, |target| target.shards) };
+    // A target whose epoch has come is the view's own.
+    let ahead = target.filter(|target| target.epoch > newest.view.epoch);
+    ahead.map_or(ShardSet::EMPTY, |target| target.shards).union(shards_in(identity, &newest.view))
+}
+
+pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,188 @@
+//! The operator's order: the member's whole desired state (R3 – R5).
+
+use std::sync::atomic::Ordering;
+
+use weft_proto::v1;
+use weft_protocol::{FenceError, MemberId, Seal, SealOrder, ShardSet, SignedView, TermClaim, VolumeId};
+use weft_redstuff::Hash;
+use weft_store::{Room, Tx};
+
+use super::{Condition, Member, MemberError, Peers, Target, lock, records, views};
+
+/// An order, read.
+#[derive(Debug)]
+pub(crate) struct Order {
+    claim: TermClaim,
+    first_view: Option<SignedView>,
+    seals: Vec<Seal>,
+    seal_order: Option<SealOrder>,
+    peers: Peers,
+    target: Option<Target>,
+    /// Hash of the view in effect that the copies are spare under, and their shards (R23).
+    retire: Option<(Hash, ShardSet)>,
+    repair_bytes_per_second: u64,
+}
+
+impl Order {
+    pub(crate) fn parse(request: &v1::OrderRequest) -> Result<Self, MemberError> {
+        let some = |bytes: &bytes::Bytes| if bytes.is_empty() { None } else { Some(bytes.clone()) };
+        let peers = request.peers.iter();
+        let retire = match &request.retire {
+            None => None,
+            Some(retire) => {
+                let view = Hash::from_slice(&retire.view).ok_or(MemberError::Malformed { field: "retire.view" })?;
+                Some((view, shard_set(&retire.shards, "retire.shards")?))
+            }
+        };
+        let target = match &request.target {
+            None => None,
+            Some(target) => {
+                Some(Target { epoch: target.epoch, shards: shard_set(&target.shards, "target.shards")? })
+            }
+        };
+        Ok(Self {
+            claim: TermClaim::decode(&request.claim)?,
+            first_view: some(&request.first_view).map(|bytes| SignedView::decode(&bytes)).transpose()?,
+            seals: request.seals.iter().map(|seal| Seal::decode(seal)).collect::<Result<_, _>>()?,
+            seal_order: some(&request.seal_order).map(|bytes| SealOrder::decode(&bytes)).transpose()?,
+            peers: peers.map(|peer| (MemberId(peer.member), (peer.incarnation, peer.address.clone()))).collect(),
+            target,
+            retire,
+            repair_bytes_per_second: request.budgets.map_or(0, |budgets| budgets.repair_bytes_per_second),
+        })
+    }
+}
+
+fn shard_set(bytes: &[u8], field: &'static str) -> Result<ShardSet, MemberError> {
+    let bytes = bytes.try_into().map_err(|_| MemberError::Malformed { field })?;
+    Ok(ShardSet::from_bytes(bytes))
+}
+
+impl Member {
+    /// Whether an order is meant for this incarnation (R1).
+    pub(crate) fn is_meant(&self, identity: Option<&v1::Identity>) -> Result<(), MemberError> {
+        let asked = identity.ok_or(MemberError::Malformed { field: "identity" })?;
+        let own = &self.identity;
+        let volume = VolumeId(asked.volume.as_ref().try_into().unwrap_or(own.incarnation.volume.0));
+        let named = asked.volume.is_empty() || volume == own.incarnation.volume;
+        let meant = asked.fleet == own.fleet.0[..]
+            && asked.member == own.member.0
+            && asked.incarnation == own.incarnation.number
+            && named;
+        if meant {
+            return Ok(());
+        }
+        let fleet = hex::encode(&asked.fleet);
+        Err(MemberError::OtherMember {
+            asked: format!("member {} of fleet {fleet}, incarnation {}/{volume}", asked.member, asked.incarnation),
+            here: own.to_string(),
+        })
+    }
+
+    /// Carries out an order, as far as it is durable at once. Gives what it says may be dropped, for
+    /// [`Member::retire`]: that takes longer than the operator waits.
+    pub(crate) async fn obey(&self, order: Order) -> Result<Option<(Hash, ShardSet)>, MemberError> {
+        self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
+        let retire = order.retire;
+        // A member that may be behind what it signed gives no refusals (R1).
+        let may_refuse = self.condition() == Condition::Healthy;
+        let before = self.known();
+        let write = self.store.write(Room::Reserved, move |tx| apply(tx, order, may_refuse)).await?;
+        if write.value {
+            self.refresh()?;
+            let after = self.known();
+            if after.newest != before.newest {
+                lock(&self.refusals).clear();
+                self.announce();
+            }
+            if let Some(refusal) = after.refusal.as_ref().filter(|_| before.refusal.is_none()) {
+                tracing::info!(statement = ?refusal.statement, "view refused");
+            }
+        }
+        Ok(retire)
+    }
+}
+
+/// Returns whether a record changed.
+fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, MemberError> {
+    let Order { claim, first_view, seals, seal_order, mut peers, target, retire: _, repair_bytes_per_second: _ } = order;
+    let before = records::fence(tx)?;
+    let mut fence = before.clone();
+    fence.claim(&claim).map_err(MemberError::Order)?;
+    if let Some(first) = first_view.filter(|_| fence.newest().is_none()) {
+        views::begin(tx, &mut fence, first)?;
+    }
+    if fence != before {
+        records::put_fence(tx, &fence);
+    }
+    let mut changed = fence != before;
+    for seal in seals {
+        changed |= views::install(tx, seal)?;
+    }
+    if let Some(order) = seal_order.filter(|_| may_refuse) {
+        changed |= refuse(tx, &order)?;
+    }
+    // Where an order says nothing of a peer, what is known of it stays: it may be what the fleet lives by (R27).
+    let known = records::peers(tx)?;
+    for (member, place) in &known {
+        peers.entry(*member).or_insert_with(|| place.clone());
+    }
+    if peers != known {
+        records::put_peers(tx, &peers);
+        changed = true;
+    }
+    if records::target(tx)? != target {
+        records::put_target(tx, target.as_ref());
+        changed = true;
+    }
+    Ok(changed)
+}
+
+fn refuse(tx: &mut Tx<'_>, order: &SealOrder) -> Result<bool, MemberError> {
+    let mut fence = records::fence(tx)?;
+    let before = fence.refusal();
+    match fence.refuse(order) {
+        Ok(_) => {}
+        // Its successor, or a later view, is in effect already: the order has been overtaken.
+        Err(FenceError::NotNewest { .. }) => return Ok(false),
+        Err(error) => return Err(MemberError::Order(error)),
+    }
+    let changed = fence.refusal() != before;
+    records::put_fence(tx, &fence);
+    Ok(changed)
+}
+
+impl Member {
+    /// Addresses that peers know, of later incarnations than are known here. A wrong one leads to another member of
+    /// the fleet, or to nobody: certificates and signatures see to that.
+    pub(crate) async fn learn_peers(&self, told: &[v1::Peer]) -> Result<(), MemberError> {
+        let known = self.peers();
+        let is_news = |peer: &&v1::Peer| known.get(&MemberId(peer.member)).is_none_or(|known| known.0 < peer.incarnation);
+        let news: Vec<v1::Peer> = told.iter().filter(is_news).cloned().collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let write = self.store.write(Room::Reserved, move |tx| {
+            let mut peers = records::peers(tx)?;
+            for v1::Peer { member, incarnation, address } in news {
+                let known = peers.entry(MemberId(member)).or_insert_with(|| (incarnation, address.clone()));
+                if known.0 < incarnation {
+                    *known = (incarnation, address);
+                }
+            }
+            records::put_peers(tx, &peers);
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        self.refresh()
+    }
+
+    pub(crate) fn peer_list(&self) -> Vec<v1::Peer> {
+        let peer = |(member, (incarnation, address)): (MemberId, (u32, String))| v1::Peer {
+            member: member.0,
+            incarnation,
+            address,
+        };
+        self.peers().into_iter().map(peer).collect()
+    }
+}

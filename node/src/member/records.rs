@@ -1,0 +1,237 @@
+//! The member's records on its volume: their names and bytes.
+
+use std::collections::BTreeMap;
+
+use weft_protocol::{
+    DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet, SignedView,
+    SigningKey, ViewId, VolumeId,
+};
+use weft_store::{IDENTITY, Tx, View};
+
+use super::MemberError;
+
+const FENCE: &str = "fence";
+const SYNCED: &str = "synced";
+const TARGET: &str = "target";
+const PEERS: &str = "peers";
+const VIEWS: &str = "views";
+const MEMORY: &str = "memory";
+const WORK: &str = "work";
+const VERIFIED: &str = "verified";
+const UNJUDGED: &str = "unjudged";
+const REWOUND: &str = "rewound";
+
+/// Who a volume belongs to (R1), and the key made on it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub fleet: FleetId,
+    pub member: MemberId,
+    pub incarnation: Incarnation,
+    pub(crate) key: SigningKey,
+}
+
+impl Identity {
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    pub(crate) fn load(from: &impl View) -> Result<Option<Self>, MemberError> {
+        let Some(bytes) = from.state(IDENTITY)? else { return Ok(None) };
+        let mut from = Decoder::new("identity of the volume", &bytes);
+        let identity = Self {
+            fleet: FleetId(from.fixed()?),
+            member: MemberId(from.u32()?),
+            incarnation: Incarnation { number: from.u32()?, volume: VolumeId(from.fixed()?) },
+            key: SigningKey::from_seed(from.fixed()?),
+        };
+        from.finish()?;
+        Ok(Some(identity))
+    }
+
+    pub(crate) fn save(&self, to: &mut Tx<'_>) {
+        let Self { fleet, member, incarnation, key } = self;
+        let bytes = Encoder::new().fixed(&fleet.0).u32(member.0).u32(incarnation.number).fixed(&incarnation.volume.0);
+        to.put_state(IDENTITY, bytes.fixed(&key.seed()).finish());
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "member {} of fleet {}, incarnation {}", self.member, self.fleet, self.incarnation)
+    }
+}
+
+/// The shards that the planned next epoch gives this member: to be held before the boundary (R22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub epoch: u64,
+    pub shards: ShardSet,
+}
+
+/// Where members are: incarnation number and `host:port`.
+pub type Peers = BTreeMap<MemberId, (u32, String)>;
+
+/// The highest sequences that this member saw signed, by incarnation (R1).
+pub(crate) type Memory = BTreeMap<(MemberId, Incarnation), u64>;
+
+fn load<T>(
+    from: &impl View,
+    name: &'static str,
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
+) -> Result<Option<T>, MemberError> {
+    let Some(bytes) = from.state(name)? else { return Ok(None) };
+    let mut decoder = Decoder::new(name, &bytes);
+    let value = read(&mut decoder)?;
+    decoder.finish()?;
+    Ok(Some(value))
+}
+
+pub(crate) fn fence(from: &impl View) -> Result<Fence, MemberError> {
+    // It is written together with the identity.
+    let bytes = from.state(FENCE)?.ok_or(MemberError::Malformed { field: "fence" })?;
+    Ok(Fence::decode(&bytes)?)
+}
+
+pub(crate) fn put_fence(to: &mut Tx<'_>, fence: &Fence) {
+    to.put_state(FENCE, fence.encode());
+}
+
+pub(crate) fn synced(from: &impl View) -> Result<Option<ViewId>, MemberError> {
+    load(from, SYNCED, ViewId::decode)
+}
+
+pub(crate) fn put_synced(to: &mut Tx<'_>, synced: &ViewId) {
+    to.put_state(SYNCED, synced.encode(Encoder::new()).finish());
+}
+
+pub(crate) fn target(from: &impl View) -> Result<Option<Target>, MemberError> {
+    load(from, TARGET, |from| Ok(Target { epoch: from.u64()?, shards: ShardSet::from_bytes(&from.fixed()?) }))
+}
+
+pub(crate) fn put_target(to: &mut Tx<'_>, target: Option<&Target>) {
+    match target {
+        None => to.remove_state(TARGET),
+        Some(target) => {
+            to.put_state(TARGET, Encoder::new().u64(target.epoch).fixed(&target.shards.to_bytes()).finish());
+        }
+    }
+}
+
+pub(crate) fn peers(from: &impl View) -> Result<Peers, MemberError> {
+    let peers = load(from, PEERS, |from| {
+        from.list(|from| {
+            let (member, incarnation) = (MemberId(from.u32()?), from.u32()?);
+            let address = String::from_utf8_lossy(from.bytes()?).into_owned();
+            Ok((member, (incarnation, address)))
+        })
+    })?;
+    Ok(peers.unwrap_or_default().into_iter().collect())
+}
+
+pub(crate) fn put_peers(to: &mut Tx<'_>, peers: &Peers) {
+    let peers: Vec<_> = peers.iter().collect();
+    let bytes = Encoder::new().list(&peers, |to, (member, (incarnation, address))| {
+        to.u32(member.0).u32(*incarnation).bytes(address.as_bytes())
+    });
+    to.put_state(PEERS, bytes.finish());
+}
+
+/// Every view that was ever seen in effect or named by a certificate: few, small, and needed as long as one names them.
+pub(crate) fn views(from: &impl View) -> Result<Vec<SignedView>, MemberError> {
+    Ok(load(from, VIEWS, |from| from.list(|from| SignedView::decode(from.bytes()?)))?.unwrap_or_default())
+}
+
+/// Adds views that aren't there yet. Their signatures are for the caller to check.
+pub(crate) fn add_views<'v>(
+    to: &mut Tx<'_>,
+    new: impl IntoIterator<Item = &'v SignedView>,
+) -> Result<(), MemberError> {
+    let mut views = views(to)?;
+    let before = views.len();
+    for view in new {
+        if !views.contains(view) {
+            views.push(view.clone());
+        }
+    }
+    if views.len() > before {
+        let bytes = Encoder::new().list(&views, |to, view| to.bytes(&view.encode()));
+        to.put_state(VIEWS, bytes.finish());
+    }
+    Ok(())
+}
+
+/// Whether the operator signed the view: with the key trusted from the start, or one that a known view names.
+pub(crate) fn is_operators(view: &SignedView, fence: &Fence, known: &[SignedView]) -> Result<(), SealError> {
+    let keys = known.iter().map(|known| &known.view.authority.views).chain([fence.authority()]);
+    let mut last = Ok(());
+    for key in keys {
+        last = view.verify(key).map_err(SealError::Sealed);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+pub(crate) fn memory(from: &impl View) -> Result<Memory, MemberError> {
+    let memory = load(from, MEMORY, |from| {
+        from.list(|from| {
+            let member = MemberId(from.u32()?);
+            let incarnation = Incarnation { number: from.u32()?, volume: VolumeId(from.fixed()?) };
+            Ok(((member, incarnation), from.u64()?))
+        })
+    })?;
+    Ok(memory.unwrap_or_default().into_iter().collect())
+}
+
+pub(crate) fn put_memory(to: &mut Tx<'_>, memory: &Memory) {
+    let memory: Vec<_> = memory.iter().collect();
+    let bytes = Encoder::new().list(&memory, |to, ((member, incarnation), sequence)| {
+        to.u32(member.0).u32(incarnation.number).fixed(&incarnation.volume.0).u64(**sequence)
+    });
+    to.put_state(MEMORY, bytes.finish());
+}
+
+fn shards(from: &impl View, name: &'static str) -> Result<ShardSet, MemberError> {
+    Ok(load(from, name, |from| Ok(ShardSet::from_bytes(&from.fixed()?)))?.unwrap_or_default())
+}
+
+/// The shards for which the list of what is missing was made from the whole registry.
+pub(crate) fn work(from: &impl View) -> Result<ShardSet, MemberError> {
+    shards(from, WORK)
+}
+
+pub(crate) fn put_work(to: &mut Tx<'_>, done: ShardSet) {
+    to.put_state(WORK, done.to_bytes().to_vec());
+}
+
+/// The shards of which every sliver was read again, against its hash, since this member got them (R23).
+pub(crate) fn verified(from: &impl View) -> Result<ShardSet, MemberError> {
+    shards(from, VERIFIED)
+}
+
+pub(crate) fn put_verified(to: &mut Tx<'_>, verified: ShardSet) {
+    to.put_state(VERIFIED, verified.to_bytes().to_vec());
+}
+
+/// The sequence at which the volume was when a process opened it that no peers have told yet what they remember (R1).
+/// It outlives that process: what is committed while waiting must not hide that the volume was behind.
+pub(crate) fn unjudged(from: &impl View) -> Result<Option<u64>, MemberError> {
+    load(from, UNJUDGED, Decoder::u64)
+}
+
+pub(crate) fn put_unjudged(to: &mut Tx<'_>, sequence: Option<u64>) {
+    match sequence {
+        None => to.remove_state(UNJUDGED),
+        Some(sequence) => to.put_state(UNJUDGED, Encoder::new().u64(sequence).finish()),
+    }
+}
+
+/// Where the volume was found, and what peers remembered, if it was found rewound: for good (R1).
+pub(crate) fn rewound(from: &impl View) -> Result<Option<(u64, u64)>, MemberError> {
+    load(from, REWOUND, |from| Ok((from.u64()?, from.u64()?)))
+}
+
+pub(crate) fn put_rewound(to: &mut Tx<'_>, here: u64, remembered: u64) {
+    to.put_state(REWOUND, Encoder::new().u64(here).u64(remembered).finish());
+}

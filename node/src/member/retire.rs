@@ -1,0 +1,62 @@
+//! Dropping spare copies (R23): only on the operator's order, which names the view in effect.
+
+use weft_protocol::{Entry, FenceError, ShardSet};
+use weft_redstuff::{Axis, Hash};
+use weft_store::{Room, SliverKey, View};
+
+use super::{Member, MemberError, must_hold, records, slivers};
+
+/// Blobs whose spare slivers go in one commit.
+const PAGE: usize = 64;
+
+impl Member {
+    /// Drops the copies of shards that neither the view nor the target gives this member. Once for each order.
+    pub(crate) async fn retire(&self, view: Hash, shards: ShardSet) -> Result<(), MemberError> {
+        let Ok(mut last) = self.retiring.try_lock() else { return Ok(()) };
+        if *last == Some((view, shards)) {
+            return Ok(());
+        }
+        self.must_be_healthy()?;
+        let mut after = None;
+        while let Some(next) = self.retire_page(after, view, shards).await? {
+            after = Some(next);
+        }
+        tracing::info!(?shards, "dropped spare copies");
+        *last = Some((view, shards));
+        Ok(())
+    }
+
+    async fn retire_page(
+        &self,
+        after: Option<[u8; 32]>,
+        view: Hash,
+        shards: ShardSet,
+    ) -> Result<Option<[u8; 32]>, MemberError> {
+        let identity = self.identity.clone();
+        let write = self.store.write(Room::Reserved, move |tx| {
+            let fence = records::fence(tx)?;
+            if fence.newest().map(|newest| newest.view.hash()) != Some(view) || fence.successor().is_some() {
+                let newest = fence.newest().ok_or(MemberError::Order(FenceError::NoView))?.view.id();
+                return Err(MemberError::Order(FenceError::NotNewest { asked: view, newest }));
+            }
+            let spare = shards.difference(must_hold(&identity, &fence, records::target(tx)?.as_ref()));
+            if spare != shards {
+                return Err(MemberError::Retire("the view or the target gives them to this member"));
+            }
+            let page = tx.holdings(after.as_ref(), PAGE)?;
+            let last = page.last().map(|(blob, _)| *blob);
+            for (blob, upload) in page {
+                let Some(entry) = tx.entry(&blob)? else { continue };
+                let Entry::Live { metadata, .. } = Entry::decode(&entry)? else { continue };
+                for (stripe, shard) in (0..metadata.layout.stripes()).flat_map(|stripe| spare.iter().map(move |shard| (stripe, shard))) {
+                    for axis in Axis::BOTH {
+                        let index = metadata.code().sliver_index(u16::from(shard), axis) as u8;
+                        tx.remove_sliver(&SliverKey { upload, stripe, axis: slivers::stored(axis), index })?;
+                    }
+                }
+            }
+            Ok::<_, MemberError>(last)
+        });
+        Ok(write.await?.value)
+    }
+}

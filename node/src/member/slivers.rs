@@ -1,0 +1,231 @@
+//! The slivers that a member holds of certified blobs.
+
+use bytes::Bytes;
+use weft_protocol::{Entry, ShardSet};
+use weft_redstuff::{Axis, BlobId, Code, Hash, Layout, StripeHashes, merkle};
+use weft_store::{Room, SliverKey, StoreError, Tx, UploadNumber, View};
+
+use super::{Member, MemberError};
+
+impl Member {
+    /// Stores slivers of a live blob, and takes a shard off the work list when both its slivers of all stripes are
+    /// there. `hashes` are the caller's to have proven against the blob's root; the slivers are checked against them
+    /// here. Without slivers, only the hashes are kept.
+    pub async fn put_slivers(
+        &self,
+        blob: BlobId,
+        stripe: u32,
+        hashes: &StripeHashes,
+        symbol_size: u32,
+        slivers: Vec<(Axis, u16, Bytes)>,
+    ) -> Result<(), MemberError> {
+        let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Err(MemberError::NoBlob(blob)) };
+        let layout = metadata.layout;
+        for (axis, index, data) in &slivers {
+            check(layout.code(), stripe, hashes, symbol_size, (*axis, *index, data))?;
+        }
+        let description = describe(symbol_size, hashes);
+        let bytes = slivers.iter().map(|(_, _, data)| data.len() as u64).sum();
+        let write = self.store.write(Room::Grows { bytes }, move |tx| {
+            // Deleted meanwhile: what is put now would never be released.
+            if !is_live(tx, &blob)? {
+                return Err(MemberError::NoBlob(blob));
+            }
+            let upload = tx.hold(&blob.0)?;
+            match tx.stripe(upload, stripe)? {
+                Some(known) if known[..] != description[..] => return Err(MemberError::NoStripe { blob, stripe }),
+                Some(_) => {}
+                None => tx.put_stripe(upload, stripe, description)?,
+            }
+            let mut touched = ShardSet::EMPTY;
+            for (axis, index, data) in slivers {
+                touched.insert(layout.code().shard_of(axis, index) as u8);
+                tx.put_sliver(&SliverKey { upload, stripe, axis: stored(axis), index: index as u8 }, data)?;
+            }
+            for shard in whole(tx, Some(upload), &layout, touched)?.iter() {
+                tx.remove_missing(&blob.0, shard)?;
+            }
+            Ok(())
+        });
+        write.await?;
+        Ok(())
+    }
+
+    /// A sliver, checked against its hash. A rotten one is dropped, and its shard put on the work list.
+    pub async fn read_sliver(
+        &self,
+        blob: &BlobId,
+        stripe: u32,
+        axis: Axis,
+        index: u16,
+    ) -> Result<Option<Bytes>, MemberError> {
+        let (store, blob, index) = (self.store.clone(), *blob, index.try_into().unwrap_or(u8::MAX));
+        let read = move || -> Result<Option<(SliverKey, Option<Vec<u8>>)>, MemberError> {
+            let view = store.view();
+            let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
+            let Some(description) = view.stripe(upload, stripe)? else { return Ok(None) };
+            let (_, hashes) = read_description(&description)?;
+            let place = SliverKey { upload, stripe, axis: stored(axis), index };
+            match view.sliver(&place) {
+                Ok(None) => Ok(None),
+                Ok(Some(data)) => {
+                    let sound = hashes.matches(axis, u16::from(index), &data);
+                    Ok(Some((place, sound.then_some(data))))
+                }
+                Err(StoreError::Corrupt { .. }) => Ok(Some((place, None))),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))? {
+            None => Ok(None),
+            Some((_, Some(data))) => Ok(Some(data.into())),
+            Some((place, None)) => {
+                tracing::warn!(%blob, stripe, axis = axis.name(), index, "a sliver is rotten; it will be mended");
+                self.metrics.sliver_rotten();
+                self.drop_rotten(blob, place).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn drop_rotten(&self, blob: BlobId, place: SliverKey) -> Result<(), MemberError> {
+        let shards = self.must_hold();
+        let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Ok(()) };
+        let axis = match place.axis {
+            weft_store::Axis::Primary => Axis::Primary,
+            weft_store::Axis::Secondary => Axis::Secondary,
+        };
+        let shard = metadata.code().shard_of(axis, u16::from(place.index)) as u8;
+        let write = self.store.write(Room::Reserved, move |tx| {
+            if tx.holding(&blob.0)? == Some(place.upload) && tx.remove_sliver(&place)? && shards.contains(shard) {
+                tx.add_missing(&blob.0, shard)?;
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        self.notify();
+        Ok(())
+    }
+
+    /// The symbol size and the hashes of a stripe, where this member has them.
+    pub fn stripe_hashes(&self, blob: &BlobId, stripe: u32) -> Result<Option<(u32, StripeHashes)>, MemberError> {
+        let view = self.store.view();
+        let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
+        view.stripe(upload, stripe)?.map(|description| read_description(&description)).transpose()
+    }
+
+    /// The Merkle path from a stripe's root to the blob's, where this member has the hashes of all stripes.
+    pub fn stripe_path(&self, blob: &BlobId, stripe: u32) -> Result<Option<Vec<Hash>>, MemberError> {
+        let view = self.store.view();
+        let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
+        let Some(Entry::Live { metadata, .. }) = self.entry(blob)? else { return Ok(None) };
+        let roots = roots(&view, upload)?;
+        let all = roots.len() == metadata.layout.stripes() as usize;
+        Ok(if all { merkle::path(&roots, stripe) } else { None })
+    }
+
+    /// Axis and index of the slivers of a stripe that are here.
+    pub fn held_slivers(&self, blob: &BlobId, stripe: u32) -> Result<Vec<(Axis, u16)>, MemberError> {
+        let view = self.store.view();
+        let Some(upload) = view.holding(&blob.0)? else { return Ok(Vec::new()) };
+        let slivers = view.slivers_of_stripe(upload, stripe)?;
+        let axis = |axis| match axis {
+            weft_store::Axis::Primary => Axis::Primary,
+            weft_store::Axis::Secondary => Axis::Secondary,
+        };
+        Ok(slivers.into_iter().map(|(place, _)| (axis(place.axis), u16::from(place.index))).collect())
+    }
+}
+
+/// An axis as the wire tells it.
+pub(crate) fn axis(wire: u32) -> Option<Axis> {
+    match wire {
+        0 => Some(Axis::Primary),
+        1 => Some(Axis::Secondary),
+        _ => None,
+    }
+}
+
+/// An axis as the store calls it.
+pub(crate) fn stored(axis: Axis) -> weft_store::Axis {
+    match axis {
+        Axis::Primary => weft_store::Axis::Primary,
+        Axis::Secondary => weft_store::Axis::Secondary,
+    }
+}
+
+/// The stored description of a stripe: its symbol size (4 bytes, big-endian), its hashes.
+pub(crate) fn describe(symbol_size: u32, hashes: &StripeHashes) -> Bytes {
+    [&symbol_size.to_be_bytes()[..], &hashes.encode()].concat().into()
+}
+
+pub(crate) fn read_description(bytes: &[u8]) -> Result<(u32, StripeHashes), MemberError> {
+    let malformed = MemberError::Malformed { field: "stripe" };
+    let Some((size, hashes)) = bytes.split_first_chunk::<4>() else { return Err(malformed) };
+    let shards = hashes.len() / (2 * Hash::LENGTH);
+    // How many hashes there are follows from n alone.
+    let Ok(code) = Code::with_shards(shards as u16) else { return Err(malformed) };
+    Ok((u32::from_be_bytes(*size), StripeHashes::decode(code, hashes)?))
+}
+
+/// Checks a sliver's place, length and hash.
+pub(crate) fn check(
+    code: Code,
+    stripe: u32,
+    hashes: &StripeHashes,
+    symbol_size: u32,
+    (axis, index, data): (Axis, u16, &[u8]),
+) -> Result<(), MemberError> {
+    let fits = index < code.shards() && data.len() == code.sliver_length(axis, symbol_size);
+    if fits && hashes.matches(axis, index, data) {
+        return Ok(());
+    }
+    Err(MemberError::WrongSliver { stripe, axis, index })
+}
+
+/// The roots of the stripes of an upload, in order.
+pub(crate) fn roots(view: &impl View, upload: UploadNumber) -> Result<Vec<Hash>, MemberError> {
+    let stripes = view.stripes(upload, None, usize::MAX)?;
+    stripes.iter().map(|(_, description)| Ok(read_description(description)?.1.root())).collect()
+}
+
+/// Those of `shards` of which both slivers of all stripes are there.
+pub(crate) fn whole(
+    view: &impl View,
+    upload: Option<UploadNumber>,
+    layout: &Layout,
+    shards: ShardSet,
+) -> Result<ShardSet, StoreError> {
+    if layout.is_inline() {
+        return Ok(shards);
+    }
+    let Some(upload) = upload else { return Ok(ShardSet::EMPTY) };
+    let mut whole = ShardSet::EMPTY;
+    for shard in shards.iter() {
+        if is_whole(view, upload, layout, shard)? {
+            whole.insert(shard);
+        }
+    }
+    Ok(whole)
+}
+
+/// Stripes come in order, so a gap is found soonest from the end.
+fn is_whole(view: &impl View, upload: UploadNumber, layout: &Layout, shard: u8) -> Result<bool, StoreError> {
+    for stripe in (0..layout.stripes()).rev() {
+        for axis in Axis::BOTH {
+            let index = layout.code().sliver_index(u16::from(shard), axis) as u8;
+            if !view.has_sliver(&SliverKey { upload, stripe, axis: stored(axis), index })? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+pub(crate) fn is_live(tx: &Tx<'_>, blob: &BlobId) -> Result<bool, MemberError> {
+    match tx.entry(&blob.0)? {
+        None => Ok(false),
+        Some(entry) => Ok(Entry::decode(&entry)?.is_live()),
+    }
+}

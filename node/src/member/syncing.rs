@@ -1,0 +1,75 @@
+//! Being synced (R9): to which view, and what it needs next.
+
+use std::sync::Arc;
+
+use weft_protocol::{Signed, SignedView, Statement, ViewId};
+use weft_redstuff::Hash;
+use weft_store::{Room, View};
+
+use super::{Member, MemberError, records, shards_in};
+
+impl Member {
+    /// Up to which view this member is synced.
+    pub fn synced(&self) -> Option<ViewId> {
+        self.known().synced
+    }
+
+    /// Whether this member counts towards inventories, "whole" and "not found": it is synced to the newest view's
+    /// predecessor; or the newest view is the first, made on its empty volume (R3).
+    pub fn counts(&self) -> bool {
+        let known = self.known();
+        let Some(newest) = &known.newest else { return false };
+        match newest.view.predecessor {
+            None => !shards_in(&self.identity, &newest.view).is_empty(),
+            Some(predecessor) => known.synced.is_some_and(|synced| synced.position() >= predecessor.position()),
+        }
+    }
+
+    /// The views to be synced to, oldest first: refused here, later than what is synced, and known.
+    pub(crate) fn to_sync(&self) -> Vec<Arc<SignedView>> {
+        let known = self.known();
+        let Some(newest) = &known.newest else { return Vec::new() };
+        let after = known.synced.map(|synced| synced.position());
+        let mut chain = Vec::new();
+        let mut next = Some(newest.clone());
+        while let Some(view) = next {
+            if after.is_some_and(|after| view.view.position() <= after) {
+                break;
+            }
+            next = view.view.predecessor.and_then(|id| known.views.get(&id.hash).cloned());
+            if known.fence.refuses(&view.view.id()) {
+                chain.push(view);
+            }
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// What this member says of itself while it refuses the view; nothing while it doesn't.
+    ///
+    /// The refusal is read from the newest commit before the digest is taken, so that everything that was ever
+    /// receipted of the view is in the registry that the digest tells of.
+    pub(crate) fn standing(&self, view: &ViewId) -> Result<Option<Signed>, MemberError> {
+        let snapshot = self.store.view();
+        if !records::fence(&snapshot)?.refuses(view) {
+            return Ok(None);
+        }
+        let synced = records::synced(&snapshot)?;
+        let registry: Hash = self.registry_digest();
+        let standing = Statement::Standing { view: view.hash, synced, registry };
+        Ok(Some(self.sign_at(standing, snapshot.sequence())))
+    }
+
+    /// Records that this member is synced to a view.
+    pub(crate) async fn set_synced(&self, view: ViewId) -> Result<(), MemberError> {
+        let write = self.store.write(Room::Reserved, move |tx| {
+            if records::synced(tx)?.is_none_or(|synced| synced.position() < view.position()) {
+                records::put_synced(tx, &view);
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        tracing::info!(epoch = view.epoch, revision = view.revision, "synced to the view");
+        self.refresh()
+    }
+}

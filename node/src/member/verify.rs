@@ -1,0 +1,70 @@
+//! Reading again what is held of a shard, before anybody may drop the old copy (R23).
+
+use weft_redstuff::{Axis, BlobId};
+use weft_store::{Room, View};
+
+use super::{Kind, Member, MemberError, records};
+
+/// Blobs looked up at a time.
+const PAGE: usize = 256;
+
+impl Member {
+    /// A shard that this member must hold, of which nothing is missing, and which has not been read again.
+    pub(crate) fn unverified(&self) -> Result<Option<u8>, MemberError> {
+        let known = self.known();
+        let view = self.store.view();
+        for shard in self.must_hold().intersection(known.work).difference(known.verified).iter() {
+            if view.missing_count(shard)? == 0 {
+                return Ok(Some(shard));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads every sliver of a shard against its hash. Rotten ones go on the work list, and the shard stays unverified.
+    pub(crate) async fn verify(&self, shard: u8) -> Result<(), MemberError> {
+        let mut after = None;
+        loop {
+            let (page, _) = self.entry_ids(after, PAGE);
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (blob, kind) in page {
+                if !matches!(kind, Kind::Live { .. }) {
+                    continue;
+                }
+                if !self.verify_blob(&blob, shard).await? {
+                    return Ok(());
+                }
+            }
+        }
+        let write = self.store.write(Room::Reserved, move |tx| {
+            let mut verified = records::verified(tx)?;
+            if tx.missing_count(shard)? == 0 && records::work(tx)?.contains(shard) {
+                verified.insert(shard);
+                records::put_verified(tx, verified);
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        tracing::info!(shard, "every sliver of the shard matches its hash");
+        self.refresh()
+    }
+
+    /// Whether what is held of the blob is sound; also when it was deleted meanwhile.
+    async fn verify_blob(&self, blob: &BlobId, shard: u8) -> Result<bool, MemberError> {
+        let Some(weft_protocol::Entry::Live { metadata, .. }) = self.entry(blob)? else { return Ok(true) };
+        for stripe in 0..metadata.layout.stripes() {
+            for axis in Axis::BOTH {
+                let index = metadata.code().sliver_index(u16::from(shard), axis);
+                if self.read_sliver(blob, stripe, axis, index).await?.is_none() && self.kind(blob).is_some_and(is_live) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn is_live(kind: Kind) -> bool {
+    matches!(kind, Kind::Live { .. })
+}

@@ -1,0 +1,215 @@
+//! What a member counts. Names follow the Prometheus conventions; label values are static.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use weft_proto::v1::Activity;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Service {
+    service: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+/// Gauges that are set when somebody looks.
+#[derive(Debug, Default)]
+struct Gauges {
+    sliver_bytes: Gauge,
+    slivers: Gauge,
+    missing_slivers: Gauge,
+    missing_bytes: Gauge,
+    blobs: Gauge,
+    tombstones: Gauge,
+    view_epoch: Gauge,
+    view_revision: Gauge,
+    healthy: Gauge,
+    reachable: Gauge,
+}
+
+/// What the gauges show, taken together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Levels {
+    pub sliver_bytes: u64,
+    pub slivers: u64,
+    pub missing_slivers: u64,
+    pub missing_bytes: u64,
+    pub blobs: u64,
+    pub tombstones: u64,
+    pub view: (u64, u64),
+    pub healthy: bool,
+    pub reachable: u64,
+}
+
+/// A member's counters. Bytes are of payload: what was asked for, without framing.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    gauges: Gauges,
+    repair_received: Family<Kind, Counter>,
+    rebuilt_bytes: Counter,
+    rebuilt_slivers: Counter,
+    migrate_received: Counter,
+    copied_bytes: Counter,
+    copied_slivers: Counter,
+    received: Family<Service, Counter>,
+    sent: Family<Service, Counter>,
+    rotten: Counter,
+}
+
+impl Metrics {
+    /// Symbols that came from peers, bytes.
+    pub fn symbols_received(&self, bytes: usize) {
+        self.repair_received.get_or_create(&Kind { kind: "symbols" }).inc_by(bytes as u64);
+        self.received("repair", bytes);
+    }
+
+    /// Stripe hashes and their paths that came from peers, bytes.
+    pub fn hashes_received(&self, bytes: usize) {
+        self.repair_received.get_or_create(&Kind { kind: "hashes" }).inc_by(bytes as u64);
+        self.received("repair", bytes);
+    }
+
+    /// A sliver was rebuilt from symbols, matched its hash and is stored.
+    pub fn sliver_rebuilt(&self, bytes: usize) {
+        self.rebuilt_bytes.inc_by(bytes as u64);
+        self.rebuilt_slivers.inc();
+    }
+
+    /// Slivers that came whole from their former holder, bytes.
+    pub fn copy_received(&self, bytes: usize) {
+        self.migrate_received.inc_by(bytes as u64);
+        self.received("migrate", bytes);
+    }
+
+    /// A copied sliver matched its hash and is stored.
+    pub fn sliver_copied(&self, bytes: usize) {
+        self.copied_bytes.inc_by(bytes as u64);
+        self.copied_slivers.inc();
+    }
+
+    /// Slivers, symbols or hashes that were sent to a peer, bytes.
+    pub fn transfer_sent(&self, service: &'static str, bytes: usize) {
+        self.sent(service, bytes);
+    }
+
+    /// Payload that came in.
+    pub fn received(&self, service: &'static str, bytes: usize) {
+        self.received.get_or_create(&Service { service }).inc_by(bytes as u64);
+    }
+
+    /// Payload that went out.
+    pub fn sent(&self, service: &'static str, bytes: usize) {
+        self.sent.get_or_create(&Service { service }).inc_by(bytes as u64);
+    }
+
+    /// A sliver on disk wasn't what was written.
+    pub fn sliver_rotten(&self) {
+        self.rotten.inc();
+    }
+
+    /// Bytes that repair and migration received since the start.
+    pub fn repair_bytes(&self) -> u64 {
+        let kind = |kind| self.repair_received.get_or_create(&Kind { kind }).get();
+        kind("symbols") + kind("hashes") + self.migrate_received.get()
+    }
+
+    pub(crate) fn repair(&self) -> Activity {
+        let kind = |kind| self.repair_received.get_or_create(&Kind { kind }).get();
+        Activity {
+            bytes_received: kind("symbols") + kind("hashes"),
+            bytes_rebuilt: self.rebuilt_bytes.get(),
+            slivers_rebuilt: self.rebuilt_slivers.get(),
+            bytes_copied: 0,
+            slivers_copied: 0,
+        }
+    }
+
+    pub(crate) fn migration(&self) -> Activity {
+        Activity {
+            bytes_received: self.migrate_received.get(),
+            bytes_rebuilt: 0,
+            slivers_rebuilt: 0,
+            bytes_copied: self.copied_bytes.get(),
+            slivers_copied: self.copied_slivers.get(),
+        }
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn render(&self, levels: &Levels) -> String {
+        self.set(levels);
+        let mut registry = Registry::with_prefix("weft");
+        self.register_gauges(&mut registry);
+        self.register_counters(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a String takes any text");
+        text
+    }
+
+    fn set(&self, levels: &Levels) {
+        let Gauges {
+            sliver_bytes,
+            slivers,
+            missing_slivers,
+            missing_bytes,
+            blobs,
+            tombstones,
+            view_epoch,
+            view_revision,
+            healthy,
+            reachable,
+        } = &self.gauges;
+        sliver_bytes.set(levels.sliver_bytes as i64);
+        slivers.set(levels.slivers as i64);
+        missing_slivers.set(levels.missing_slivers as i64);
+        missing_bytes.set(levels.missing_bytes as i64);
+        blobs.set(levels.blobs as i64);
+        tombstones.set(levels.tombstones as i64);
+        view_epoch.set(levels.view.0 as i64);
+        view_revision.set(levels.view.1 as i64);
+        healthy.set(i64::from(levels.healthy));
+        reachable.set(levels.reachable as i64);
+    }
+
+    fn register_gauges(&self, registry: &mut Registry) {
+        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 10] = [
+            ("store_sliver_bytes", "Bytes of slivers on the volume", &self.gauges.sliver_bytes),
+            ("store_slivers", "Slivers on the volume", &self.gauges.slivers),
+            ("missing_slivers", "Slivers that this member must hold and doesn't", &self.gauges.missing_slivers),
+            ("missing_bytes", "Bytes of slivers that this member must hold and doesn't", &self.gauges.missing_bytes),
+            ("registry_blobs", "Blobs in the registry", &self.gauges.blobs),
+            ("registry_tombstones", "Tombstones in the registry", &self.gauges.tombstones),
+            ("view_epoch", "Epoch of the newest view", &self.gauges.view_epoch),
+            ("view_revision", "Revision of the newest view", &self.gauges.view_revision),
+            ("member_healthy", "1 while the member takes writes", &self.gauges.healthy),
+            ("peers_reachable", "Peers that answered the last round", &self.gauges.reachable),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn register_counters(&self, registry: &mut Registry) {
+        let counters = [
+            ("repair_rebuilt_bytes", "Bytes of slivers rebuilt from symbols", &self.rebuilt_bytes),
+            ("repair_rebuilt_slivers", "Slivers rebuilt from symbols", &self.rebuilt_slivers),
+            ("migrate_received_bytes", "Bytes of whole slivers received", &self.migrate_received),
+            ("migrate_copied_bytes", "Bytes of whole slivers stored", &self.copied_bytes),
+            ("migrate_copied_slivers", "Whole slivers stored", &self.copied_slivers),
+            ("store_rotten_slivers", "Slivers found rotten on disk", &self.rotten),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("repair_received_bytes", "Bytes received for repair", self.repair_received.clone());
+        registry.register("rpc_received_bytes", "Payload received, by service", self.received.clone());
+        registry.register("rpc_sent_bytes", "Payload sent, by service", self.sent.clone());
+    }
+}
+

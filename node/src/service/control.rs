@@ -1,0 +1,51 @@
+//! The operator's one call.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use weft_proto::v1::{Inventory, OrderRequest, control_server};
+
+use super::caller::{Gate, Service};
+use crate::member::{Identity, Member, Order};
+
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) gate: Gate,
+    pub(super) member: Arc<Member>,
+}
+
+#[tonic::async_trait]
+impl control_server::Control for Control {
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
+        self.gate.admit(&request, Service::Control)?;
+        let request = request.into_inner();
+        self.member.is_meant(request.identity.as_ref())?;
+        let order = Order::parse(&request)?;
+        if let Some((view, shards)) = self.member.obey(order).await? {
+            let member = self.member.clone();
+            tokio::spawn(async move {
+                if let Err(error) = member.retire(view, shards).await {
+                    tracing::warn!(%error, "copies could not be dropped");
+                }
+            });
+        }
+        let member = self.member.clone();
+        let inventory = tokio::task::spawn_blocking(move || member.inventory()).await;
+        Ok(Response::new(inventory.map_err(|error| Status::internal(error.to_string()))??))
+    }
+}
+
+/// Says that the volume is another's (R1).
+#[derive(Debug)]
+pub(super) struct ForeignControl {
+    pub(super) gate: Gate,
+    pub(super) found: Identity,
+}
+
+#[tonic::async_trait]
+impl control_server::Control for ForeignControl {
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
+        self.gate.admit(&request, Service::Control)?;
+        Ok(Response::new(Member::foreign_inventory(&self.found)))
+    }
+}

@@ -1,0 +1,96 @@
+//! What members ask each other.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use weft_proto::v1::{
+    EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, SliverItem,
+    SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+};
+use weft_redstuff::BlobId;
+
+use super::{
+    blob,
+    caller::{Caller, Gate, Role, Service},
+    peers_transfer,
+};
+use crate::{exchange, member::Member};
+
+/// IDs in one reply.
+const MAX_IDS: usize = 32 * 1024;
+
+/// Entries in one reply: with inline contents they stay far below the largest message.
+const MAX_ENTRIES: usize = 512;
+
+#[derive(Debug)]
+pub(super) struct Peers {
+    pub(super) gate: Gate,
+    pub(super) member: Arc<Member>,
+}
+
+#[tonic::async_trait]
+impl peers_server::Peers for Peers {
+    type SymbolsStream = ReceiverStream<Result<SymbolBatch, Status>>;
+    type SliversStream = ReceiverStream<Result<SliverItem, Status>>;
+    type StripesStream = ReceiverStream<Result<StripeItem, Status>>;
+
+    async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<ExchangeReply>, Status> {
+        let caller = self.gate.admit(&request, Service::Peers)?;
+        let request = request.into_inner();
+        is_from(caller, &request)?;
+        Ok(Response::new(exchange::answer(&self.member, request).await?))
+    }
+
+    async fn entries(&self, request: Request<EntriesRequest>) -> Result<Response<EntriesReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let blobs = request.into_inner().blobs;
+        let mut entries = Vec::with_capacity(blobs.len().min(MAX_ENTRIES));
+        for bytes in blobs.iter().take(MAX_ENTRIES) {
+            entries.extend(self.member.entry(&blob(bytes)?)?);
+        }
+        let views = self.member.views_of(&entries).iter().map(|view| view.encode().into()).collect();
+        let entries: Vec<Bytes> = entries.iter().map(|entry| entry.encode().into()).collect();
+        self.member.metrics().sent("registry", entries.iter().map(Bytes::len).sum());
+        Ok(Response::new(EntriesReply { entries, views }))
+    }
+
+    async fn entry_ids(&self, request: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let EntryIdsRequest { after, limit } = request.into_inner();
+        let after: Option<BlobId> = if after.is_empty() { None } else { Some(blob(&after)?) };
+        let (page, more) = self.member.entry_ids(after, (limit as usize).clamp(1, MAX_IDS));
+        let mut ids = BytesMut::with_capacity(page.len() * (BlobId::LENGTH + 1));
+        for (blob, kind) in &page {
+            ids.put_slice(blob.as_bytes());
+            ids.put_u8(kind.wire());
+        }
+        self.member.metrics().sent("registry", ids.len());
+        Ok(Response::new(EntryIdsReply { ids: ids.freeze(), more }))
+    }
+
+    async fn symbols(&self, request: Request<SymbolsRequest>) -> Result<Response<Self::SymbolsStream>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        Ok(Response::new(peers_transfer::symbols(self.member.clone(), request.into_inner())?))
+    }
+
+    async fn slivers(&self, request: Request<SliversRequest>) -> Result<Response<Self::SliversStream>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        Ok(Response::new(peers_transfer::slivers(self.member.clone(), request.into_inner())?))
+    }
+
+    async fn stripes(&self, request: Request<StripesRequest>) -> Result<Response<Self::StripesStream>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        Ok(Response::new(peers_transfer::stripes(self.member.clone(), request.into_inner())?))
+    }
+}
+
+/// Whether a member speaks for itself: what is remembered of it is remembered under that name.
+fn is_from(caller: Caller, request: &ExchangeRequest) -> Result<(), Status> {
+    let named = request.from.as_ref().map(|from| (from.member, from.incarnation));
+    match caller.role {
+        Role::Member { member, incarnation } if named == Some((member.0, incarnation)) => Ok(()),
+        _ => Err(Status::permission_denied("a member exchanges for itself only")),
+    }
+}

@@ -1,0 +1,101 @@
+//! What gateways, members and the operator read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::{Request, Response, Status};
+use weft_proto::v1::{
+    GetViewRequest, ListReply, ListRequest, LookupReply, LookupRequest, SliverReply, SliverRequest, StripeHashesReply,
+    StripeHashesRequest, ViewReply, reads_server,
+};
+use weft_redstuff::{BlobId, Hash};
+
+use super::{
+    blob,
+    caller::{Gate, Service},
+};
+use crate::member::{Filter, Member, sliver_axis};
+
+#[derive(Debug)]
+pub(super) struct Reads {
+    pub(super) gate: Gate,
+    pub(super) member: Arc<Member>,
+}
+
+#[tonic::async_trait]
+impl reads_server::Reads for Reads {
+    async fn get_view(&self, request: Request<GetViewRequest>) -> Result<Response<ViewReply>, Status> {
+        self.gate.admit(&request, Service::Reads)?;
+        let known = self.member.known();
+        Ok(Response::new(ViewReply {
+            newest: known.newest.as_ref().map(|newest| newest.encode().into()).unwrap_or_default(),
+            seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
+            peers: self.member.peer_list(),
+        }))
+    }
+
+    async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
+        self.gate.admit(&request, Service::Reads)?;
+        // Taken before the registry is read: what is unknown then counts for the view that was newest before.
+        let (counts, newest) = (self.member.counts(), self.member.newest());
+        let entry = self.member.entry(&blob(&request.get_ref().blob)?)?;
+        let entry: Bytes = entry.map(|entry| entry.encode().into()).unwrap_or_default();
+        self.member.metrics().sent("reads", entry.len());
+        let view = newest.map(|newest| newest.view.hash().0.to_vec().into()).unwrap_or_default();
+        Ok(Response::new(LookupReply { entry, counts, view }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
+        self.gate.admit(&request, Service::Reads)?;
+        let ListRequest { after, limit, label, digest } = request.into_inner();
+        let after = if after.is_empty() { None } else { Some(blob(&after)?) };
+        let filter = filter(&label, &digest)?;
+        let member = self.member.clone();
+        let list = tokio::task::spawn_blocking(move || member.list(after, limit as usize, &filter)).await;
+        let (found, more) = list.map_err(|error| Status::internal(error.to_string()))??;
+        let metadata: Vec<Bytes> = found.iter().map(|metadata| metadata.encode().into()).collect();
+        self.member.metrics().sent("reads", metadata.iter().map(Bytes::len).sum());
+        Ok(Response::new(ListReply { metadata, more }))
+    }
+
+    async fn get_stripe_hashes(
+        &self,
+        request: Request<StripeHashesRequest>,
+    ) -> Result<Response<StripeHashesReply>, Status> {
+        self.gate.admit(&request, Service::Reads)?;
+        let StripeHashesRequest { blob: id, stripe } = request.into_inner();
+        let id: BlobId = blob(&id)?;
+        let hashes = self.member.stripe_hashes(&id, stripe)?;
+        let path = self.member.stripe_path(&id, stripe)?;
+        let (Some((_, hashes)), Some(path)) = (hashes, path) else { return Err(Status::not_found("not held here")) };
+        let hashes: Bytes = hashes.encode().into();
+        self.member.metrics().sent("reads", hashes.len());
+        let path = path.iter().map(|hash| hash.0.to_vec().into()).collect();
+        Ok(Response::new(StripeHashesReply { hashes, path }))
+    }
+
+    async fn get_sliver(&self, request: Request<SliverRequest>) -> Result<Response<SliverReply>, Status> {
+        self.gate.admit(&request, Service::Reads)?;
+        let SliverRequest { blob: id, stripe, axis, index } = request.into_inner();
+        let axis = sliver_axis(axis).ok_or_else(|| Status::invalid_argument("an axis is 0 or 1"))?;
+        let index = u16::try_from(index).map_err(|_| Status::invalid_argument("there is no such sliver"))?;
+        let data = self.member.read_sliver(&blob(&id)?, stripe, axis, index).await?;
+        let data = data.ok_or_else(|| Status::not_found("not held here"))?;
+        self.member.metrics().sent("reads", data.len());
+        Ok(Response::new(SliverReply { data }))
+    }
+}
+
+fn filter(label: &str, digest: &[u8]) -> Result<Filter, Status> {
+    let label = match label.split_once('=') {
+        _ if label.is_empty() => None,
+        Some((key, value)) => Some((key.to_owned(), value.to_owned())),
+        None => return Err(Status::invalid_argument("a label is key=value")),
+    };
+    let digest = if digest.is_empty() {
+        None
+    } else {
+        Some(Hash::from_slice(digest).ok_or_else(|| Status::invalid_argument("a digest is 32 bytes"))?)
+    };
+    Ok(Filter { label, digest })
+}
