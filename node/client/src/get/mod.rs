@@ -20,7 +20,7 @@ use crate::{Client, Fleet, FleetError, READ_MEMORY, room};
 /// Stripes on their way while one is read.
 const AHEAD: usize = 2;
 /// Pauses before a stripe is asked for again: members restart, views change.
-const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(500), Duration::from_millis(1000)];
+const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1)];
 
 /// Why a blob can't be read.
 #[derive(Debug, Error)]
@@ -147,7 +147,7 @@ impl Reader {
         let mut pauses = PAUSES.into_iter();
         loop {
             let current = self.fleet().current().await?;
-            let reasons = match stripe::read_rows(current, self.id, &self.metadata, stripe, wanted.clone()).await {
+            let reasons = match stripe::read_rows(&current, self.id, &self.metadata, stripe, wanted.clone()).await {
                 Ok(rows) => return Ok(rows),
                 Err(reasons) => reasons,
             };

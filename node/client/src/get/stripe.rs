@@ -49,13 +49,14 @@ pub(super) struct StripeRead {
 
 /// Fetches source rows of a stripe. Each is `k2` symbols; fails with what each member said.
 pub(super) async fn read_rows(
+    current: &Current,
     id: BlobId,
     metadata: &Metadata,
     stripe: u32,
     wanted: RangeInclusive<u16>,
 ) -> Result<Vec<Bytes>, Vec<String>> {
-    let hashes = Arc::new(stripe_hashes(&current, id, metadata, stripe).await?);
-    StripeRead::new(&current, id, metadata.code(), stripe, hashes, wanted).run().await
+    let hashes = Arc::new(stripe_hashes(current, id, metadata, stripe).await?);
+    StripeRead::new(current, id, metadata.code(), stripe, hashes, wanted).run().await
 }
 
 impl StripeRead {

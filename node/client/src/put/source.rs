@@ -44,13 +44,11 @@ impl<'a> Source<'a> {
         let mut piece = BytesMut::new();
         while piece.len() < self.size {
             if self.rest.is_empty() {
-                match timeout(IDLE, self.content.next()).await.map_err(|_| ContentError::Idle)? {
-                    Some(chunk) => self.rest = chunk?,
-                    None => {
-                        self.ended = true;
-                        break;
-                    }
-                }
+                let Some(chunk) = timeout(IDLE, self.content.next()).await.map_err(|_| ContentError::Idle)? else {
+                    self.ended = true;
+                    break;
+                };
+                self.rest = chunk?;
             }
             let take = self.rest.len().min(self.size - piece.len());
             piece.extend_from_slice(&self.rest.split_to(take));

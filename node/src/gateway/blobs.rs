@@ -1,0 +1,76 @@
+//! `GET /v1/blobs`, and what all routes share.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{StatusCode, Uri},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weft_client::ListQuery;
+use weft_redstuff::{BlobId, Metadata};
+
+use super::{Gateway, problem::Problem};
+
+const DEFAULT_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    limit: Option<u32>,
+    after: Option<String>,
+    label: Option<String>,
+    digest: Option<String>,
+}
+
+/// A page of blobs in the order of their IDs; `next` is where the next page begins (`after`), if there is one.
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(asked) = asked.map_err(|rejection| bad(rejection.body_text()))?;
+    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let digest = asked.digest.map(|digest| digest.trim_start_matches("blake3=").parse());
+    if asked.label.as_ref().is_some_and(|label| !label.contains('=')) {
+        return Err(bad("a label is asked for as key=value"));
+    }
+    let query = ListQuery {
+        after: asked.after.as_deref().map(parse).transpose()?,
+        limit,
+        label: asked.label,
+        digest: digest.transpose().map_err(|error| bad(format!("digest: {error}")))?,
+    };
+    let page = gateway.client.list(&query).await?;
+    let next = page.blobs.last().filter(|_| page.more).map(|(id, _)| id.to_string());
+    let blobs: Vec<Value> = page.blobs.iter().map(|(id, metadata)| describe(*id, metadata)).collect();
+    Ok(Json(json!({ "blobs": blobs, "next": next })))
+}
+
+fn describe(id: BlobId, metadata: &Metadata) -> Value {
+    json!({
+        "id": id.to_string(),
+        "length": metadata.length(),
+        "digest": metadata.digest.to_string(),
+        "labels": metadata.labels.as_map(),
+    })
+}
+
+/// A blob's ID from a path or a query.
+pub(super) fn parse(id: &str) -> Result<BlobId, Problem> {
+    id.parse().map_err(|error| bad(format!("{id:?} is no blob ID: {error}")))
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+pub(super) async fn no_route(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("nothing is served at {}", uri.path()))
+}
+
+pub(super) async fn no_method(uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} doesn't take this method", uri.path()))
+}

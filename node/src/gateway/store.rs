@@ -1,0 +1,40 @@
+//! `PUT /v1/blobs` and `DELETE /v1/blobs/{id}`.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::TryStreamExt;
+use serde_json::json;
+use weft_client::{PutRequest, Stored};
+
+use super::{Gateway, blobs, headers, problem::Problem};
+
+/// 201 once holders of n − f shards have receipted the blob's certificate (R8).
+pub(super) async fn put(
+    State(gateway): State<Arc<Gateway>>,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let request = PutRequest { nonce: headers::nonce(&given)?, labels: headers::labels(&given)?, expiry: None };
+    let content = body.into_data_stream().map_err(io::Error::other);
+    let Stored { id, metadata, view } = gateway.client.put(request, content).await?;
+    let answer = json!({
+        "id": id.to_string(),
+        "length": metadata.length(),
+        "view": { "epoch": view.epoch, "revision": view.revision, "hash": view.hash.to_string() },
+    });
+    let headers =
+        [(header::LOCATION, format!("/v1/blobs/{id}")), (header::CONTENT_TYPE, "application/json".to_owned())];
+    Ok((StatusCode::CREATED, headers, answer.to_string()).into_response())
+}
+
+/// 204 once holders of n − f shards have receipted the tombstone (R13).
+pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    gateway.client.delete(blobs::parse(&id)?, &gateway.delete_key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
