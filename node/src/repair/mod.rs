@@ -1,0 +1,97 @@
+//! Repair: works off the list of what this member must hold and doesn't (R9, R21).
+//!
+//! A shard that another member still holds is copied ([`crate::migrate`]); otherwise its slivers are rebuilt from the
+//! symbols of the slivers that cross them: secondaries first, for they need only k1 helpers and put this member back
+//! into the game for the primaries. The list is durable, slivers are stored one by one, so a crash loses no more than a
+//! batch. There is no terminal error: what can't be rebuilt now is tried again with other helpers.
+
+mod rebuild;
+mod select;
+mod symbols;
+
+mod work;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use weft_redstuff::{Axis, BlobId};
+
+use crate::{member::Member, migrate};
+pub(crate) use symbols::{request_digest, statement};
+pub(crate) use work::{Item, Source};
+
+/// Items of one batch; their slivers' bytes are bounded apart ([`work::BATCH_BYTES`]).
+const BATCH_ITEMS: usize = 512;
+
+/// How long to wait before asking for work again when nothing told of any, or none of it could be done.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Runs for the life of the process.
+pub async fn run(member: Arc<Member>) {
+    let mut repair = Repair { member, attempts: HashMap::new(), after: None };
+    loop {
+        match repair.round().await {
+            Ok(Progress::Some) => {}
+            Ok(Progress::None) => repair.member.work_or(IDLE).await,
+            Err(error) => {
+                tracing::warn!(%error, "repair: a round failed; it will be tried again");
+                repair.member.env().clock.sleep(IDLE).await;
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Some,
+    None,
+}
+
+struct Repair {
+    member: Arc<Member>,
+    /// How often an item failed: each time other helpers are asked.
+    attempts: HashMap<(BlobId, u8), usize>,
+    /// Where the next batch begins, so that what is stuck doesn't hold up the rest.
+    after: Option<(BlobId, u8)>,
+}
+
+impl Repair {
+    async fn round(&mut self) -> Result<Progress, work::WorkError> {
+        let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
+        let items = work::next(&self.member, &fleet, &mut self.after, BATCH_ITEMS)?;
+        if items.is_empty() {
+            return Ok(Progress::None);
+        }
+        let started = self.member.env().clock.now();
+        let before = self.member.repair_bytes();
+        work::fetch_stripe_hashes(&self.member, &fleet, &items).await?;
+        let (copies, rebuilds): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| self.attempt(item) == 0 && matches!(item.source, Source::Copy(_)));
+        migrate::copy(&self.member, &copies).await;
+        for axis in [Axis::Secondary, Axis::Primary] {
+            rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, |item| self.attempt(item)).await;
+        }
+        let progress = self.settle(copies.iter().chain(&rebuilds))?;
+        let moved = self.member.repair_bytes() - before;
+        self.member.throttle(started, moved).await;
+        Ok(progress)
+    }
+
+    fn attempt(&self, item: &Item) -> usize {
+        self.attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0)
+    }
+
+    /// Notes what is whole now and what must be tried otherwise.
+    fn settle<'i>(&mut self, items: impl Iterator<Item = &'i Item>) -> Result<Progress, work::WorkError> {
+        let mut progress = Progress::None;
+        for item in items {
+            let key = (item.blob, item.shard);
+            if work::is_missing(&self.member, item)? {
+                *self.attempts.entry(key).or_default() += 1;
+            } else {
+                self.attempts.remove(&key);
+                progress = Progress::Some;
+            }
+        }
+        Ok(progress)
+    }
+}

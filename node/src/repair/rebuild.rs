@@ -1,0 +1,134 @@
+//! Rebuilding slivers from crossing symbols (DESIGN §2; the Walrus paper, section 4.3).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use weft_proto::v1::SymbolItem;
+use weft_protocol::MemberId;
+use weft_redstuff::{Axis, BlobId, Code, Hash, rebuild_sliver, symbol};
+
+use super::{
+    select::{Circumstances, Helpers, helpers},
+    symbols,
+    work::{Fleet, Item},
+};
+use crate::member::Member;
+
+/// One sliver to rebuild, and the symbols that have come in for it.
+struct Unit {
+    blob: BlobId,
+    stripe: u32,
+    axis: Axis,
+    index: u16,
+    symbol_size: u32,
+    expected: Hash,
+    helpers: Helpers,
+    symbols: Vec<(u16, Bytes)>,
+}
+
+/// Rebuilds what `items` lack on one axis, as far as helpers serve; what fails stays on the work list.
+pub(super) async fn rebuild(
+    member: &Member,
+    fleet: &Fleet,
+    items: &[Item],
+    axis: Axis,
+    attempt: impl Fn(&Item) -> usize,
+) {
+    let mut units: Vec<Unit> =
+        items.iter().flat_map(|item| units(member, fleet, item, axis, attempt(item))).collect();
+    gather(member, fleet, &mut units).await;
+    for unit in units {
+        finish(member, fleet.newest.view.code, unit).await;
+    }
+}
+
+/// The slivers of an item that are not yet there and have helpers enough.
+fn units(member: &Member, fleet: &Fleet, item: &Item, axis: Axis, attempt: usize) -> Vec<Unit> {
+    let of = Circumstances {
+        view: &fleet.newest.view,
+        me: member.identity().member,
+        moved: fleet.moved,
+        reachable: &fleet.reachable,
+    };
+    let wanted = item.slivers().filter(|(_, of_axis, _)| *of_axis == axis);
+    wanted
+        .filter_map(|(stripe, _, index)| {
+            let held = member.held_slivers(&item.blob, stripe).ok()?;
+            if held.contains(&(axis, index)) {
+                return None;
+            }
+            let local: Vec<u16> =
+                held.iter().filter(|(held, _)| *held == axis.crossing()).map(|(_, index)| *index).collect();
+            let (symbol_size, hashes) = member.stripe_hashes(&item.blob, stripe).ok()??;
+            Some(Unit {
+                blob: item.blob,
+                stripe,
+                axis,
+                index,
+                symbol_size,
+                expected: hashes.get(axis, index)?,
+                helpers: helpers(&of, axis, &local, attempt)?,
+                symbols: Vec::new(),
+            })
+        })
+        .collect()
+}
+
+/// One request a peer carries everything that this batch wants of it.
+async fn gather(member: &Member, fleet: &Fleet, units: &mut [Unit]) {
+    let mut asked: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
+    for (at, unit) in units.iter().enumerate() {
+        for peer in unit.helpers.remote.keys() {
+            asked.entry(*peer).or_default().push(at);
+        }
+    }
+    let requests = asked.iter().map(|(peer, asked)| {
+        let items = asked.iter().map(|at| request(&units[*at], *peer)).collect();
+        symbols::ask(member, &fleet.newest.view, *peer, items)
+    });
+    let answers = join_all(requests).await;
+    for ((peer, asked), answer) in asked.into_iter().zip(answers) {
+        let mut answer = answer.into_iter();
+        for at in asked {
+            let unit = &mut units[at];
+            let served = unit.helpers.remote[&peer].iter().copied().zip(answer.by_ref());
+            unit.symbols.extend(served.filter(|(_, symbol)| symbol.len() == unit.symbol_size as usize));
+        }
+    }
+}
+
+fn request(unit: &Unit, peer: MemberId) -> SymbolItem {
+    SymbolItem {
+        blob: Bytes::copy_from_slice(&unit.blob.0),
+        stripe: unit.stripe,
+        axis: unit.axis as u32,
+        index: u32::from(unit.index),
+        helpers: unit.helpers.remote[&peer].iter().map(|index| u32::from(*index)).collect(),
+    }
+}
+
+/// Puts the symbols together, compares the sliver with its committed hash, and stores it.
+async fn finish(member: &Member, code: Code, mut unit: Unit) {
+    let Some((_, hashes)) = member.stripe_hashes(&unit.blob, unit.stripe).ok().flatten() else { return };
+    let crossing = unit.axis.crossing();
+    for index in &unit.helpers.local {
+        let Ok(Some(sliver)) = member.read_sliver(&unit.blob, unit.stripe, crossing, *index).await else { continue };
+        if let Ok(symbol) = symbol(code, crossing, &sliver, unit.symbol_size, unit.index) {
+            unit.symbols.push((*index, symbol.into()));
+        }
+    }
+    let inputs: Vec<(u16, &[u8])> = unit.symbols.iter().map(|(index, bytes)| (*index, &bytes[..])).collect();
+    let Ok(sliver) = rebuild_sliver(code, unit.axis, unit.symbol_size, &inputs) else { return };
+    if Hash::of(&sliver) != unit.expected {
+        tracing::warn!(blob = %unit.blob, stripe = unit.stripe, axis = unit.axis.name(), index = unit.index,
+            helpers = ?unit.helpers.remote.keys(), "a rebuilt sliver has not its committed hash; other helpers are next");
+        return;
+    }
+    let length = sliver.len();
+    let slivers = vec![(unit.axis, unit.index, Bytes::from(sliver))];
+    match member.put_slivers(unit.blob, unit.stripe, &hashes, unit.symbol_size, slivers).await {
+        Ok(()) => member.metrics().sliver_rebuilt(length),
+        Err(error) => tracing::warn!(blob = %unit.blob, %error, "a rebuilt sliver could not be stored"),
+    }
+}

@@ -1,0 +1,140 @@
+//! Which crossing slivers a rebuild takes its symbols from.
+
+use std::collections::BTreeMap;
+
+use weft_protocol::{MemberId, ShardSet, View};
+use weft_redstuff::{Axis, Code};
+
+/// Where the symbols of one rebuild come from. Indices are those of the crossing slivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Helpers {
+    /// Held at home: these symbols don't travel.
+    pub(crate) local: Vec<u16>,
+    pub(crate) remote: BTreeMap<MemberId, Vec<u16>>,
+}
+
+/// What is known of the fleet when helpers are chosen.
+#[derive(Debug)]
+pub(crate) struct Circumstances<'v> {
+    pub(crate) view: &'v View,
+    pub(crate) me: MemberId,
+    /// Shards that changed hands with the newest view: their holders may lack slivers themselves, so they come last.
+    pub(crate) moved: ShardSet,
+    pub(crate) reachable: &'v [MemberId],
+}
+
+/// Chooses `k` helpers for one sliver of `axis`: what is held at home first, then settled shards, evenly over their
+/// holders. `attempt` rotates the choice, so that a helper that lacks a sliver or lies is left out the next time.
+///
+/// `None` when fewer than `k` helpers can be asked.
+pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt: usize) -> Option<Helpers> {
+    let code = of.view.code;
+    let needed = usize::from(code.slivers_to_decode(axis.crossing()));
+    let mut chosen = Helpers { local: local.to_vec(), remote: BTreeMap::new() };
+    chosen.local.truncate(needed);
+    let mut wanting = needed - chosen.local.len();
+    for settled in [true, false] {
+        let mut offers = offers(of, code, axis.crossing(), local, settled);
+        let rotation = attempt % offers.len().max(1);
+        offers.rotate_left(rotation);
+        for (member, index) in offers.into_iter().take(wanting) {
+            chosen.remote.entry(member).or_default().push(index);
+            wanting -= 1;
+        }
+    }
+    (wanting == 0).then_some(chosen)
+}
+
+/// Crossing slivers of reachable holders, one of each member after the other.
+fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], settled: bool) -> Vec<(MemberId, u16)> {
+    let seats = of.view.seats.iter().filter(|seat| seat.member != of.me && of.reachable.contains(&seat.member));
+    let mut offers: Vec<(usize, MemberId, u16)> = seats
+        .flat_map(|seat| {
+            seat.shards
+                .iter()
+                .filter(|shard| of.moved.contains(*shard) != settled)
+                .map(|shard| code.sliver_index(u16::from(shard), crossing))
+                .filter(|index| !local.contains(index))
+                .enumerate()
+                .map(|(turn, index)| (turn, seat.member, index))
+        })
+        .collect();
+    offers.sort_unstable();
+    offers.into_iter().map(|(_, member, index)| (member, index)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_protocol::{Authority, FleetId, Incarnation, Seat, SigningKey, VolumeId};
+
+    use super::*;
+
+    /// Seven members of four shards: n = 28, f = 9, k1 = 10, k2 = 19.
+    fn view() -> View {
+        let key = |id: u8| SigningKey::from_seed([id; 32]).public();
+        let seat = |id: u8| Seat {
+            member: MemberId(u32::from(id)),
+            incarnation: Incarnation { number: 1, volume: VolumeId([id; 16]) },
+            key: key(id),
+            shards: (0..4).map(|turn| id + 7 * turn).collect(),
+        };
+        View {
+            fleet: FleetId([1; 16]),
+            epoch: 1,
+            revision: 0,
+            term: 1,
+            predecessor: None,
+            code: Code::new(28, 9).unwrap(),
+            seats: (0..7).map(seat).collect(),
+            authority: Authority { views: key(100), deletes: vec![] },
+        }
+    }
+
+    fn members(ids: impl IntoIterator<Item = u32>) -> Vec<MemberId> {
+        ids.into_iter().map(MemberId).collect()
+    }
+
+    fn choose(axis: Axis, local: &[u16], reachable: &[MemberId], attempt: usize) -> Option<Helpers> {
+        let (view, moved) = (view(), ShardSet::EMPTY);
+        helpers(&Circumstances { view: &view, me: MemberId(0), moved, reachable }, axis, local, attempt)
+    }
+
+    fn total(helpers: &Helpers) -> usize {
+        helpers.local.len() + helpers.remote.values().map(Vec::len).sum::<usize>()
+    }
+
+    #[test]
+    fn symbols_at_home_do_not_travel() {
+        let chosen = choose(Axis::Secondary, &[0, 7, 14, 21], &members(1..7), 0).unwrap();
+        assert_eq!((total(&chosen), chosen.local.len()), (10, 4));
+        assert!(chosen.remote.values().all(|indices| indices.len() == 1), "evenly: {chosen:?}");
+    }
+
+    #[test]
+    fn a_primary_needs_k2_secondaries() {
+        let chosen = choose(Axis::Primary, &[], &members(1..7), 0).unwrap();
+        assert_eq!(total(&chosen), 19);
+    }
+
+    #[test]
+    fn too_few_helpers_are_none() {
+        assert_eq!(choose(Axis::Primary, &[], &members(1..5), 0), None);
+        assert!(choose(Axis::Secondary, &[], &members(1..5), 0).is_some());
+    }
+
+    #[test]
+    fn another_attempt_asks_others() {
+        let first = choose(Axis::Secondary, &[], &members(1..7), 0);
+        assert_ne!(first, choose(Axis::Secondary, &[], &members(1..7), 1));
+    }
+
+    #[test]
+    fn shards_that_just_moved_come_last() {
+        let (view, reachable) = (view(), members(1..7));
+        let moved: ShardSet = [1, 8, 15].into_iter().collect();
+        let of = Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable };
+        let chosen = helpers(&of, Axis::Primary, &[], 0).unwrap();
+        let from_moved = |index: &u16| moved.contains(view.code.shard_of(Axis::Secondary, *index) as u8);
+        assert!(!chosen.remote.values().flatten().any(from_moved), "{chosen:?}");
+    }
+}

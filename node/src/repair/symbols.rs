@@ -1,0 +1,64 @@
+//! Asking peers for symbols, and checking whose they are (R18).
+
+use bytes::Bytes;
+use prost::Message;
+use weft_proto::v1::{SymbolBatch, SymbolItem, SymbolsRequest, peers_client::PeersClient};
+use weft_protocol::{MemberId, Signed, Statement, View};
+use weft_redstuff::Hash;
+
+use crate::member::Member;
+
+/// What a batch's signature speaks of: its place in the answer to this request.
+pub(crate) fn statement(request: &Hash, batch: u32, symbols: &[Bytes]) -> Statement {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&batch.to_be_bytes());
+    for symbol in symbols {
+        hasher.update(&(symbol.len() as u64).to_be_bytes());
+        hasher.update(symbol);
+    }
+    Statement::Symbols { request: *request, payload: Hash(*hasher.finalize().as_bytes()) }
+}
+
+/// The digest under which a request's answers are signed.
+pub(crate) fn request_digest(request: &SymbolsRequest) -> Hash {
+    Hash::of(&request.encode_to_vec())
+}
+
+/// Asks one peer. Gives as many symbols as were asked for, in order of (item, helper), empty where the peer has none,
+/// and stops at the first batch that the peer's seat didn't sign.
+pub(super) async fn ask(member: &Member, view: &View, peer: MemberId, items: Vec<SymbolItem>) -> Vec<Bytes> {
+    let wanted: usize = items.iter().map(|item| item.helpers.len()).sum();
+    let mut symbols = Vec::with_capacity(wanted);
+    if let Err(status) = receive(member, view, peer, SymbolsRequest { items }, &mut symbols).await {
+        tracing::debug!(%peer, %status, "symbols: the peer does not serve");
+    }
+    symbols.resize(wanted, Bytes::new());
+    symbols
+}
+
+async fn receive(
+    member: &Member,
+    view: &View,
+    peer: MemberId,
+    request: SymbolsRequest,
+    symbols: &mut Vec<Bytes>,
+) -> Result<(), tonic::Status> {
+    let digest = request_digest(&request);
+    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    let mut batches = client.symbols(request).await?.into_inner();
+    let mut number = 0;
+    while let Some(batch) = batches.message().await? {
+        if !is_signed(view, peer, &digest, number, &batch) {
+            return Err(tonic::Status::data_loss("a batch of symbols is not signed by its sender"));
+        }
+        member.metrics().symbols_received(batch.symbols.iter().map(Bytes::len).sum());
+        symbols.extend(batch.symbols);
+        number += 1;
+    }
+    Ok(())
+}
+
+fn is_signed(view: &View, peer: MemberId, request: &Hash, number: u32, batch: &SymbolBatch) -> bool {
+    let (Some(seat), Ok(signed)) = (view.seat(peer), Signed::decode(&batch.signature)) else { return false };
+    signed.statement == statement(request, number, &batch.symbols) && signed.verify(view.fleet, seat).is_ok()
+}

@@ -1,0 +1,170 @@
+//! What is to be done: items of the work list, and what must be known before their slivers can be fetched.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use weft_proto::v1::{StripeHashesRequest, StripesRequest, peers_client::PeersClient};
+use weft_protocol::{Entry, MemberId, SignedView, ShardSet};
+use weft_redstuff::{Axis, BlobId, Hash, Layout, StripeHashes, merkle};
+use weft_store::{StoreError, View as _};
+
+use crate::member::{Member, MemberError};
+
+/// Bytes of slivers that one batch may bring.
+pub(super) const BATCH_BYTES: u64 = 16 << 20;
+
+#[derive(Debug, Error)]
+pub(super) enum WorkError {
+    #[error("read the work list: {0}")]
+    Store(#[from] StoreError),
+    #[error("read what the work is for: {0}")]
+    Member(#[from] MemberError),
+}
+
+/// Where a shard's slivers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A live holder has them whole: nothing is cheaper.
+    Copy(MemberId),
+    /// Nobody has them: from crossing symbols.
+    Symbols,
+}
+
+/// A shard of a blob that this member must hold, and doesn't.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) blob: BlobId,
+    pub(crate) shard: u8,
+    pub(crate) layout: Layout,
+    pub(crate) root: Hash,
+    pub(crate) source: Source,
+}
+
+impl Item {
+    /// The slivers of this item: stripe, axis and index.
+    pub(crate) fn slivers(&self) -> impl Iterator<Item = (u32, Axis, u16)> + use<> {
+        let (code, shard) = (self.layout.code(), u16::from(self.shard));
+        (0..self.layout.stripes())
+            .flat_map(move |stripe| Axis::BOTH.map(|axis| (stripe, axis, code.sliver_index(shard, axis))))
+    }
+
+    fn bytes(&self) -> u64 {
+        let length = |axis| self.layout.iter().map(move |stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
+        length(Axis::Primary) + length(Axis::Secondary)
+    }
+}
+
+/// The fleet as this member sees it when a batch begins.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) newest: Arc<SignedView>,
+    /// Shards that changed hands with the newest view.
+    pub(super) moved: ShardSet,
+    pub(super) reachable: Vec<MemberId>,
+    sealed: Option<SignedView>,
+}
+
+impl Fleet {
+    pub(super) fn of(member: &Member) -> Option<Self> {
+        let newest = member.newest()?;
+        let sealed = member.sealed();
+        let moved = sealed.as_ref().map_or(ShardSet::EMPTY, |sealed| sealed.view.moved_to(&newest.view));
+        Some(Self { newest, moved, reachable: member.reachable(), sealed })
+    }
+
+    /// The newest view's holder, for a shard that is being migrated here; or the one before it, which keeps its copy
+    /// until it is retired (R22, R23).
+    fn source(&self, me: MemberId, shard: u8) -> Source {
+        let views = [Some(&*self.newest), self.sealed.as_ref()];
+        let holders = views.into_iter().flatten().filter_map(|view| view.view.holder(shard));
+        holders
+            .map(|seat| seat.member)
+            .find(|member| *member != me && self.reachable.contains(member))
+            .map_or(Source::Symbols, Source::Copy)
+    }
+}
+
+/// The next batch of the work list after `after`, which moves on; from the start again behind its end. Blobs whose
+/// upload may still be coming in are left for later.
+pub(super) fn next(
+    member: &Member,
+    fleet: &Fleet,
+    after: &mut Option<(BlobId, u8)>,
+    limit: usize,
+) -> Result<Vec<Item>, WorkError> {
+    let view = member.store().view();
+    let page = view.missing(after.as_ref().map(|(blob, shard)| (&blob.0, *shard)), limit)?;
+    if page.is_empty() {
+        *after = None;
+        return Ok(Vec::new());
+    }
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for (blob, shard) in page {
+        let blob = BlobId(blob);
+        *after = Some((blob, shard));
+        if member.is_fresh(&blob) {
+            continue;
+        }
+        let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
+        let source = fleet.source(member.identity().member, shard);
+        let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
+        bytes += item.bytes();
+        items.push(item);
+        if bytes >= BATCH_BYTES {
+            break;
+        }
+    }
+    Ok(items)
+}
+
+pub(super) fn is_missing(member: &Member, item: &Item) -> Result<bool, WorkError> {
+    Ok(member.store().view().is_missing(&item.blob.0, item.shard)?)
+}
+
+/// Fetches, from any peer, the hashes of stripes of which this member has none, and checks them against the blob's
+/// root. What isn't found now is asked for again with the next batch.
+pub(super) async fn fetch_stripe_hashes(member: &Member, fleet: &Fleet, items: &[Item]) -> Result<(), WorkError> {
+    let mut wanted: Vec<(&Item, u32)> = Vec::new();
+    for item in items {
+        for stripe in 0..item.layout.stripes() {
+            let known = wanted.iter().rev().any(|(other, other_stripe)| (other.blob, *other_stripe) == (item.blob, stripe));
+            if !known && member.stripe_hashes(&item.blob, stripe)?.is_none() {
+                wanted.push((item, stripe));
+            }
+        }
+    }
+    for peer in &fleet.reachable {
+        if wanted.is_empty() {
+            break;
+        }
+        match ask(member, *peer, &wanted).await {
+            Ok(served) => wanted = wanted.into_iter().zip(served).filter(|(_, ok)| !ok).map(|(want, _)| want).collect(),
+            Err(error) => tracing::debug!(%peer, %error, "stripe hashes: the peer does not serve"),
+        }
+    }
+    Ok(())
+}
+
+async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> Result<Vec<bool>, tonic::Status> {
+    let request = StripesRequest {
+        items: wanted
+            .iter()
+            .map(|(item, stripe)| StripeHashesRequest { blob: item.blob.0.to_vec().into(), stripe: *stripe })
+            .collect(),
+    };
+    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    let mut replies = client.stripes(request).await?.into_inner();
+    let mut served = vec![false; wanted.len()];
+    while let Some(reply) = replies.message().await? {
+        let Some((item, stripe)) = wanted.get(reply.item as usize).copied() else { continue };
+        member.metrics().hashes_received(reply.hashes.len() + reply.path.iter().map(|hash| hash.len()).sum::<usize>());
+        let Ok(hashes) = StripeHashes::decode(item.layout.code(), &reply.hashes) else { continue };
+        let path: Vec<Hash> = reply.path.iter().filter_map(|hash| Hash::from_slice(hash)).collect();
+        let proven = merkle::verify(&item.root, &hashes.root(), stripe, item.layout.stripes(), &path);
+        if let (true, Some(layout)) = (proven, item.layout.stripe(stripe)) {
+            let stored = member.put_slivers(item.blob, stripe, &hashes, layout.symbol_size, Vec::new()).await;
+            served[reply.item as usize] = stored.is_ok();
+        }
+    }
+    Ok(served)
+}

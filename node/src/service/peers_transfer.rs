@@ -1,0 +1,143 @@
+//! Serving symbols, slivers and stripe hashes to peers: many a stream, in signed batches.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use weft_proto::v1::{
+    SliverItem, SliverRequest, SliversRequest, StripeHashesRequest, StripeItem, StripesRequest, SymbolBatch, SymbolItem,
+    SymbolsRequest,
+};
+use weft_redstuff::{Axis, BlobId, symbol};
+
+use crate::{
+    member::Member,
+    repair::{request_digest, statement},
+};
+
+/// Bytes of symbols after which a batch is signed and sent.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Replies that may wait for a slow caller; the rest waits on disk.
+const WINDOW: usize = 2;
+
+type Replies<T> = ReceiverStream<Result<T, Status>>;
+
+/// What one request may hold: a bound on what a peer can make this member remember.
+const MAX_ITEMS: usize = 1 << 16;
+
+fn bounded(items: usize) -> Result<(), Status> {
+    if items <= MAX_ITEMS {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{items} items in one request; the most is {MAX_ITEMS}")))
+}
+
+pub(crate) fn symbols(member: Arc<Member>, request: SymbolsRequest) -> Result<Replies<SymbolBatch>, Status> {
+    bounded(request.items.iter().map(|item| item.helpers.len()).sum())?;
+    let (sender, receiver) = mpsc::channel(WINDOW);
+    tokio::spawn(async move {
+        let digest = request_digest(&request);
+        let (mut batch, mut bytes, mut number) = (Vec::new(), 0, 0);
+        for item in &request.items {
+            for helper in &item.helpers {
+                let symbol = one_symbol(&member, item, *helper).await.unwrap_or_default();
+                bytes += symbol.len();
+                batch.push(symbol);
+                if bytes >= BATCH_BYTES {
+                    if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
+                        return;
+                    }
+                    (bytes, number) = (0, number + 1);
+                }
+            }
+        }
+        if !batch.is_empty() {
+            // A caller that went away needs no answer.
+            let _gone = send(&member, &sender, &digest, number, batch).await;
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+async fn send(
+    member: &Member,
+    sender: &mpsc::Sender<Result<SymbolBatch, Status>>,
+    request: &weft_redstuff::Hash,
+    number: u32,
+    symbols: Vec<Bytes>,
+) -> Result<(), ()> {
+    member.metrics().transfer_sent("repair", symbols.iter().map(Bytes::len).sum());
+    let signed = member.sign_now(statement(request, number, &symbols));
+    let batch = SymbolBatch { symbols, signature: signed.encode().into() };
+    sender.send(Ok(batch)).await.map_err(drop)
+}
+
+/// The symbol where the helper's sliver crosses the wanted one; `None` when the helper isn't held here.
+async fn one_symbol(member: &Member, item: &SymbolItem, helper: u32) -> Option<Bytes> {
+    let (blob, target) = (BlobId::from_slice(&item.blob)?, axis(item.axis)?);
+    let code = member.newest()?.view.code;
+    let (symbol_size, _) = member.stripe_hashes(&blob, item.stripe).ok()??;
+    let crossing = target.crossing();
+    let helper = u16::try_from(helper).ok()?;
+    let sliver = member.read_sliver(&blob, item.stripe, crossing, helper).await.ok()??;
+    let index = u16::try_from(item.index).ok()?;
+    symbol(code, crossing, &sliver, symbol_size, index).ok().map(Bytes::from)
+}
+
+fn axis(wire: u32) -> Option<Axis> {
+    Axis::BOTH.into_iter().find(|axis| *axis as u32 == wire)
+}
+
+pub(crate) fn slivers(member: Arc<Member>, request: SliversRequest) -> Result<Replies<SliverItem>, Status> {
+    bounded(request.items.len())?;
+    let (sender, receiver) = mpsc::channel(WINDOW);
+    tokio::spawn(async move {
+        for (at, item) in request.items.iter().enumerate() {
+            let data = one_sliver(&member, item).await;
+            member.metrics().transfer_sent("migrate", data.as_ref().map_or(0, Bytes::len));
+            let held = data.is_some();
+            let reply = SliverItem { item: at as u32, data: data.unwrap_or_default(), held };
+            if sender.send(Ok(reply)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+async fn one_sliver(member: &Member, item: &SliverRequest) -> Option<Bytes> {
+    let (blob, axis) = (BlobId::from_slice(&item.blob)?, axis(item.axis)?);
+    member.read_sliver(&blob, item.stripe, axis, u16::try_from(item.index).ok()?).await.ok()?
+}
+
+pub(crate) fn stripes(member: Arc<Member>, request: StripesRequest) -> Result<Replies<StripeItem>, Status> {
+    bounded(request.items.len())?;
+    let (sender, receiver) = mpsc::channel(WINDOW);
+    tokio::spawn(async move {
+        for (at, item) in request.items.iter().enumerate() {
+            let mut reply = one_stripe(&member, item).unwrap_or_default();
+            reply.item = at as u32;
+            member.metrics().transfer_sent("repair", reply.hashes.len());
+            if sender.send(Ok(reply)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+fn one_stripe(member: &Member, item: &StripeHashesRequest) -> Option<StripeItem> {
+    let blob = BlobId::from_slice(&item.blob)?;
+    let (symbol_size, hashes) = member.stripe_hashes(&blob, item.stripe).ok()??;
+    let path = member.stripe_path(&blob, item.stripe).ok()??;
+    Some(StripeItem {
+        item: 0,
+        held: true,
+        hashes: hashes.encode().into(),
+        path: path.iter().map(|hash| Bytes::copy_from_slice(hash.as_bytes())).collect(),
+        symbol_size,
+    })
+}
