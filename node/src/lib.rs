@@ -1,9 +1,14 @@
 //! The storage node of Weft: one process a member, on one volume; or, as `gateway`, the HTTP service in front of them.
 
+mod admin;
+pub mod args;
 pub mod env;
 mod exchange;
+pub mod gateway;
 pub mod member;
 pub mod metrics;
 pub mod migrate;
 pub mod repair;
+pub mod run;
+pub mod serve;
 pub mod service;

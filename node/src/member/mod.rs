@@ -123,6 +123,11 @@ impl Member {
         self.known().newest.clone()
     }
 
+    /// The fleet's code: it never changes (DESIGN §1).
+    pub fn code(&self) -> Option<weft_redstuff::Code> {
+        self.known().newest.as_ref().map(|newest| newest.view.code)
+    }
+
     /// The view that was sealed to put the newest one into effect.
     pub fn sealed(&self) -> Option<SignedView> {
         self.known().fence.seal().map(|seal| seal.sealed.clone())

@@ -217,7 +217,7 @@ pub(crate) fn put_verified(to: &mut Tx<'_>, verified: ShardSet) {
 /// The sequence at which the volume was when a process opened it that no peers have told yet what they remember (R1).
 /// It outlives that process: what is committed while waiting must not hide that the volume was behind.
 pub(crate) fn unjudged(from: &impl View) -> Result<Option<u64>, MemberError> {
-    load(from, UNJUDGED, Decoder::u64)
+    load(from, UNJUDGED, |from| from.u64())
 }
 
 pub(crate) fn put_unjudged(to: &mut Tx<'_>, sequence: Option<u64>) {

@@ -88,7 +88,8 @@ impl Member {
                 }
                 Ok::<_, MemberError>(old.len())
             });
-            tracing::info!(sessions = dropped.await?.value, "dropped upload sessions that nobody finished");
+            let sessions = dropped.await?.value;
+            tracing::info!(sessions, "dropped upload sessions that nobody finished");
         }
     }
 }

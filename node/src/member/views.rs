@@ -68,15 +68,15 @@ impl Member {
         let (refusal, successor) = (Signed::decode(refusal)?, SignedView::decode(successor)?);
         let known = self.known();
         let Some(newest) = &known.newest else { return Ok(()) };
-        let Statement::Refusal { view, successor: named, term: _ } = &refusal.statement else { return Ok(()) };
-        if *view != newest.view.hash() || *named != successor.view.hash() {
+        let Statement::Refusal { view, successor: named, term: _ } = refusal.statement else { return Ok(()) };
+        if view != newest.view.hash() || named != successor.view.hash() {
             return Ok(());
         }
         let refusals = {
             let mut all = lock(&self.refusals);
-            let same = all.entry(*named).or_default();
+            let same = all.entry(named).or_default();
             same.insert(refusal.header.member, refusal);
-            if let Some(own) = known.refusal.clone().filter(|own| is_for(own, named)) {
+            if let Some(own) = known.refusal.clone().filter(|own| is_for(own, &named)) {
                 same.insert(self.identity.member, own);
             }
             proven(newest, same);

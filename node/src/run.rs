@@ -1,0 +1,63 @@
+//! Runs what the command line says, until the process is told to end.
+
+use std::{error::Error, io::IsTerminal};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::{Args, Command},
+    gateway, serve,
+};
+
+/// Runs a command until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
+    match args.command {
+        Command::Serve(args) => serve::serve(args, ended()).await?,
+        Command::Gateway(args) => tokio::select! {
+            served = gateway::run(args) => served?,
+            () = ended() => {}
+        },
+    }
+    Ok(())
+}
+
+/// Resolves when the process is told to end.
+async fn ended() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the signals end the process as they always did.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Text for a terminal, JSON for everything else. `RUST_LOG` chooses what is told.
+pub fn init_telemetry() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Many errors already tell their cause.
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+        source = error.source();
+    }
+    line
+}
