@@ -94,9 +94,18 @@ pub struct Successor {
     pub attempt: u32,
     /// How it is.
     pub state: MemberState,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Since when it is in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// The zone of its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The node that its pod is or was last bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The UID of its claim.
     #[serde(rename = "claimUID", default, skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,

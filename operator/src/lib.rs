@@ -1,0 +1,24 @@
+//! Weft's operator: it watches `StorageCommittee` and `Epoch` objects and runs the fleets that they ask for.
+//!
+//! A reconciliation observes, plans, acts and reports, in that order and in those words. Decisions are the planner's
+//! (`weft-planner`, pure); everything here reads, asks, applies and tells.
+
+pub mod act;
+pub mod api;
+mod args;
+pub mod certs;
+pub mod context;
+pub mod controller;
+pub mod env;
+mod leader;
+pub mod names;
+pub mod observe;
+pub mod reconcile;
+pub mod report;
+mod run;
+pub mod session;
+pub mod subject;
+pub mod telemetry;
+
+pub use args::{Args, Command, LogFormat, RunArgs};
+pub use run::{RunError, run};

@@ -1,0 +1,199 @@
+//! The committee's Secrets: its authority and signing keys, its gateways' token, and every leaf.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::ResourceExt;
+use serde_json::json;
+use thiserror::Error;
+use weft_crds::DeletionPolicy;
+use weft_protocol::{FleetId, PublicKey, SigningKey};
+
+use crate::{
+    act::members::Which,
+    api::ApiError,
+    certs::{self, Authority, CertError, Leaf, MEMBER_NAME, Role},
+    env::{Env, calendar},
+    names,
+    subject::Subject,
+};
+
+#[derive(Debug, Error)]
+pub enum SecretError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("certify")]
+    Cert(#[from] CertError),
+    #[error("draw random bytes")]
+    Random(#[source] getrandom::Error),
+    #[error("Secret {secret} has no usable {key}")]
+    Field { secret: String, key: &'static str },
+    #[error("Secret {secret} holds the keys of fleet {theirs}, not of {ours}")]
+    OtherFleet { secret: String, theirs: String, ours: FleetId },
+    #[error("Secret {secret} appeared and went again")]
+    Vanished { secret: String },
+}
+
+/// The committee's keys.
+#[derive(Debug)]
+pub struct Keys {
+    pub authority: Authority,
+    /// Signs views, seal orders and term claims.
+    pub views: SigningKey,
+    /// Signs deletes; the gateways have it.
+    pub deletes: SigningKey,
+}
+
+impl Keys {
+    /// What the next view says of keys.
+    pub fn vouched(&self) -> weft_protocol::Authority {
+        weft_protocol::Authority { views: self.views.public(), deletes: vec![self.deletes.public()] }
+    }
+
+    /// The key that members and gateways are told to trust.
+    pub fn trust(&self) -> PublicKey {
+        self.views.public()
+    }
+}
+
+/// The fleet whose keys lie in the committee's authority Secret, if there is one.
+pub async fn fleet_of_authority(subject: &Subject) -> Result<Option<String>, SecretError> {
+    let secret: Option<Secret> = subject.namespace.get(&names::authority(&subject.name)).await?;
+    Ok(secret.and_then(|secret| secret.annotations().get(names::FLEET).cloned()))
+}
+
+/// Makes what is missing, renews what is due, and gives the keys. `members` are the incarnations that run or will.
+pub async fn ensure(subject: &Subject, fleet: FleetId, members: &[Which], env: &dyn Env) -> Result<Keys, SecretError> {
+    let listed: Vec<Secret> = subject.namespace.list(&format!("{}={}", names::COMMITTEE, subject.name)).await?;
+    let existing: BTreeMap<String, Secret> = listed.into_iter().map(|secret| (secret.name_any(), secret)).collect();
+    let now = calendar(env.now());
+    let keys = keys(subject, fleet, existing.get(&names::authority(&subject.name)), env).await?;
+    let gateway = names::gateway(&subject.name);
+    if !existing.contains_key(&gateway) {
+        let data = [("token", random_hex(env)?), ("ca.crt", keys.authority.certificate().to_owned())];
+        subject.namespace.create(&secret(subject, &gateway, true, &data)).await?;
+    }
+    let hosts = certs::gateway_names(&gateway, &subject.namespace.name);
+    let delete_key = [("delete.key", hex::encode(keys.deletes.seed()))];
+    let leaf = LeafSecret { name: names::gateway_tls(&subject.name), role: Role::Gateway, hosts, more: &delete_key };
+    leaf.ensure(subject, fleet, &keys, &existing, now).await?;
+    for Which { member, incarnation } in members.iter().copied() {
+        let leaf = LeafSecret {
+            name: names::member_tls(&subject.name, member, incarnation),
+            role: Role::Member { id: member, incarnation },
+            hosts: vec![MEMBER_NAME.to_owned()],
+            more: &[],
+        };
+        leaf.ensure(subject, fleet, &keys, &existing, now).await?;
+    }
+    Ok(keys)
+}
+
+/// Reads the authority, or makes it. Two operators may try at once: what is stored counts.
+async fn keys(
+    subject: &Subject,
+    fleet: FleetId,
+    existing: Option<&Secret>,
+    env: &dyn Env,
+) -> Result<Keys, SecretError> {
+    let name = names::authority(&subject.name);
+    if let Some(secret) = existing {
+        return read_keys(secret, &name, fleet);
+    }
+    let leaf = Authority::new(fleet, calendar(env.now()))?;
+    let data = [
+        ("ca.crt", leaf.certificate),
+        ("ca.key", leaf.key),
+        ("view.key", random_hex(env)?),
+        ("delete.key", random_hex(env)?),
+    ];
+    let owned = subject.spec.deletion_policy == DeletionPolicy::Delete;
+    let mut made = secret(subject, &name, owned, &data);
+    made.annotations_mut().insert(names::FLEET.to_owned(), fleet.to_string());
+    subject.namespace.create(&made).await?;
+    let stored: Option<Secret> = subject.namespace.get(&name).await?;
+    read_keys(&stored.ok_or_else(|| SecretError::Vanished { secret: name.clone() })?, &name, fleet)
+}
+
+fn read_keys(secret: &Secret, name: &str, fleet: FleetId) -> Result<Keys, SecretError> {
+    let theirs = secret.annotations().get(names::FLEET).cloned().unwrap_or_default();
+    if theirs != fleet.to_string() {
+        return Err(SecretError::OtherFleet { secret: name.to_owned(), theirs, ours: fleet });
+    }
+    let text =
+        |key: &'static str| field(secret, key).ok_or_else(|| SecretError::Field { secret: name.to_owned(), key });
+    let seed = |key: &'static str| {
+        let mut seed = [0; 32];
+        let read = hex::decode_to_slice(text(key)?.trim(), &mut seed);
+        read.map_err(|_| SecretError::Field { secret: name.to_owned(), key })?;
+        Ok::<_, SecretError>(SigningKey::from_seed(seed))
+    };
+    let authority = Authority::load(text("ca.crt")?, &text("ca.key")?)?;
+    Ok(Keys { authority, views: seed("view.key")?, deletes: seed("delete.key")? })
+}
+
+/// A Secret that holds a leaf.
+struct LeafSecret<'a> {
+    name: String,
+    role: Role,
+    hosts: Vec<String>,
+    more: &'a [(&'a str, String)],
+}
+
+impl LeafSecret<'_> {
+    async fn ensure(
+        &self,
+        subject: &Subject,
+        fleet: FleetId,
+        keys: &Keys,
+        existing: &BTreeMap<String, Secret>,
+        now: Timestamp,
+    ) -> Result<(), SecretError> {
+        let stored = existing.get(&self.name);
+        if stored.and_then(|secret| field(secret, "tls.crt")).is_some_and(|leaf| !certs::is_due(&leaf, now)) {
+            return Ok(());
+        }
+        let Leaf { certificate, key } = keys.authority.issue(fleet, self.role, &self.hosts, now)?;
+        let mut data =
+            vec![("tls.crt", certificate), ("tls.key", key), ("ca.crt", keys.authority.certificate().to_owned())];
+        data.extend(self.more.iter().cloned());
+        if stored.is_none() {
+            let mut made = secret(subject, &self.name, true, &data);
+            if let Role::Member { id, incarnation } = self.role {
+                made.metadata.labels = Some(names::member_labels(&subject.name, id, incarnation));
+            }
+            subject.namespace.create(&made).await?;
+        } else {
+            let data: BTreeMap<_, _> = data.into_iter().collect();
+            subject.namespace.merge::<Secret>(&self.name, &json!({"stringData": data})).await?;
+        }
+        Ok(())
+    }
+}
+
+fn secret(subject: &Subject, name: &str, owned: bool, data: &[(&str, String)]) -> Secret {
+    let bytes = |(key, text): &(&str, String)| ((*key).to_owned(), ByteString(text.clone().into_bytes()));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(subject.namespace.name.clone()),
+            labels: Some(names::labels(&subject.name)),
+            owner_references: owned.then(|| vec![subject.owner()]),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.iter().map(bytes).collect()),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    }
+}
+
+fn field(secret: &Secret, key: &str) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
+}
+
+fn random_hex(env: &dyn Env) -> Result<String, SecretError> {
+    let mut bytes = [0; 32];
+    env.fill(&mut bytes).map_err(SecretError::Random)?;
+    Ok(hex::encode(bytes))
+}

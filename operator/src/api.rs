@@ -1,0 +1,162 @@
+//! Calls of the API server, with what was being done in the error.
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{NamespaceResourceScope, Status},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use thiserror::Error;
+
+/// A call of the API server that failed.
+#[derive(Debug, Error)]
+#[error("{verb} {kind} {name}")]
+pub struct ApiError {
+    pub verb: &'static str,
+    pub kind: String,
+    pub name: String,
+    #[source]
+    pub source: Box<kube::Error>,
+}
+
+impl ApiError {
+    /// Whether someone else changed the object first.
+    pub fn is_conflict(&self) -> bool {
+        code(&self.source) == Some(409)
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn error<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str) -> impl FnOnce(kube::Error) -> ApiError {
+    let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
+    move |source| ApiError { verb, kind, name, source: Box::new(source) }
+}
+
+/// What every call here works on.
+pub trait Object:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Object for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// One namespace of the cluster.
+#[derive(Clone)]
+pub struct Namespace {
+    pub client: Client,
+    pub name: String,
+}
+
+impl std::fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Namespace").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Namespace {
+    pub fn api<K: Object>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Reads an object, live; `None` if there is none.
+    pub async fn get<K: Object>(&self, name: &str) -> Result<Option<K>, ApiError> {
+        self.api().get_opt(name).await.map_err(error::<K>("get", name))
+    }
+
+    /// Lists objects by labels, live.
+    pub async fn list<K: Object>(&self, labels: &str) -> Result<Vec<K>, ApiError> {
+        let params = kube::api::ListParams::default().labels(labels);
+        Ok(self.api().list(&params).await.map_err(error::<K>("list", labels))?.items)
+    }
+
+    /// Makes an object; that it exists already is as good. Returns whether it was made now.
+    pub async fn create<K: Object>(&self, object: &K) -> Result<bool, ApiError> {
+        let name = object.name_any();
+        match self.api().create(&PostParams::default(), object).await {
+            Ok(_) => Ok(true),
+            Err(source) if code(&source) == Some(409) => Ok(false),
+            Err(source) => Err(error::<K>("create", &name)(source)),
+        }
+    }
+
+    /// Merges a change into an object.
+    pub async fn merge<K: Object>(&self, name: &str, change: &serde_json::Value) -> Result<K, ApiError> {
+        let params = PatchParams::default();
+        self.api().patch(name, &params, &Patch::Merge(change)).await.map_err(error::<K>("patch", name))
+    }
+
+    /// Merges a change into an object's status. A `metadata.resourceVersion` in it makes it a compare-and-swap.
+    pub async fn merge_status<K: Object>(&self, name: &str, change: &serde_json::Value) -> Result<K, ApiError> {
+        let params = PatchParams::default();
+        self.api()
+            .patch_status(name, &params, &Patch::Merge(change))
+            .await
+            .map_err(error::<K>("patch the status of", name))
+    }
+
+    /// Makes an object as it is written down here, whoever changed it.
+    pub async fn apply<K: Object>(&self, object: &K) -> Result<K, ApiError> {
+        let name = object.name_any();
+        let params = PatchParams::apply("weft-operator").force();
+        self.api().patch(&name, &params, &Patch::Apply(object)).await.map_err(error::<K>("apply", &name))
+    }
+
+    /// Deletes an object as it was read: not a namesake, and not if it changed since. That it is gone is as good.
+    pub async fn delete_as_read<K: Object>(&self, read: &K) -> Result<(), ApiError> {
+        let name = read.name_any();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: read.meta().uid.clone(),
+                resource_version: read.meta().resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api::<K>().delete(&name, &params).await {
+            Ok(_) => Ok(()),
+            Err(source) if code(&source) == Some(404) => Ok(()),
+            Err(source) => Err(error::<K>("delete", &name)(source)),
+        }
+    }
+
+    /// Changes nothing but the resource version: a deletion that was decided on an earlier read fails from now on.
+    pub async fn touch<K: Object>(&self, name: &str, term: u64) -> Result<(), ApiError> {
+        let change = json!({"metadata": {"annotations": {"weft.dev/touched-in-term": term.to_string()}}});
+        match self.merge::<K>(name, &change).await {
+            Ok(_) => Ok(()),
+            Err(ApiError { source, .. }) if code(&source) == Some(404) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// What tells a failure of the API server's from one of the network's, for logs.
+pub fn status_of(error: &kube::Error) -> Option<&Status> {
+    match error {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    }
+}

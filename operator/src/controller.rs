@@ -1,0 +1,158 @@
+//! Watches: what wakes a reconciliation, and what is kept of Nodes and volumes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, NamespaceResourceScope},
+    runtime::{
+        WatchStreamExt,
+        controller::{Action, Config, Controller},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use weft_crds::{Epoch, StorageCommittee};
+
+use crate::{
+    context::Context,
+    names,
+    observe::Stores,
+    reconcile::{self, Next, ReconcileError},
+    telemetry::Outcome,
+};
+
+/// One malformed object among many must be seen, and must not stop the watch.
+type Guarded = DeserializeGuard<StorageCommittee>;
+
+/// Several events of one moment make one reconciliation.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+const AFTER_CONFLICT: Duration = Duration::from_millis(300);
+const AFTER_ERROR: Duration = Duration::from_secs(3);
+/// What a person must mend, or another leader does.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+const CONCURRENCY: u16 = 16;
+
+/// Keeps Nodes and volumes by watches, for as long as the process runs. The receiver changes with every event.
+pub fn stores(client: &Client) -> (Stores, watch::Receiver<()>) {
+    let (changed, changes) = watch::channel(());
+    let changed = Arc::new(changed);
+    let stores = Stores {
+        nodes: keep::<Node>(client, Arc::clone(&changed)),
+        volumes: keep::<PersistentVolume>(client, changed),
+    };
+    (stores, changes)
+}
+
+fn keep<K>(client: &Client, changed: Arc<watch::Sender<()>>) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (reader, writer) = reflector::store();
+    let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default().any_semantic());
+    let kept = reflector::reflector(writer, events).default_backoff();
+    tokio::spawn(kept.for_each(move |event| {
+        match event {
+            Ok(_) => drop(changed.send(())),
+            Err(error) => {
+                let (kind, error) = (K::kind(&()), &error as &dyn std::error::Error);
+                tracing::warn!(%kind, error, "a watch failed; it is tried again");
+            }
+        }
+        futures::future::ready(())
+    }));
+    reader
+}
+
+/// Reconciles the committees of one namespace, or of all, until the process ends.
+pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>, nodes: watch::Receiver<()>) {
+    let labelled = watcher::Config::default().labels(names::COMMITTEE).any_semantic();
+    let committees = api::<Guarded>(&watches, namespace);
+    let controller = Controller::new(committees, watcher::Config::default().any_semantic())
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .watches(api::<Pod>(&watches, namespace), labelled.clone(), of_label)
+        .watches(api::<PersistentVolumeClaim>(&watches, namespace), labelled.clone(), of_label)
+        .watches(api::<Secret>(&watches, namespace), labelled.clone(), of_label)
+        .watches(api::<Service>(&watches, namespace), labelled.clone(), of_label)
+        .watches(api::<Deployment>(&watches, namespace), labelled, of_label)
+        .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watcher::Config::default(), of_epoch)
+        .reconcile_all_on(ticks(nodes));
+    controller
+        .run(one, after_error, context)
+        .for_each(|result| {
+            if let Err(error) = result {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "a reconciliation or a watch failed");
+            }
+            futures::future::ready(())
+        })
+        .await;
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn ticks(changes: watch::Receiver<()>) -> impl Stream<Item = ()> {
+    stream::unfold(changes, |mut changes| async move { changes.changed().await.ok().map(|()| ((), changes)) })
+}
+
+fn of_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Guarded>> {
+    let committee = object.labels().get(names::COMMITTEE)?;
+    Some(ObjectRef::new(committee).within(&object.namespace()?))
+}
+
+fn of_epoch(epoch: DeserializeGuard<Epoch>) -> Option<ObjectRef<Guarded>> {
+    let namespace = epoch.namespace()?;
+    Some(ObjectRef::new(&epoch.0.ok()?.spec.committee).within(&namespace))
+}
+
+async fn one(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let began = Instant::now();
+    let result = match &object.0 {
+        Ok(_) => {
+            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+            reconcile::reconcile(&context, &namespace, &name).await
+        }
+        Err(malformed) => Err(ReconcileError::Malformed(malformed.error.clone())),
+    };
+    let outcome = Outcome { outcome: if result.is_ok() { "ok" } else { "error" } };
+    context.telemetry.reconciles.get_or_create(&outcome).inc();
+    context.telemetry.reconcile_seconds.observe(began.elapsed().as_secs_f64());
+    Ok(match result? {
+        Next::After(time) => Action::requeue(time),
+        Next::Change => Action::await_change(),
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the controller hands it over")]
+fn after_error(object: Arc<Guarded>, error: &ReconcileError, _: Arc<Context>) -> Action {
+    let (name, cause) = (object.name_any(), reconcile::chain(error));
+    let pause = match error {
+        _ if error.is_conflict() => AFTER_CONFLICT,
+        ReconcileError::Term(_) | ReconcileError::Malformed(_) => AFTER_REFUSAL,
+        _ => AFTER_ERROR,
+    };
+    if error.is_conflict() {
+        tracing::debug!(committee = name, cause, "someone else wrote first");
+    } else {
+        tracing::warn!(committee = name, cause, "a reconciliation failed; it is tried again");
+    }
+    Action::requeue(pause)
+}

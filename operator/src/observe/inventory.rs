@@ -1,0 +1,91 @@
+//! A member's inventory, decoded. A member may lie or be of another release: nothing here trusts it.
+
+use thiserror::Error;
+use weft_planner::{Ailment, Inventory, ShardReport};
+use weft_proto::v1;
+use weft_protocol::{
+    DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId, VolumeId,
+};
+
+use crate::session::Room;
+
+#[derive(Debug, Error)]
+pub enum InventoryError {
+    #[error("the inventory has no {0}")]
+    Missing(&'static str),
+    #[error("the inventory's {what} has {length} bytes")]
+    Length { what: &'static str, length: usize },
+    #[error("decode the inventory's {what}")]
+    Decode { what: &'static str, source: DecodeError },
+    #[error("the inventory names shard {0}, beyond any code")]
+    Shard(u32),
+}
+
+/// What a member said, and the room on its volume.
+pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), InventoryError> {
+    let identity = said.identity.ok_or(InventoryError::Missing("identity"))?;
+    let volume = fixed("volume ID", &identity.volume)?;
+    let ailment = match v1::Ailment::try_from(said.ailment).unwrap_or(v1::Ailment::None) {
+        v1::Ailment::None => None,
+        v1::Ailment::ReadOnly => Some(Ailment::ReadOnly),
+        v1::Ailment::Rewound => Some(Ailment::Rewound),
+        v1::Ailment::ForeignVolume => Some(Ailment::ForeignVolume),
+        v1::Ailment::WaitingForPeers => Some(Ailment::WaitingForPeers),
+    };
+    let room = said.volume.map(|volume| Room { used: volume.used_bytes, free: volume.free_bytes });
+    let inventory = Inventory {
+        fleet: FleetId(fixed("fleet ID", &identity.fleet)?),
+        member: MemberId(identity.member),
+        incarnation: Incarnation { number: identity.incarnation, volume: VolumeId(volume) },
+        key: PublicKey(fixed("public key", &said.public_key)?),
+        term: said.term,
+        newest_view: optional("newest view", &said.newest_view, view_id)?,
+        newest_signed: optional("newest signed view", &said.newest_signed_view, SignedView::decode)?,
+        newest_seal: optional("newest seal", &said.newest_seal, Seal::decode)?,
+        successor: optional("successor", &said.successor, SignedView::decode)?,
+        refusal: optional("refusal", &said.refusal, Signed::decode)?,
+        synced: optional("synced view", &said.synced, view_id)?,
+        counts: said.counts,
+        blobs: said.blobs,
+        tombstones: said.tombstones,
+        shards: said.shards.iter().map(shard).collect::<Result<_, _>>()?,
+        held_slivers: said.held_slivers,
+        held_bytes: said.held_sliver_bytes,
+        reachable: said.reachable.into_iter().map(MemberId).collect(),
+        ailment,
+    };
+    Ok((inventory, room))
+}
+
+fn shard(report: &v1::ShardReport) -> Result<ShardReport, InventoryError> {
+    Ok(ShardReport {
+        shard: u8::try_from(report.shard).map_err(|_| InventoryError::Shard(report.shard))?,
+        missing_slivers: report.missing_slivers,
+        missing_bytes: report.missing_bytes,
+        missing_blobs: report.missing_blobs,
+        target: report.target,
+        verified: report.verified,
+    })
+}
+
+fn view_id(bytes: &[u8]) -> Result<ViewId, DecodeError> {
+    let mut from = Decoder::new("view ID", bytes);
+    let id = ViewId::decode(&mut from)?;
+    from.finish()?;
+    Ok(id)
+}
+
+fn optional<T>(
+    what: &'static str,
+    bytes: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+) -> Result<Option<T>, InventoryError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    decode(bytes).map(Some).map_err(|source| InventoryError::Decode { what, source })
+}
+
+fn fixed<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], InventoryError> {
+    bytes.try_into().map_err(|_| InventoryError::Length { what, length: bytes.len() })
+}

@@ -1,0 +1,147 @@
+//! Observe: everything that a plan is made from. The API server is read live where a stale answer could do harm; the
+//! members are asked by the order that was planned last, which is still what they should do.
+
+pub mod fleet;
+pub mod inventory;
+pub mod nodes;
+mod objects;
+pub mod record;
+pub mod wish;
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+};
+use thiserror::Error;
+use weft_crds::Epoch;
+use weft_planner::{Gateway, Record, Timestamp, World};
+
+use crate::{
+    act::{foundation, secrets::Keys},
+    api::ApiError,
+    env::Env,
+    names,
+    session::Session,
+    subject::Subject,
+};
+
+pub use nodes::Stores;
+
+#[derive(Debug, Error)]
+pub enum ObserveError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Node(#[from] nodes::NodeError),
+    #[error(transparent)]
+    Wish(#[from] wish::WishError),
+    #[error(transparent)]
+    Record(#[from] record::RecordError),
+    #[error("list Epochs")]
+    Epochs(#[source] Box<kube::Error>),
+}
+
+/// The cluster's objects, as they were read.
+#[derive(Debug)]
+pub struct Objects {
+    pub pods: Vec<(weft_planner::Pod, Option<String>)>,
+    pub claims: Vec<PersistentVolumeClaim>,
+    pub volumes: nodes::Volumes,
+    pub epochs: Vec<Epoch>,
+    pub gateways_ready: u32,
+}
+
+/// What was observed.
+#[derive(Debug)]
+pub struct Observed {
+    pub world: World,
+    pub objects: Objects,
+    pub addresses: fleet::Addresses,
+}
+
+impl Objects {
+    /// The volumes that claims are bound to.
+    pub fn bound(&self) -> Vec<PersistentVolume> {
+        self.volumes.by_name.values().cloned().collect()
+    }
+}
+
+/// Reads the committee's objects.
+pub async fn objects(subject: &Subject, stores: &Stores) -> Result<Objects, ObserveError> {
+    let selector = names::selector_text(&subject.name, names::MEMBER_COMPONENT);
+    let pods: Vec<Pod> = subject.namespace.list(&selector).await?;
+    let claims: Vec<PersistentVolumeClaim> = subject.namespace.list(&selector).await?;
+    let volumes = nodes::volumes(&subject.namespace.client, stores, &claims).await?;
+    let deployment: Option<Deployment> = subject.namespace.get(&names::gateway(&subject.name)).await?;
+    Ok(Objects {
+        pods: pods.iter().filter_map(|pod| Some((objects::pod(pod)?, objects::address(pod)))).collect(),
+        claims,
+        volumes,
+        epochs: epochs(subject).await?,
+        gateways_ready: foundation::ready_gateways(deployment.as_ref()),
+    })
+}
+
+async fn epochs(subject: &Subject) -> Result<Vec<Epoch>, ObserveError> {
+    let params = kube::api::ListParams::default().fields(&format!("spec.committee={}", subject.name));
+    let listed = subject.namespace.api::<Epoch>().list(&params).await;
+    Ok(listed.map_err(|source| ObserveError::Epochs(Box::new(source)))?.items)
+}
+
+/// Makes the world of what was read, after asking the members.
+pub async fn observe(
+    subject: &Subject,
+    session: &mut Session,
+    stores: &Stores,
+    objects: Objects,
+    keys: Option<&Keys>,
+    env: &dyn Env,
+) -> Result<Observed, ObserveError> {
+    let record = record::record(subject, session.term.unwrap_or_default(), &objects.epochs)?;
+    let addresses = fleet::addresses(&objects.pods);
+    if let (Some(keys), Some(fleet)) = (keys, record.fleet) {
+        let bandwidth = wish::bandwidth(subject)?;
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth };
+        // What was planned for another view isn't wanted under this one.
+        let view = record.view.as_ref().map(|view| view.view.hash());
+        let orders = if session.orders_for == view { session.orders.clone() } else { Vec::new() };
+        let silent = fleet::order(session, &standing, &addresses, &orders, || env.now()).await;
+        session.unheard = silent > 0;
+    }
+    let world = world(subject, session, stores, &objects, record, keys, env.now()).await?;
+    Ok(Observed { world, objects, addresses })
+}
+
+async fn world(
+    subject: &Subject,
+    session: &mut Session,
+    stores: &Stores,
+    objects: &Objects,
+    record: Record,
+    keys: Option<&Keys>,
+    now: Timestamp,
+) -> Result<World, ObserveError> {
+    let claims: Vec<_> = objects.claims.iter().filter_map(|claim| objects::claim(claim, &objects.volumes)).collect();
+    let pods: Vec<_> = objects.pods.iter().map(|(pod, _)| pod.clone()).collect();
+    let incarnations =
+        record.members.iter().flat_map(|member| std::iter::once(&member.current).chain(&member.successor));
+    let named: BTreeSet<String> = incarnations
+        .filter_map(|incarnation| incarnation.node.clone())
+        .chain(pods.iter().filter_map(|pod| pod.node.clone()))
+        .chain(claims.iter().filter_map(|claim| claim.volume.as_ref()).flat_map(|volume| volume.pinned_to.clone()))
+        .collect();
+    let zone_key = &subject.spec.placement.zone_key;
+    let client = &subject.namespace.client;
+    let nodes = nodes::nodes(client, stores, zone_key, named, &mut session.gone_nodes, now).await?;
+    Ok(World {
+        committee: wish::committee(subject, keys.map(Keys::vouched))?,
+        record,
+        pods,
+        claims,
+        nodes,
+        heard: session.heard.values().cloned().collect(),
+        gateway: Gateway { wanted: subject.spec.gateway.replicas, ready: objects.gateways_ready },
+    })
+}

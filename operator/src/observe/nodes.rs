@@ -1,0 +1,157 @@
+//! Nodes and volumes, as facts for the planner. What the stores lack is asked for live: a store that lags must not
+//! look like a loss.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::{
+    Node, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim,
+};
+use kube::{Api, Client, ResourceExt, runtime::reflector::Store};
+use thiserror::Error;
+use weft_planner::Timestamp;
+
+use crate::env::instant;
+
+#[derive(Debug, Error)]
+pub enum NodeError {
+    #[error("read node {name}")]
+    Node { name: String, source: Box<kube::Error> },
+    #[error("read volume {name}")]
+    Volume { name: String, source: Box<kube::Error> },
+}
+
+/// What is kept of the cluster, by watches.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    pub nodes: Store<Node>,
+    pub volumes: Store<PersistentVolume>,
+}
+
+/// The volumes that claims name, and the Nodes that they may be pinned to.
+#[derive(Debug, Default)]
+pub struct Volumes {
+    pub by_name: BTreeMap<String, PersistentVolume>,
+    pub nodes: Vec<Arc<Node>>,
+}
+
+/// Reads the volumes that claims name.
+pub async fn volumes(client: &Client, stores: &Stores, claims: &[PersistentVolumeClaim]) -> Result<Volumes, NodeError> {
+    let mut by_name = BTreeMap::new();
+    for claim in claims {
+        let Some(name) = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()) else { continue };
+        if name.is_empty() {
+            continue;
+        }
+        let kept = stores.volumes.find(|volume| volume.name_any() == name).map(|volume| (*volume).clone());
+        let found = match kept {
+            Some(kept) => Some(kept),
+            None => {
+                let read = Api::<PersistentVolume>::all(client.clone()).get_opt(&name).await;
+                read.map_err(|source| NodeError::Volume { name: name.clone(), source: Box::new(source) })?
+            }
+        };
+        by_name.extend(found.map(|volume| (name, volume)));
+    }
+    Ok(Volumes { by_name, nodes: stores.nodes.state() })
+}
+
+/// The Nodes that a volume is pinned to, gone ones too; none: it can be attached anywhere.
+pub fn pinned_to(volume: &PersistentVolume, nodes: &[Arc<Node>]) -> Vec<String> {
+    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
+    let Some(required) = affinity else { return Vec::new() };
+    let mut names = BTreeSet::new();
+    for term in &required.node_selector_terms {
+        names.extend(nodes.iter().filter(|node| matches(term, node)).map(|node| node.name_any()));
+        // A local volume names its host; the Node of that host may be gone.
+        let fields = term.match_fields.iter().flatten().filter(|field| field.key == "metadata.name");
+        let labels = term.match_expressions.iter().flatten().filter(|label| label.key == "kubernetes.io/hostname");
+        for host in
+            fields.chain(labels).filter(|rule| rule.operator == "In").flat_map(|rule| rule.values.iter().flatten())
+        {
+            let known = nodes.iter().any(|node| node.labels().get("kubernetes.io/hostname") == Some(host));
+            if !known {
+                names.insert(host.clone());
+            }
+        }
+    }
+    names.into_iter().collect()
+}
+
+fn matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+    let label = |key: &str| node.labels().get(key).cloned();
+    let field = |key: &str| (key == "metadata.name").then(|| node.name_any());
+    let mut rules = term.match_expressions.iter().flatten().map(|rule| holds(rule, label(&rule.key)));
+    let mut fields = term.match_fields.iter().flatten().map(|rule| holds(rule, field(&rule.key)));
+    rules.all(|holds| holds) && fields.all(|holds| holds)
+}
+
+fn holds(rule: &NodeSelectorRequirement, value: Option<String>) -> bool {
+    let named = value.as_ref().is_some_and(|value| rule.values.iter().flatten().any(|other| other == value));
+    let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
+    let bound = number(rule.values.as_ref().and_then(|values| values.first()));
+    match rule.operator.as_str() {
+        "In" => named,
+        "NotIn" => !named,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => number(value.as_ref()).zip(bound).is_some_and(|(value, bound)| value > bound),
+        "Lt" => number(value.as_ref()).zip(bound).is_some_and(|(value, bound)| value < bound),
+        _ => false,
+    }
+}
+
+/// All Nodes, and those of `named` that are gone. `gone` remembers since when.
+pub async fn nodes(
+    client: &Client,
+    stores: &Stores,
+    zone_key: &str,
+    named: BTreeSet<String>,
+    gone: &mut BTreeMap<String, Timestamp>,
+    now: Timestamp,
+) -> Result<Vec<weft_planner::Node>, NodeError> {
+    let mut facts: Vec<_> = stores.nodes.state().iter().map(|node| fact(node, zone_key)).collect();
+    let present: BTreeSet<String> = facts.iter().map(|node| node.name.clone()).collect();
+    gone.retain(|name, _| named.contains(name) && !present.contains(name));
+    for name in named.difference(&present) {
+        let read = Api::<Node>::all(client.clone()).get_opt(name).await;
+        match read.map_err(|source| NodeError::Node { name: name.clone(), source: Box::new(source) })? {
+            Some(node) => {
+                gone.remove(name);
+                facts.push(fact(&node, zone_key));
+            }
+            None => facts.push(weft_planner::Node {
+                name: name.clone(),
+                zone: None,
+                unready_since: None,
+                gone_since: Some(*gone.entry(name.clone()).or_insert(now)),
+                out_of_service: false,
+            }),
+        }
+    }
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(facts)
+}
+
+fn fact(node: &Node, zone_key: &str) -> weft_planner::Node {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    let since = |time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+        time.map_or(Timestamp(0), |time| instant(time.0))
+    };
+    let unready_since = match ready {
+        Some(condition) if condition.status == "True" => None,
+        Some(condition) => Some(since(condition.last_transition_time.as_ref())),
+        None => Some(since(node.metadata.creation_timestamp.as_ref())),
+    };
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    weft_planner::Node {
+        name: node.name_any(),
+        zone: node.labels().get(zone_key).cloned(),
+        unready_since,
+        gone_since: None,
+        out_of_service: taints.into_iter().flatten().any(|taint| taint.key == "node.kubernetes.io/out-of-service"),
+    }
+}

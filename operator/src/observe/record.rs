@@ -1,0 +1,156 @@
+//! What status and the Epoch objects remember, as the planner's record.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use thiserror::Error;
+use weft_crds::{Epoch, MemberStatus, Successor, epoch_condition};
+use weft_planner::{EpochPhase, EpochRecord, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Timestamp};
+use weft_protocol::{DecodeError, MemberId, Signature, SignedView, View};
+use weft_redstuff::{Code, CodeError};
+
+use crate::{env::instant, subject::Subject};
+
+#[derive(Debug, Error)]
+pub enum RecordError {
+    #[error("understand {field} of status")]
+    Field { field: &'static str, source: DecodeError },
+    #[error("the recorded view {hash} has no {field}")]
+    ViewWithout { hash: String, field: &'static str },
+    #[error("read the recorded view {hash}: its {field} is not {encoding}")]
+    ViewText { hash: String, field: &'static str, encoding: &'static str },
+    #[error("the recorded encoding")]
+    Code(#[source] CodeError),
+    #[error("view {successor} is recorded as pending, but not the one that it follows")]
+    NothingSealed { successor: String },
+}
+
+/// Reads the record.
+pub fn record(subject: &Subject, term: u64, epochs: &[Epoch]) -> Result<Record, RecordError> {
+    let status = &subject.status;
+    let newest = status.view.as_ref().map(view).transpose()?;
+    let (view, pending) = match (newest, &status.view, &status.sealing) {
+        (Some(newest), Some(recorded), _) if recorded.in_effect => (Some(newest), None),
+        (Some(newest), _, Some(sealing)) => {
+            let pending = Pending { view: newest, since: instant(sealing.since.0) };
+            (Some(self::view(&sealing.view)?), Some(pending))
+        }
+        (Some(newest), _, None) => {
+            return Err(RecordError::NothingSealed { successor: newest.view.hash().to_string() });
+        }
+        (None, ..) => (None, None),
+    };
+    let code = |encoding: &weft_crds::Encoding| Code::new(encoding.shards, encoding.fault_tolerance);
+    let mut epochs: Vec<_> = epochs.iter().filter_map(epoch).collect();
+    epochs.sort_by_key(|epoch| epoch.number);
+    Ok(Record {
+        fleet: parse("fleetId", status.fleet_id.as_deref())?,
+        code: status.encoding.as_ref().map(code).transpose().map_err(RecordError::Code)?,
+        term,
+        view,
+        pending,
+        members: status.members.iter().map(member).collect::<Result<_, _>>()?,
+        epochs,
+    })
+}
+
+fn parse<T: std::str::FromStr<Err = DecodeError>>(
+    field: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, RecordError> {
+    text.map(str::parse).transpose().map_err(|source| RecordError::Field { field, source })
+}
+
+/// A recorded view with its signature.
+pub fn view(recorded: &weft_crds::View) -> Result<SignedView, RecordError> {
+    let hash = || recorded.hash.clone();
+    let without = |field| RecordError::ViewWithout { hash: hash(), field };
+    let encoded = recorded.encoded.as_ref().ok_or_else(|| without("encoded bytes"))?;
+    let bytes = BASE64_STANDARD.decode(encoded).map_err(|_| RecordError::ViewText {
+        hash: hash(),
+        field: "encoded bytes",
+        encoding: "base64",
+    })?;
+    let mut signature = [0; 64];
+    hex::decode_to_slice(recorded.signature.as_ref().ok_or_else(|| without("signature"))?, &mut signature)
+        .map_err(|_| RecordError::ViewText { hash: hash(), field: "signature", encoding: "128 hexadecimal digits" })?;
+    let view = View::decode(&bytes).map_err(|source| RecordError::Field { field: "view", source })?;
+    Ok(SignedView { view, signature: Signature(signature) })
+}
+
+fn member(status: &MemberStatus) -> Result<MemberRecord, RecordError> {
+    let current = IncarnationRecord {
+        number: status.incarnation,
+        attempt: status.attempt,
+        state: state(status.state),
+        reason: status.reason.clone().unwrap_or_default(),
+        since: status.since.as_ref().map_or(Timestamp(0), |since| instant(since.0)),
+        node: status.node.clone(),
+        zone: status.zone.clone(),
+        claim_uid: status.claim_uid.clone(),
+        volume_uid: status.volume_uid.clone(),
+        volume: parse("members[].volumeId", status.volume_id.as_deref())?,
+        key: parse("members[].publicKey", status.public_key.as_deref())?,
+    };
+    Ok(MemberRecord {
+        id: MemberId(status.id),
+        current,
+        successor: status.successor.as_ref().map(successor).transpose()?,
+        shards: status.shards.clone(),
+        custody: status.custody.clone(),
+    })
+}
+
+fn successor(status: &Successor) -> Result<IncarnationRecord, RecordError> {
+    Ok(IncarnationRecord {
+        number: status.incarnation,
+        attempt: status.attempt,
+        state: state(status.state),
+        reason: status.reason.clone().unwrap_or_default(),
+        since: status.since.as_ref().map_or(Timestamp(0), |since| instant(since.0)),
+        node: status.node.clone(),
+        zone: status.zone.clone(),
+        claim_uid: status.claim_uid.clone(),
+        volume_uid: status.volume_uid.clone(),
+        volume: parse("members[].successor.volumeId", status.volume_id.as_deref())?,
+        key: parse("members[].successor.publicKey", status.public_key.as_deref())?,
+    })
+}
+
+fn state(state: weft_crds::MemberState) -> MemberState {
+    match state {
+        weft_crds::MemberState::Pending => MemberState::Pending,
+        weft_crds::MemberState::Starting => MemberState::Starting,
+        weft_crds::MemberState::Serving => MemberState::Serving,
+        weft_crds::MemberState::Unreachable => MemberState::Unreachable,
+        weft_crds::MemberState::Lost => MemberState::Lost,
+        weft_crds::MemberState::Faulty => MemberState::Faulty,
+        weft_crds::MemberState::Draining => MemberState::Draining,
+        weft_crds::MemberState::Leaving => MemberState::Leaving,
+        weft_crds::MemberState::Returned => MemberState::Returned,
+    }
+}
+
+/// An Epoch object; `None` while its status isn't written.
+fn epoch(epoch: &Epoch) -> Option<EpochRecord> {
+    let status = epoch.status.as_ref()?;
+    let flipped = |kind: &str| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
+        Some(instant(condition.last_transition_time.0))
+    };
+    let created = epoch.metadata.creation_timestamp.as_ref().map(|time| instant(time.0));
+    let committed = status.committed_at.as_ref().map(|time| instant(time.0));
+    let (phase, since) = match status.phase? {
+        weft_crds::EpochPhase::Planned => (EpochPhase::Planned, created),
+        weft_crds::EpochPhase::Migrating => (EpochPhase::Migrating, flipped(epoch_condition::ACCEPTED)),
+        weft_crds::EpochPhase::Sealing => (EpochPhase::Sealing, flipped(epoch_condition::SEALED)),
+        weft_crds::EpochPhase::Committed => (EpochPhase::Committed, committed),
+        weft_crds::EpochPhase::Retired => (EpochPhase::Retired, committed),
+        weft_crds::EpochPhase::Superseded => (EpochPhase::Superseded, created),
+    };
+    Some(EpochRecord {
+        number: epoch.spec.number,
+        phase,
+        owners: status.owners.iter().copied().map(MemberId).collect(),
+        members: status.members.iter().map(|member| (MemberId(member.id), member.incarnation)).collect(),
+        since: since.or(created).unwrap_or(Timestamp(0)),
+    })
+}

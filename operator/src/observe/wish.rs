@@ -1,0 +1,57 @@
+//! The spec, with its defaults filled in.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use weft_crds::{DurationError, QuantityError};
+use weft_planner::{Committee, Spread};
+use weft_protocol::{Authority, DecodeError, MemberId};
+use weft_redstuff::{Code, CodeError};
+
+use crate::subject::Subject;
+
+#[derive(Debug, Error)]
+pub enum WishError {
+    #[error("understand the encoding")]
+    Code(#[source] CodeError),
+    #[error("understand spec.fleetId")]
+    Fleet(#[source] DecodeError),
+    #[error("understand spec.{field}")]
+    Duration { field: &'static str, source: DurationError },
+    #[error("understand spec.repair.maxBandwidthPerMember")]
+    Bandwidth(#[source] QuantityError),
+}
+
+/// What the committee shall be. `authority`: its keys, once they are made.
+pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Committee, WishError> {
+    let spec = &subject.spec;
+    let encoding = subject.status.encoding.unwrap_or_else(|| spec.encoding());
+    let duration = |field, text: &weft_crds::DurationText| -> Result<Duration, WishError> {
+        text.get().map_err(|source| WishError::Duration { field, source })
+    };
+    Ok(Committee {
+        name: subject.name.clone(),
+        generation: subject.generation,
+        members: spec.members,
+        code: Code::new(encoding.shards, encoding.fault_tolerance).map_err(WishError::Code)?,
+        fleet: spec.fleet_id.as_deref().map(str::parse).transpose().map_err(WishError::Fleet)?,
+        authority,
+        unreachable_after: duration("repair.unreachableAfter", &spec.repair.unreachable_after)?,
+        settle: duration("epochs.settle", &spec.epochs.settle)?,
+        retain_for: duration("epochs.retainFor", &spec.epochs.retain_for)?,
+        drain: spec.drain.iter().copied().map(MemberId).collect(),
+        replace: spec.replace.iter().map(|wish| (MemberId(wish.member), wish.incarnation)).collect(),
+        spread: match spec.placement.spread {
+            weft_crds::Spread::Preferred => Spread::Preferred,
+            weft_crds::Spread::Required => Spread::Required,
+        },
+        paused: spec.paused,
+        deleting: subject.deleting,
+    })
+}
+
+/// The most bytes a second that a member spends on repair; 0: no limit.
+pub fn bandwidth(subject: &Subject) -> Result<u64, WishError> {
+    let limit = subject.spec.repair.max_bandwidth_per_member.as_ref();
+    Ok(limit.map(weft_crds::QuantityText::bytes).transpose().map_err(WishError::Bandwidth)?.unwrap_or_default())
+}

@@ -1,0 +1,297 @@
+//! One reconciliation: observe → plan → act → report.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use weft_crds::StorageCommittee;
+use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth};
+use weft_protocol::{DecodeError, FleetId};
+
+use crate::{
+    act::{
+        self, Means,
+        foundation::{self, FoundationError},
+        members::Which,
+        record::{self, Recording},
+        secrets::{self, Keys, SecretError},
+        term::{self, TermError},
+    },
+    api::{ApiError, Namespace},
+    certs::{CertError, Role},
+    context::Context,
+    env::calendar,
+    observe::{self, ObserveError, Observed, fleet},
+    report::{self, ReportError},
+    session::{Channels, Session},
+    subject::{Subject, SubjectError},
+};
+
+/// While something changes, or someone is unheard.
+const SOON: Duration = Duration::from_secs(2);
+/// After steps were taken: their effect shows at once.
+const NEXT: Duration = Duration::from_millis(500);
+/// When all is well: health must still be noticed.
+const STEADY: Duration = Duration::from_secs(15);
+/// The operator's own leaf is renewed daily.
+const LEAF_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a reconciliation ended early.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    #[error("understand status.fleetId")]
+    Fleet(#[source] DecodeError),
+    #[error("hold the term")]
+    Term(#[from] TermError),
+    #[error("keep the committee's Secrets")]
+    Secrets(#[from] SecretError),
+    #[error("keep what every committee has")]
+    Foundation(#[from] FoundationError),
+    #[error("certify the operator")]
+    Certify(#[from] CertError),
+    #[error("observe")]
+    Observe(#[from] ObserveError),
+    #[error("read back what was recorded")]
+    Record(#[from] observe::record::RecordError),
+    #[error("report")]
+    Report(#[from] ReportError),
+    #[error("the object can't be understood: {0}")]
+    Malformed(String),
+    #[error("draw random bytes")]
+    Random(#[source] getrandom::Error),
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    After(Duration),
+    /// When something happens to it: it is gone.
+    Change,
+}
+
+/// Reconciles the committee of that name.
+pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next, ReconcileError> {
+    // Read live: a plan made of an older status would lose its compare-and-swap anyway.
+    let namespace = Namespace { client: context.client.clone(), name: namespace.to_owned() };
+    let Some(object) = namespace.get::<StorageCommittee>(name).await? else {
+        context.forget(&namespace.name, name);
+        return Ok(Next::Change);
+    };
+    let mut subject = Subject::new(context.client.clone(), object)?;
+    if subject.deleting {
+        // No finalizer holds it: what it owns goes with it, and claims and keys stay or go by their owners.
+        return Ok(Next::Change);
+    }
+    let session = context.session(&subject);
+    let mut session = session.lock().await;
+    let result = proceed(context, &mut subject, &mut session).await;
+    if let Err(error) = &result
+        && let Some(reason) = waits_for(error)
+    {
+        let message = chain(error);
+        let now = context.env.now();
+        report::stall(&mut subject, &mut session, &context.telemetry, reason, message, now).await?;
+    }
+    result
+}
+
+async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session) -> Result<Next, ReconcileError> {
+    let term = term::hold(subject, session).await?;
+    let objects = observe::objects(subject, &context.stores).await?;
+    let keys = prepare(context, subject, session, &objects).await?;
+    let keys = keys.as_ref();
+    let observed = observe::observe(subject, session, &context.stores, objects, keys, context.env.as_ref()).await?;
+    let now = context.env.now();
+    let plan = weft_planner::plan(&observed.world, now);
+    let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
+    report::measure(&context.telemetry, subject, &plan);
+    if let (Some(keys), Some(fleet)) = (keys, fleet) {
+        order(context, subject, session, &observed, &plan, (keys, fleet)).await?;
+        let objects = &observed.objects;
+        let image = subject.image(&context.image).to_owned();
+        let members = &plan.members;
+        let means = Means { subject, fleet, keys, image: &image, term, now, objects, members };
+        carry_out(context, &means, &plan).await;
+    }
+    Ok(next(&plan, session, now))
+}
+
+/// Makes what a committee has whatever its members do, and gives its keys; `None` before its fleet is minted.
+async fn prepare(
+    context: &Context,
+    subject: &Subject,
+    session: &mut Session,
+    objects: &observe::Objects,
+) -> Result<Option<Keys>, ReconcileError> {
+    let Some(fleet) = subject.status.fleet_id.as_deref() else { return Ok(None) };
+    let fleet: FleetId = fleet.parse().map_err(ReconcileError::Fleet)?;
+    let members = subject.status.members.iter().flat_map(|member| {
+        let successor = member.successor.as_ref().map(|successor| successor.incarnation);
+        let incarnations = std::iter::once(member.incarnation).chain(successor);
+        incarnations.map(|incarnation| Which { member: member.id, incarnation })
+    });
+    let keys = secrets::ensure(subject, fleet, &members.collect::<Vec<_>>(), context.env.as_ref()).await?;
+    if !subject.spec.paused {
+        foundation::ensure(subject, fleet, &keys, subject.image(&context.image)).await?;
+        foundation::retain(subject, &objects.claims, &objects.bound()).await?;
+    }
+    connect(context, session, fleet, &keys)?;
+    Ok(Some(keys))
+}
+
+/// Keeps channels to the members, under a leaf of the operator's own.
+fn connect(context: &Context, session: &mut Session, fleet: FleetId, keys: &Keys) -> Result<(), CertError> {
+    let now = context.env.now();
+    let authority = keys.authority.certificate();
+    let good = |channels: &Channels| channels.authority == authority && now - channels.since < LEAF_AGE;
+    if session.channels.as_ref().is_some_and(good) {
+        return Ok(());
+    }
+    let leaf = keys.authority.issue(fleet, Role::Operator, &[], calendar(now))?;
+    let connector = context.env.connector(authority, &leaf);
+    session.channels = Some(Channels { connector, authority: authority.to_owned(), since: now });
+    Ok(())
+}
+
+/// Records the plan's changes and reports its findings, in one compare-and-swap. Gives the fleet as recorded.
+async fn write(
+    context: &Context,
+    subject: &mut Subject,
+    session: &mut Session,
+    observed: &Observed,
+    plan: &Plan,
+    keys: Option<&Keys>,
+    now: Timestamp,
+) -> Result<Option<FleetId>, ReconcileError> {
+    let recording = Recording {
+        committee: &subject.name,
+        world: &observed.world,
+        term: session.term.unwrap_or_default(),
+        now,
+        key: keys.map(|keys| &keys.views),
+        fleet: fleet(context, subject, plan).await?,
+        image: subject.image(&context.image),
+    };
+    let mut status = subject.status.clone();
+    record::record(&mut status, plan, &recording);
+    report::fill(&mut status, subject, &observed.world, plan, session, now);
+    report::write(subject, &status, session, &context.telemetry, now).await?;
+    if let Some(seal) = record::seal_of(plan) {
+        session.seal = Some(seal.clone());
+    }
+    context.events.recorded(subject, plan).await;
+    subject.status.fleet_id.as_deref().map(str::parse).transpose().map_err(ReconcileError::Fleet)
+}
+
+/// The fleet's name: recorded, adopted, or new. Keys of another fleet in the way are for a person to decide on, before
+/// a name is recorded for good.
+async fn fleet(context: &Context, subject: &Subject, plan: &Plan) -> Result<FleetId, ReconcileError> {
+    let named = subject.status.fleet_id.as_deref().or(subject.spec.fleet_id.as_deref());
+    let named: Option<FleetId> = named.map(str::parse).transpose().map_err(ReconcileError::Fleet)?;
+    let mints = plan.steps.iter().any(|step| matches!(step.act, Act::MintFleet));
+    let mut drawn = [0; 16];
+    context.env.fill(&mut drawn).map_err(ReconcileError::Random)?;
+    let fleet = named.unwrap_or(FleetId(drawn));
+    if mints
+        && let Some(theirs) = secrets::fleet_of_authority(subject).await?
+        && theirs != fleet.to_string()
+    {
+        let secret = crate::names::authority(&subject.name);
+        return Err(SecretError::OtherFleet { secret, theirs, ours: fleet }.into());
+    }
+    Ok(fleet)
+}
+
+/// Sends the orders again if the plan changed them, or the record that they rest on.
+async fn order(
+    context: &Context,
+    subject: &Subject,
+    session: &mut Session,
+    observed: &Observed,
+    plan: &Plan,
+    (keys, fleet): (&Keys, FleetId),
+) -> Result<(), ReconcileError> {
+    let term = session.term.unwrap_or_default();
+    let record = observe::record::record(subject, term, &observed.objects.epochs)?;
+    let view = record.view.as_ref().map(|view| view.view.hash());
+    let sent: &[MemberOrder] = if session.orders_for == view { &session.orders } else { &[] };
+    let changed = sent != plan.orders
+        || record.view != observed.world.record.view
+        || record.pending != observed.world.record.pending;
+    session.orders.clone_from(&plan.orders);
+    session.orders_for = view;
+    if changed {
+        let bandwidth = observe::wish::bandwidth(subject).map_err(ObserveError::from)?;
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth };
+        fleet::order(session, &standing, &observed.addresses, &plan.orders, || context.env.now()).await;
+    }
+    Ok(())
+}
+
+async fn carry_out(context: &Context, means: &Means<'_>, plan: &Plan) {
+    for step in plan.steps.iter().filter(|step| !step.act.is_record()) {
+        match act::carry_out(step, means).await {
+            Ok(()) => {
+                tracing::info!(committee = means.subject.name, step = %step, "done");
+                context.events.tell(means.subject, step).await;
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(committee = means.subject.name, step = %step, error, "a step failed");
+            }
+        }
+    }
+}
+
+fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
+    let settled = plan.conditions.ready.status == Truth::True
+        && plan.conditions.progressing.status == Truth::False
+        && !session.unheard;
+    let pace = match (plan.steps.is_empty(), settled) {
+        (false, _) => NEXT,
+        (true, false) => SOON,
+        (true, true) => STEADY,
+    };
+    let wake = plan.wake_at.map_or(pace, |at| (at - now).max(Duration::from_millis(100)));
+    Next::After(pace.min(wake))
+}
+
+/// The errors that nothing but a person can end, and the word for them.
+fn waits_for(error: &ReconcileError) -> Option<&'static str> {
+    match error {
+        ReconcileError::Secrets(SecretError::OtherFleet { .. }) => Some("OtherFleet"),
+        ReconcileError::Secrets(SecretError::Field { .. } | SecretError::Cert(_)) => Some("BadSecret"),
+        ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
+        ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),
+        ReconcileError::Fleet(_) => Some("BadFleetId"),
+        _ => None,
+    }
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl ReconcileError {
+    /// Whether someone else changed an object first; then the next try is made at once.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Api(error)
+            | Self::Term(TermError::Api(error))
+            | Self::Report(ReportError::Api(error))
+            | Self::Secrets(SecretError::Api(error))
+            | Self::Foundation(FoundationError::Api(error)) => error.is_conflict(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Events: what a person would want to read of a committee's life.
+
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use weft_planner::{Act, EpochPhase, Plan, Step};
+
+use crate::subject::Subject;
+
+/// Publishes events of committees.
+#[derive(Clone)]
+pub struct Events(Recorder);
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Events").finish()
+    }
+}
+
+impl Events {
+    /// `instance` is the operator's pod.
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter { controller: "weft-operator".to_owned(), instance: Some(instance.to_owned()) };
+        Self(Recorder::new(client, reporter))
+    }
+
+    /// Tells of a plan's recorded changes, once they are recorded.
+    pub async fn recorded(&self, subject: &Subject, plan: &Plan) {
+        for step in plan.steps.iter().filter(|step| step.act.is_record()) {
+            self.tell(subject, step).await;
+        }
+    }
+
+    /// Tells of a step that was carried out, if it is worth it. An event that can't be published holds nothing up.
+    pub async fn tell(&self, subject: &Subject, step: &Step) {
+        let Some((type_, reason)) = worth(step) else { return };
+        let note = format!("{}: {}", step.target, step.reason).chars().take(1000).collect();
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: step.act.name().to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.0.publish(&event, &subject.reference()).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(committee = subject.name, reason, error, "an event is lost");
+        }
+    }
+}
+
+fn worth(step: &Step) -> Option<(EventType, &'static str)> {
+    Some(match &step.act {
+        Act::MintFleet => (EventType::Normal, "FleetCreated"),
+        Act::DeclareLost { .. } => (EventType::Warning, "MemberLost"),
+        Act::Admit { .. } => (EventType::Normal, "ReplacementAdmitted"),
+        Act::ProposeView(view) if view.predecessor.is_some() && view.revision > 0 => {
+            (EventType::Normal, "CustodyAssigned")
+        }
+        Act::ProposeView(_) => (EventType::Normal, "ViewProposed"),
+        Act::ContinueView(_) => (EventType::Normal, "ViewContinued"),
+        Act::TakeEffect(_) => (EventType::Normal, "ViewInEffect"),
+        Act::CreateEpoch(_) => (EventType::Normal, "EpochCreated"),
+        Act::SetEpochPhase { phase: EpochPhase::Committed, .. } => (EventType::Normal, "EpochCommitted"),
+        Act::SetEpochPhase { phase: EpochPhase::Retired, .. } => (EventType::Normal, "EpochRetired"),
+        Act::SetEpochPhase { phase: EpochPhase::Superseded, .. } => (EventType::Normal, "EpochSuperseded"),
+        Act::DestroyClaim { .. } => (EventType::Normal, "ClaimDestroyed"),
+        Act::RecordCode(_)
+        | Act::CreateClaim { .. }
+        | Act::CreatePod { .. }
+        | Act::DeletePod { .. }
+        | Act::ReplanEpoch(_)
+        | Act::SetEpochPhase { .. } => return None,
+    })
+}

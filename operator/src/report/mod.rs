@@ -1,0 +1,180 @@
+//! Report: the plan's findings in status, written only when they say something new.
+
+pub mod conditions;
+pub mod events;
+mod patch;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+use thiserror::Error;
+use weft_crds::{
+    EpochPointer, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus, Survives, committee_condition,
+};
+use weft_planner::{MemberState, Plan, Timestamp, World};
+
+use crate::{
+    act::foundation,
+    api::ApiError,
+    env::calendar,
+    report::conditions::Said,
+    session::{Room, Session},
+    subject::Subject,
+    telemetry::{Committee, Telemetry},
+};
+
+/// Numbers that only run are written no more often than this.
+const PACE: Duration = Duration::from_secs(5);
+/// How many steps and withheld steps status tells.
+const STEPS: usize = 20;
+
+#[derive(Debug, Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("write the status as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Fills in what is told, beside what is recorded.
+pub fn fill(
+    status: &mut StorageCommitteeStatus,
+    subject: &Subject,
+    world: &World,
+    plan: &Plan,
+    session: &Session,
+    now: Timestamp,
+) {
+    status.observed_generation = Some(subject.generation);
+    status.epoch = Some(EpochPointer { current: plan.epoch.0, target: plan.epoch.1 });
+    let pods: BTreeSet<_> = world.pods.iter().filter(|pod| !pod.terminating).map(|pod| pod.member).collect();
+    status.replicas = Some(pods.len() as u32);
+    status.selector = Some(foundation::selector(subject));
+    status.margin = Some(Margin { read: plan.margin.read, write: plan.margin.write });
+    status.survives = Some(Survives { members: plan.survives.members, zones: plan.survives.zones });
+    status.missing = Some(Missing { slivers: plan.missing.slivers, bytes: plan.missing.bytes });
+    status.storage_factor = status.encoding.map(|encoding| {
+        let (n, f) = (f64::from(encoding.shards), f64::from(encoding.fault_tolerance));
+        format!("{:.2}", n / (n - 2.0 * f) + n / (n - f))
+    });
+    status.plan = steps(plan);
+    let generation = Some(subject.generation);
+    let told = plan.conditions.clone();
+    let capacity = capacity(world, session);
+    for (kind, said) in [
+        (committee_condition::AVAILABLE, told.available.into()),
+        (committee_condition::READY, told.ready.into()),
+        (committee_condition::PROGRESSING, told.progressing.into()),
+        (committee_condition::DEGRADED, told.degraded.into()),
+        (committee_condition::STALLED, told.stalled.into()),
+        (committee_condition::CAPACITY_FOR_REPAIR, capacity),
+    ] {
+        conditions::set(&mut status.conditions, kind, &said, generation, calendar(now));
+    }
+}
+
+fn steps(plan: &Plan) -> Vec<PlannedAct> {
+    let steps = plan.steps.iter().map(|step| PlannedAct {
+        act: step.act.name().to_owned(),
+        target: step.target.clone(),
+        reason: step.reason.clone(),
+        withheld_by: None,
+    });
+    let withheld = plan.withheld.iter().map(|withheld| PlannedAct {
+        act: withheld.act.to_owned(),
+        target: withheld.target.clone(),
+        reason: withheld.reason.clone(),
+        withheld_by: Some(withheld.by.clone()),
+    });
+    steps.chain(withheld).take(STEPS).collect()
+}
+
+/// Whether the fullest member's slivers would fit on the others.
+fn capacity(world: &World, session: &Session) -> Said {
+    let seated = world.record.view.iter().flat_map(|view| &view.view.seats);
+    let rooms: Option<Vec<Room>> =
+        seated.map(|seat| session.rooms.get(&(seat.member, seat.incarnation.number)).copied()).collect();
+    let Some(rooms) = rooms.filter(|rooms| !rooms.is_empty()) else {
+        return Said::unknown("NotHeard", "not every member has told its room".to_owned());
+    };
+    let free: u64 = rooms.iter().map(|room| room.free).sum();
+    let wanting = rooms.iter().filter(|room| room.used > free - room.free).max_by_key(|room| room.used);
+    match wanting {
+        None => Said::yes("RoomLeft", "the fullest member's slivers would fit on the others".to_owned()),
+        Some(room) => {
+            let others = free - room.free;
+            Said::no("NoRoom", format!("a member holds {} bytes, the others have {others} free", room.used))
+        }
+    }
+}
+
+/// Writes the status if it says something new, on the condition that nobody else wrote in between. What only runs,
+/// counts and messages, waits for its pace.
+pub async fn write(
+    subject: &mut Subject,
+    status: &StorageCommitteeStatus,
+    session: &mut Session,
+    telemetry: &Telemetry,
+    now: Timestamp,
+) -> Result<(), ReportError> {
+    let (before, after) = (serde_json::to_value(&subject.status)?, serde_json::to_value(status)?);
+    let Some(change) = patch::difference(&before, &after) else { return Ok(()) };
+    let paced = session.written.is_some_and(|written| now - written < PACE);
+    if paced && lasting(before) == lasting(after) {
+        return Ok(());
+    }
+    let change = json!({"metadata": {"resourceVersion": subject.version}, "status": change});
+    let written: StorageCommittee = subject.namespace.merge_status(&subject.name, &change).await?;
+    subject.written(written);
+    session.written = Some(now);
+    telemetry.status_writes.inc();
+    Ok(())
+}
+
+/// A status without what only runs.
+fn lasting(mut status: Value) -> Value {
+    if let Some(fields) = status.as_object_mut() {
+        for running in ["plan", "missing", "margin", "replicas"] {
+            fields.remove(running);
+        }
+    }
+    if let Some(sealing) = status.get_mut("sealing").and_then(Value::as_object_mut) {
+        sealing.remove("refusedShards");
+    }
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(fields) = condition.as_object_mut() {
+            fields.remove("message");
+        }
+    }
+    status
+}
+
+/// Says that the committee waits for a person, without touching anything else.
+pub async fn stall(
+    subject: &mut Subject,
+    session: &mut Session,
+    telemetry: &Telemetry,
+    reason: &'static str,
+    message: String,
+    now: Timestamp,
+) -> Result<(), ReportError> {
+    let mut status = subject.status.clone();
+    let generation = Some(subject.generation);
+    let mut set = |kind, said: &Said| {
+        conditions::set(&mut status.conditions, kind, said, generation, calendar(now));
+    };
+    set(committee_condition::STALLED, &Said::yes(reason, message.clone()));
+    set(committee_condition::READY, &Said::unknown(reason, message));
+    write(subject, &status, session, telemetry, now).await
+}
+
+/// Shows a committee in the metrics.
+pub fn measure(telemetry: &Telemetry, subject: &Subject, plan: &Plan) {
+    let labels = Committee { namespace: subject.namespace.name.clone(), committee: subject.name.clone() };
+    let serving = plan.members.iter().filter(|member| member.current.state == MemberState::Serving).count();
+    telemetry.read_margin.get_or_create(&labels).set(i64::from(plan.margin.read));
+    telemetry.write_margin.get_or_create(&labels).set(i64::from(plan.margin.write));
+    telemetry.missing_slivers.get_or_create(&labels).set(plan.missing.slivers as i64);
+    telemetry.missing_bytes.get_or_create(&labels).set(plan.missing.bytes as i64);
+    telemetry.members_serving.get_or_create(&labels).set(serving as i64);
+}

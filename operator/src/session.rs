@@ -1,0 +1,49 @@
+//! What this leader remembers of a committee. Nothing here is authoritative: losing it costs a few seconds.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use weft_client::Connector;
+use weft_planner::{Heard, MemberOrder, Timestamp};
+use weft_protocol::{MemberId, Seal};
+use weft_redstuff::Hash;
+
+/// An incarnation: member and number.
+pub type Incarnation = (MemberId, u32);
+
+/// How much room a member's volume has, as it says, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    pub used: u64,
+    pub free: u64,
+}
+
+/// The channels to a committee's members.
+#[derive(Clone, Debug)]
+pub struct Channels {
+    pub connector: Arc<dyn Connector>,
+    /// The authority that they trust.
+    pub authority: String,
+    /// When the operator's own leaf was issued; it is renewed daily.
+    pub since: Timestamp,
+}
+
+/// One leader's memory of one committee.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The term that this leader has raised in status; `None` until it has.
+    pub term: Option<u64>,
+    pub channels: Option<Channels>,
+    pub heard: BTreeMap<Incarnation, Heard>,
+    pub rooms: BTreeMap<Incarnation, Room>,
+    /// The members' last answers didn't reach all who run.
+    pub unheard: bool,
+    /// What was planned last, and for which newest view.
+    pub orders: Vec<MemberOrder>,
+    pub orders_for: Option<Hash>,
+    /// What put the newest view into effect.
+    pub seal: Option<Seal>,
+    /// Since when Nodes that something still names are known to be gone.
+    pub gone_nodes: BTreeMap<String, Timestamp>,
+    /// When status was last written.
+    pub written: Option<Timestamp>,
+}

@@ -1,0 +1,193 @@
+//! The operator against a real API server: what it records and makes, before any member runs.
+
+use std::{error::Error, sync::Arc};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
+};
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{DeleteParams, ListParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use weft_crds::StorageCommittee;
+use weft_e2e::ApiServer;
+use weft_operator::{
+    act::term::TermError,
+    context::Context,
+    controller,
+    env::SystemEnv,
+    reconcile::{Next, ReconcileError, reconcile},
+    telemetry::Telemetry,
+};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const NAMESPACE: &str = "default";
+
+/// An API server with Weft's definitions.
+struct Bench {
+    server: ApiServer,
+    client: Client,
+}
+
+impl Bench {
+    async fn start() -> Result<Self, Box<dyn Error>> {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let server = tokio::task::spawn_blocking(ApiServer::start).await??;
+        for definition in weft_crds::definitions()? {
+            server.kubectl().apply(&definition.manifest()?)?;
+            let name = format!("crd/{}.weft.dev", definition.plural);
+            server.kubectl().run(&["wait", "--for=condition=Established", &name, "--timeout=60s"])?;
+        }
+        let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Self { server, client: Client::try_from(config)? })
+    }
+
+    /// An operator as it begins to lead.
+    fn operator(&self) -> Context {
+        let (stores, _) = controller::stores(&self.client);
+        let image = "example.com/weft:1".to_owned();
+        Context::new(self.client.clone(), Arc::new(SystemEnv), stores, Telemetry::new(), "test", image)
+    }
+
+    fn apply(&self, name: &str, more: &str) -> Outcome {
+        Ok(self.server.kubectl().apply(&format!(
+            "{{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
+             spec: {{members: 7, storage: {{size: 1Gi}}{more}}}}}"
+        ))?)
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    async fn committee(&self, name: &str) -> Result<StorageCommittee, Box<dyn Error>> {
+        Ok(self.api::<StorageCommittee>().get(name).await?)
+    }
+
+    async fn count<K>(&self) -> Result<usize, Box<dyn Error>>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        Ok(self.api::<K>().list(&ListParams::default().labels("weft.dev/committee")).await?.items.len())
+    }
+}
+
+/// Reconciles until the pods of all members are made, which takes a few rounds: each is one step of the story.
+async fn settle(operator: &Context, bench: &Bench, name: &str) -> Outcome {
+    for _ in 0..6 {
+        reconcile(operator, NAMESPACE, name).await?;
+        if bench.count::<Pod>().await? == 7 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minimal_committee_gets_its_fleet_and_objects() -> Outcome {
+    let bench = Bench::start().await?;
+    let operator = bench.operator();
+    bench.apply("demo", "")?;
+    settle(&operator, &bench, "demo").await?;
+
+    let committee = bench.committee("demo").await?;
+    let status = committee.status.clone().ok_or("no status")?;
+    assert_eq!(status.term, Some(1));
+    assert_eq!(status.fleet_id.map(|fleet| fleet.len()), Some(32));
+    assert_eq!(status.encoding.map(|code| (code.shards, code.fault_tolerance)), Some((28, 9)));
+    assert_eq!(status.image.as_deref(), Some("example.com/weft:1"));
+    assert_eq!(status.members.len(), 7);
+    assert_eq!((bench.count::<Pod>().await?, bench.count::<PersistentVolumeClaim>().await?), (7, 7));
+    assert_eq!(bench.count::<Service>().await?, 2);
+    assert_eq!(bench.count::<Deployment>().await?, 1);
+
+    let pod = bench.api::<Pod>().get("demo-3-1-1").await?;
+    assert_eq!(pod.spec.and_then(|spec| spec.hostname).as_deref(), Some("demo-3-1"));
+    let secret = bench.api::<Secret>().get("demo-3-1-tls").await?;
+    let keys: Vec<String> = secret.data.unwrap_or_default().into_keys().collect();
+    assert_eq!(keys, ["ca.crt", "tls.crt", "tls.key"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_leader_is_fenced() -> Outcome {
+    let bench = Bench::start().await?;
+    bench.apply("demo", "")?;
+    let (old, new) = (bench.operator(), bench.operator());
+    reconcile(&old, NAMESPACE, "demo").await?;
+    reconcile(&new, NAMESPACE, "demo").await?;
+    let before = bench.committee("demo").await?.resource_version();
+
+    let refused = reconcile(&old, NAMESPACE, "demo").await.expect_err("an old term");
+    assert!(
+        matches!(refused, ReconcileError::Term(TermError::Fenced { ours: 1, theirs: 2 })),
+        "refused, but because of {refused:?}"
+    );
+    assert_eq!(bench.committee("demo").await?.resource_version(), before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_object_stalls_no_healthy_one() -> Outcome {
+    let bench = Bench::start().await?;
+    // An older definition let in what the present types can't read.
+    let loose = serde_json::json!([{"op": "replace",
+        "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
+        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+        {"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations"}]);
+    let patch = loose.to_string();
+    let kubectl = bench.server.kubectl();
+    kubectl.run(&["patch", "crd", "storagecommittees.weft.dev", "--type=json", "-p", &patch])?;
+    kubectl.apply(
+        "{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {name: odd, namespace: default}, \
+         spec: {members: many}}",
+    )?;
+    bench.apply("demo", "")?;
+    let context = Arc::new(bench.operator());
+    let (_, nodes) = controller::stores(&bench.client);
+    let running = tokio::spawn(controller::run(context, bench.client.clone(), None, nodes));
+    let minted = |committee: Option<&StorageCommittee>| {
+        committee.and_then(|committee| committee.status.as_ref()).is_some_and(|status| status.fleet_id.is_some())
+    };
+    let waited = kube::runtime::wait::await_condition(bench.api::<StorageCommittee>(), "demo", minted);
+    tokio::time::timeout(std::time::Duration::from_secs(60), waited).await??;
+    running.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
+    let bench = Bench::start().await?;
+    let operator = bench.operator();
+    bench.apply("demo", "")?;
+    settle(&operator, &bench, "demo").await?;
+    bench.api::<StorageCommittee>().delete("demo", &DeleteParams::default()).await?;
+    assert_eq!(reconcile(&operator, NAMESPACE, "demo").await?, Next::Change);
+
+    // No garbage collector runs here: what has no owner is what it would leave.
+    let claims = bench.api::<PersistentVolumeClaim>().list(&ListParams::default()).await?;
+    assert_eq!(claims.items.iter().filter(|claim| claim.owner_references().is_empty()).count(), 7);
+    assert!(bench.api::<Secret>().get("demo-ca").await?.owner_references().is_empty());
+    assert_eq!(bench.api::<Secret>().get("demo-gateway").await?.owner_references().len(), 1);
+    let pods = bench.api::<Pod>().list(&ListParams::default()).await?;
+    assert!(pods.items.iter().all(|pod| pod.owner_references().len() == 1));
+
+    // A namesake would be another fleet: it stands still rather than take these keys for its own.
+    bench.apply("demo", "")?;
+    reconcile(&operator, NAMESPACE, "demo").await.expect_err("keys of another fleet");
+    let status = bench.committee("demo").await?.status.ok_or("no status")?;
+    assert_eq!(status.fleet_id, None);
+    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").ok_or("not told")?;
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "OtherFleet"));
+    Ok(())
+}
