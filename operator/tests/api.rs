@@ -150,7 +150,7 @@ async fn a_malformed_object_stalls_no_healthy_one() -> Outcome {
     kubectl.run(&["patch", "crd", "storagecommittees.weft.dev", "--type=json", "-p", &patch])?;
     kubectl.apply(
         "{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {name: odd, namespace: default}, \
-         spec: {members: many}}",
+         spec: {members: 7}}",
     )?;
     bench.apply("demo", "")?;
     let context = Arc::new(bench.operator());
