@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use weft_client::{ContentError, DeleteError, GetError, ListError, PutError};
+use weft_client::{ContentError, DeleteError, GetError, ListError, PutError, UploadError};
 
 /// A failed request's answer.
 #[derive(Debug)]
@@ -66,10 +66,10 @@ impl From<PutError> for Problem {
         let status = match &error {
             PutError::Content(ContentError::Idle) => StatusCode::REQUEST_TIMEOUT,
             PutError::Content(ContentError::Broken(_)) => StatusCode::BAD_REQUEST,
+            PutError::NoRoom { .. } | PutError::Upload(UploadError::NoRoom { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             PutError::Fleet(_) | PutError::Upload(_) | PutError::TooFew { .. } | PutError::Late { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            PutError::NoRoom { .. } => StatusCode::INSUFFICIENT_STORAGE,
             PutError::Deleted(_) => StatusCode::GONE,
             PutError::Stripe(_) | PutError::Certificate(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -68,9 +68,7 @@ impl Chain {
     }
 
     async fn ack(&self) -> Result<Signed, Status> {
-        if !self.prepared.uploaded.complete(self.holder.member()).await {
-            return Err(Status::aborted("the holder didn't take the whole upload"));
-        }
+        self.prepared.uploaded.complete(self.holder.member()).await?;
         let request = FinishRequest {
             view: self.view.clone(),
             session: Bytes::copy_from_slice(&self.prepared.metadata.nonce),

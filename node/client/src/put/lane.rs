@@ -11,7 +11,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 use weft_proto::v1::UploadRequest;
 use weft_redstuff::Hash;
 
@@ -23,12 +23,12 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How far each holder is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     /// Stripes that the holder said are durable.
     pub(super) durable: u32,
-    /// The holder gets no more stripes: it failed or fell behind.
-    pub(super) dropped: bool,
+    /// Why the holder gets no more stripes, if so: it failed or fell behind.
+    pub(super) dropped: Option<Status>,
 }
 
 /// All holders' progress, in the order of the view's holders.
@@ -49,20 +49,22 @@ impl Lane {
     /// Sends what is queued until the queue is closed and all is confirmed, or the holder has failed for good.
     pub(super) async fn run(self, mut queue: mpsc::UnboundedReceiver<Arc<Stripe>>) {
         let pending = Pending::default();
+        let mut last = Status::aborted("the upload stream ended early");
         for _ in 0..ATTEMPTS {
             match self.stream(&mut queue, &pending).await {
                 Ok(()) if pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() => return,
                 Ok(()) => {}
                 Err(status) => {
                     tracing::debug!(member = %self.holder.member(), %status, "an upload stream broke");
-                    if matches!(status.code(), tonic::Code::ResourceExhausted | tonic::Code::PermissionDenied) {
+                    last = status;
+                    if matches!(last.code(), Code::ResourceExhausted | Code::PermissionDenied) {
                         break;
                     }
                 }
             }
             sleep(PAUSE).await;
         }
-        self.board.send_modify(|board| board[self.place].dropped = true);
+        self.board.send_modify(|board| board[self.place].dropped = Some(last));
     }
 
     async fn stream(&self, queue: &mut mpsc::UnboundedReceiver<Arc<Stripe>>, pending: &Pending) -> Result<(), Status> {

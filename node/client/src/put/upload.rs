@@ -8,6 +8,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
+use tonic::{Code, Status};
 use weft_protocol::MemberId;
 
 use super::{
@@ -29,8 +30,10 @@ const NO_PROGRESS: Duration = Duration::from_secs(60);
 /// Why an upload can't go on.
 #[derive(Debug, Error)]
 pub enum UploadError {
-    #[error("holders of only {left} shards take the upload: it needs {quorum}")]
-    TooFew { left: u16, quorum: u16 },
+    #[error("holders of only {left} shards take the upload, which needs {quorum}: {}", reasons.join("; "))]
+    TooFew { left: u16, quorum: u16, reasons: Vec<String> },
+    #[error("members have no room: {}", reasons.join("; "))]
+    NoRoom { reasons: Vec<String> },
     #[error("no stripe became durable at a quorum for {NO_PROGRESS:?}")]
     NoProgress,
 }
@@ -102,10 +105,7 @@ impl Upload {
         loop {
             changes.mark_unchanged();
             self.drop_laggards();
-            let (left, quorum) = (self.shards(|progress| !progress.dropped), self.current.view.quorum());
-            if left < quorum {
-                return Err(UploadError::TooFew { left, quorum });
-            }
+            self.check_left()?;
             let durable = self.quorum_durable();
             if durable >= wanted {
                 return Ok(());
@@ -118,6 +118,23 @@ impl Upload {
             // Whether something changed or not, all is looked at again.
             let _ = timeout(LOOK, changes.changed()).await;
         }
+    }
+
+    /// Whether a quorum can still come together.
+    fn check_left(&self) -> Result<(), UploadError> {
+        let (left, quorum) = (self.shards(|progress| progress.dropped.is_none()), self.current.view.quorum());
+        if left >= quorum {
+            return Ok(());
+        }
+        let board = self.board.borrow();
+        let dropped: Vec<(MemberId, &Status)> = board
+            .iter()
+            .zip(&self.current.holders)
+            .filter_map(|(progress, holder)| Some((holder.member(), progress.dropped.as_ref()?)))
+            .collect();
+        let reasons = dropped.iter().map(|(member, status)| format!("{member}: {}", status.message())).collect();
+        let full = dropped.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
+        Err(if full { UploadError::NoRoom { reasons } } else { UploadError::TooFew { left, quorum, reasons } })
     }
 
     /// No more stripes: what is queued goes on in the background, watched through the answer.
@@ -150,13 +167,16 @@ impl Upload {
             }
             let stands = progress.durable < ahead && sender.seen.1.elapsed() > STANDSTILL;
             let behind = progress.durable < ahead && self.sent > progress.durable + MOST_BEHIND;
-            if sender.queue.is_some() && (progress.dropped || stands || behind) {
-                if !progress.dropped {
+            if sender.queue.is_some() && (progress.dropped.is_some() || stands || behind) {
+                if progress.dropped.is_none() {
                     tracing::info!(member = %self.current.holders[place].member(), "a holder fell behind an upload");
                 }
                 sender.queue = None;
                 sender.task.abort();
-                self.board.send_modify(|board| board[place].dropped = true);
+                let reason = || Status::aborted("the holder fell behind");
+                self.board.send_modify(|board| {
+                    board[place].dropped.get_or_insert_with(reason);
+                });
             }
         }
     }
@@ -180,15 +200,23 @@ impl Uploaded {
         Self { members, board, stripes: 0, _lanes: None }
     }
 
-    /// Waits until a member has everything; `false` when it won't.
-    pub(super) async fn complete(&self, member: MemberId) -> bool {
+    /// Waits until a member has everything, or fails with why it won't.
+    pub(super) async fn complete(&self, member: MemberId) -> Result<(), Status> {
         if self.stripes == 0 {
-            return true;
+            return Ok(());
         }
-        let Some(place) = self.members.iter().position(|of| *of == member) else { return false };
-        let settled = |board: &Vec<Progress>| board[place].dropped || board[place].durable >= self.stripes;
+        let Some(place) = self.members.iter().position(|of| *of == member) else {
+            return Err(Status::aborted("the holder came later than the upload"));
+        };
         let mut changes = self.board.subscribe();
-        changes.wait_for(settled).await.is_ok_and(|board| board[place].durable >= self.stripes)
+        let settled = |board: &Vec<Progress>| board[place].dropped.is_some() || board[place].durable >= self.stripes;
+        // The sender lives in `self`, so that waiting can't fail.
+        let _ = changes.wait_for(settled).await;
+        let progress = self.board.borrow()[place].clone();
+        match progress.dropped {
+            Some(reason) if progress.durable < self.stripes => Err(reason),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until a member's stream stands still.

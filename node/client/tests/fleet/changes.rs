@@ -1,0 +1,52 @@
+use weft_client::FleetError;
+use weft_protocol::SigningKey;
+
+use crate::{
+    content, eventually,
+    fake::{FakeFleet, Fault},
+    get, put, stripe,
+};
+
+#[tokio::test]
+async fn acks_and_receipts_are_renewed_under_a_newer_view() {
+    let fleet = FakeFleet::start().await;
+    let (client, bytes) = (fleet.client(), content(stripe(FakeFleet::code()) + 1));
+    client.fleet().current().await.unwrap();
+    let (view, seal) = fleet.without_last();
+    fleet.members[6].set(Fault::Unavailable);
+    fleet.members[..6].iter().for_each(|member| member.install(view.clone(), Some(seal.clone())));
+    let stored = put(&client, 1, &bytes).await.unwrap();
+    assert_eq!(stored.view, view.view.id());
+    assert!(get(&client, stored.id, None).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_put_waits_while_the_view_is_being_sealed() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    client.fleet().current().await.unwrap();
+    fleet.members.iter().for_each(|member| member.refuse());
+    let (view, seal) = fleet.without_last();
+    let bytes = content(5000);
+    let putting = put(&client, 1, &bytes);
+    let changing = async {
+        eventually("an ack was asked for", || fleet.members[0].asked_for_acks() > 0).await;
+        fleet.members[..6].iter().for_each(|member| member.install(view.clone(), Some(seal.clone())));
+    };
+    let (stored, ()) = tokio::join!(putting, changing);
+    assert_eq!(stored.unwrap().view, view.view.id());
+}
+
+#[tokio::test]
+async fn a_view_that_is_not_sealed_or_not_the_operators_is_not_taken() {
+    let fleet = FakeFleet::start().await;
+    let (view, mut seal) = fleet.without_last();
+    seal.refusals.truncate(4);
+    let client = fleet.client();
+    let first = client.fleet().current().await.unwrap();
+    fleet.members.iter().for_each(|member| member.install(view.clone(), Some(seal.clone())));
+    assert_eq!(client.fleet().refresh().await.unwrap().hash, first.hash);
+
+    let stranger = fleet.client_trusting(SigningKey::from_seed([50; 32]).public());
+    assert!(matches!(stranger.fleet().current().await, Err(FleetError::NoView { .. })));
+}

@@ -1,0 +1,94 @@
+use weft_client::{ByteRange, GetError, ListQuery};
+use weft_redstuff::BlobId;
+
+use crate::{
+    content,
+    fake::{FakeFleet, Fault},
+    get, put, stripe,
+};
+
+#[tokio::test]
+async fn ranges_are_those_bytes_and_no_others() {
+    let fleet = FakeFleet::start().await;
+    let (client, full) = (fleet.client(), stripe(FakeFleet::code()) as u64);
+    let bytes = content(full as usize + 300_000);
+    let id = put(&client, 1, &bytes).await.unwrap().id;
+    let length = bytes.len() as u64;
+    let row = full / 10;
+    let ranges = [
+        ByteRange::From(0, Some(0)),
+        ByteRange::From(row - 1, Some(row)),
+        ByteRange::From(row, Some(2 * row - 1)),
+        ByteRange::From(full - 5, Some(full + 5)),
+        ByteRange::From(length - 1, None),
+        ByteRange::Last(400_000),
+        ByteRange::From(0, None),
+    ];
+    for range in ranges {
+        let part = range.within(length).unwrap();
+        let expected = &bytes[part.start as usize..part.end as usize];
+        assert!(get(&client, id, Some(range)).await.unwrap() == expected, "{range:?}");
+    }
+    let outside = client.get(id, Some(ByteRange::From(length, None))).await.unwrap_err();
+    assert!(matches!(outside, GetError::Range { length: told, .. } if told == length));
+}
+
+#[tokio::test]
+async fn two_members_that_are_away_or_lie_stop_no_get() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let bytes = content(stripe(FakeFleet::code()) + 100_000);
+    let large = put(&client, 1, &bytes).await.unwrap().id;
+    let small = put(&client, 2, &bytes[..1000]).await.unwrap().id;
+    for fault in [Fault::Unavailable, Fault::Hangs, Fault::Lies] {
+        // These hold source rows: their rows must be rebuilt from others.
+        fleet.members[..2].iter().for_each(|member| member.set(fault));
+        assert!(get(&client, large, None).await.unwrap() == bytes, "{fault:?}");
+        assert!(get(&client, large, Some(ByteRange::From(0, Some(9)))).await.unwrap() == bytes[..10], "{fault:?}");
+        assert!(get(&client, small, None).await.unwrap() == bytes[..1000], "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_too_few_rows_there_is_an_error_and_no_wrong_byte() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let id = put(&client, 1, &content(100_000)).await.unwrap().id;
+    // 10 rows are needed; two members have 8.
+    fleet.members[2..].iter().for_each(|member| member.set(Fault::Lies));
+    assert!(matches!(get(&client, id, None).await, Err(GetError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn not_found_takes_synced_members() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let unknown = BlobId([5; 32]);
+    assert!(matches!(get(&client, unknown, None).await, Err(GetError::NotFound(_))));
+    // 2f + 1 = 19 shards are five members.
+    fleet.members[..2].iter().for_each(|member| member.set(Fault::NotSynced));
+    assert!(matches!(get(&client, unknown, None).await, Err(GetError::NotFound(_))));
+    fleet.members[2].set(Fault::Unavailable);
+    assert!(matches!(get(&client, unknown, None).await, Err(GetError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn lists_are_in_order_and_page_by_page() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let mut ids = Vec::new();
+    for nonce in 0..5 {
+        ids.push(put(&client, nonce, &[nonce]).await.unwrap().id);
+    }
+    ids.sort_unstable();
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = client.list(&ListQuery { after, limit: 2, ..ListQuery::default() }).await.unwrap();
+        listed.extend(page.blobs.iter().map(|(id, _)| *id));
+        after = listed.last().copied();
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(listed, ids);
+}
