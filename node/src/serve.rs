@@ -1,7 +1,8 @@
 //! A member as a process: volume, TLS, services, loops, admin port.
 
-use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tonic::{
@@ -24,6 +25,9 @@ use crate::{
 /// Large enough for several slivers, so that one slow stream doesn't stall a connection.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// How long running calls may take to end when the process is told to.
+const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -164,5 +168,10 @@ async fn take_calls(
         .tls_config(tls.config())?
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, ended).await?)
+    let ended = ended.boxed().shared();
+    let late = ended.clone().then(|()| tokio::time::sleep(DRAIN));
+    tokio::select! {
+        served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, ended) => Ok(served?),
+        () = late => Ok(()),
+    }
 }

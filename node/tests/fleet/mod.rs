@@ -1,0 +1,231 @@
+//! A fleet in one process: real members, real gRPC over mutual TLS on 127.0.0.1, disks that lose their power, and an
+//! operator that orders. Shared by the tests of node, repair and gateway.
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part")]
+
+mod certificates;
+mod operator;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use weft_client::{Client, FleetConfig, PutRequest, Stored, TlsConnector};
+use weft_node::{
+    env::Env,
+    member::{Condition, Member, WhoAmI},
+    serve::{Node, Tls},
+};
+use weft_protocol::{FleetId, MemberId, Seal, SignedView, SigningKey};
+use weft_redstuff::{BlobId, Labels};
+use weft_store::fake::FakeDisk;
+
+pub use certificates::Authority;
+pub use operator::OrderChanges;
+
+pub const FLEET: FleetId = FleetId([7; 16]);
+
+/// For a condition to come true; generous, for machines that do a lot at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Running {
+    /// `None` on a foreign volume.
+    pub member: Option<Arc<Member>>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+/// A member's place: it outlives the processes that serve it.
+pub struct Place {
+    pub incarnation: u32,
+    pub address: SocketAddr,
+    pub disk: FakeDisk,
+    pub running: Option<Running>,
+}
+
+pub struct Fleet {
+    pub places: BTreeMap<u32, Place>,
+    pub authority: Authority,
+    /// The operator's key for views.
+    pub key: SigningKey,
+    /// The gateways' key for deletes.
+    pub deletes: SigningKey,
+    pub term: u64,
+    pub view: Option<SignedView>,
+    pub seal: Option<Seal>,
+    disks: u64,
+}
+
+impl Fleet {
+    /// So many members with four shards each, under view 1.
+    pub async fn start(members: u32) -> Self {
+        let mut fleet = Self::unformed(members).await;
+        fleet.form().await;
+        fleet
+    }
+
+    /// Members that run and have no view yet.
+    pub async fn unformed(members: u32) -> Self {
+        let mut fleet = Self {
+            places: BTreeMap::new(),
+            authority: Authority::new(),
+            key: SigningKey::from_seed([100; 32]),
+            deletes: SigningKey::from_seed([101; 32]),
+            term: 1,
+            view: None,
+            seal: None,
+            disks: 0,
+        };
+        for member in 0..members {
+            let disk = fleet.new_disk();
+            let place = Place { incarnation: 1, address: free_address().await, disk, running: None };
+            fleet.places.insert(member, place);
+            fleet.run(member).await;
+        }
+        fleet
+    }
+
+    pub fn new_disk(&mut self) -> FakeDisk {
+        self.disks += 1;
+        FakeDisk::new(self.disks)
+    }
+
+    /// Starts the process of a member on its disk.
+    pub async fn run(&mut self, id: u32) {
+        let place = self.places.get_mut(&id).expect("the member has a place");
+        let (certificate, key) = self.authority.issue(&format!("weft://{FLEET}/member/{id}/{}", place.incarnation));
+        let connector = TlsConnector::new(&self.authority.pem(), &certificate, &key);
+        let who =
+            WhoAmI { fleet: FLEET, member: MemberId(id), incarnation: place.incarnation, trust: self.key.public() };
+        let node = Node::open(Arc::new(place.disk.clone()), who, Env::host(Arc::new(connector))).await;
+        let node = node.expect("the volume opens");
+        let listener = TcpListener::bind(place.address).await.expect("the address is free");
+        let member = node.member();
+        let tls = Tls { ca: self.authority.pem(), certificate, key };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let ended = async move { drop(stopped.await) };
+            node.run(listener, None, &tls, ended).await.expect("the member serves");
+        });
+        place.running = Some(Running { member, stop, served });
+    }
+
+    /// Ends a member's process, and cuts its disk's power.
+    pub async fn kill(&mut self, id: u32) {
+        let place = self.places.get_mut(&id).expect("the member has a place");
+        let Some(Running { member, stop, served }) = place.running.take() else { return };
+        drop(member);
+        let _ended = stop.send(());
+        served.await.expect("the member ends");
+        place.disk.crash();
+    }
+
+    pub async fn restart(&mut self, id: u32) {
+        self.kill(id).await;
+        self.run(id).await;
+    }
+
+    /// Kills a member and loses its disk: a new incarnation starts in its place, on an empty one.
+    pub async fn wipe(&mut self, id: u32) {
+        self.kill(id).await;
+        let disk = self.new_disk();
+        let place = self.places.get_mut(&id).expect("the member has a place");
+        place.disk = disk;
+        place.incarnation += 1;
+        self.run(id).await;
+    }
+
+    pub fn member(&self, id: u32) -> Arc<Member> {
+        self.running(id).member.clone().expect("the volume is its own")
+    }
+
+    fn running(&self, id: u32) -> &Running {
+        self.places[&id].running.as_ref().expect("the member runs")
+    }
+
+    /// The members that run on volumes of their own.
+    pub fn members(&self) -> Vec<(u32, Arc<Member>)> {
+        let running = self.places.iter().filter_map(|(id, place)| Some((*id, place.running.as_ref()?)));
+        running.filter_map(|(id, running)| Some((id, running.member.clone()?))).collect()
+    }
+
+    /// A client with a gateway's certificate.
+    pub fn client(&self) -> Client {
+        let config = FleetConfig {
+            fleet: FLEET,
+            trust: self.key.public(),
+            seeds: self.places.values().map(|place| place.address.to_string()).collect(),
+            connector: Arc::new(self.connector("gateway")),
+        };
+        Client::new(weft_client::Fleet::new(config))
+    }
+
+    /// Channels for a role: `operator`, `gateway` or `member/<id>/<incarnation>`.
+    pub fn connector(&self, role: &str) -> TlsConnector {
+        let (certificate, key) = self.authority.issue(&format!("weft://{FLEET}/{role}"));
+        TlsConnector::new(&self.authority.pem(), &certificate, &key)
+    }
+
+    /// Waits until all running members take writes under the operator's newest view.
+    pub async fn settled(&self) {
+        let newest = self.view.clone().expect("there is a view");
+        for (id, member) in self.members() {
+            eventually(&format!("member {id} serves the newest view"), || async {
+                member.newest().is_some_and(|view| *view == newest) && member.condition() == Condition::Healthy
+            })
+            .await;
+        }
+    }
+
+    /// Waits until no running member that the view seats misses anything.
+    pub async fn whole(&self) {
+        for (id, member) in self.members() {
+            eventually(&format!("member {id} is whole"), || async {
+                member.levels().is_ok_and(|levels| levels.missing_slivers == 0) && member.counts()
+            })
+            .await;
+        }
+    }
+}
+
+/// Waits until a condition holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// Content that is alike for the same seed.
+pub fn content(seed: u64, length: usize) -> Bytes {
+    let mut out = vec![0; length];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(&mut out);
+    out.into()
+}
+
+pub async fn put(client: &Client, nonce: u8, content: &Bytes) -> Stored {
+    let request = PutRequest { nonce: [nonce; 16], labels: Labels::default(), expiry: None };
+    let pieces: Vec<io::Result<Bytes>> = vec![Ok(content.clone())];
+    client.put(request, stream::iter(pieces)).await.expect("the put is answered")
+}
+
+pub async fn get(client: &Client, blob: BlobId) -> Bytes {
+    let found = client.get(blob, None).await.expect("the blob is there");
+    let pieces: Vec<Bytes> = found.bytes.boxed().try_collect().await.expect("the blob is readable");
+    pieces.concat().into()
+}

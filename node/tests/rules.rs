@@ -1,0 +1,226 @@
+//! Each rule, broken against running members: they refuse.
+
+mod fleet;
+
+use fleet::{FLEET, Fleet, OrderChanges, content, eventually, get, put};
+use prost::Message;
+use tonic::Code;
+use weft_client::Connector;
+use weft_node::member::Condition;
+use weft_proto::v1::{
+    Ailment, CertifyRequest, DeleteRequest, FinishRequest, LookupRequest, ViewChanged, reads_client::ReadsClient,
+    writes_client::WritesClient,
+};
+use weft_protocol::{Certificate, Entry, Signed, SigningKey, Tombstone, View};
+use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
+use weft_store::FILE;
+
+type Writes = WritesClient<tonic::transport::Channel>;
+
+fn writes(fleet: &Fleet, id: u32) -> Writes {
+    let address = fleet.places[&id].address.to_string();
+    WritesClient::new(fleet.connector("gateway").channel(&address).expect("the address is one"))
+}
+
+/// An inline blob: its acks need no upload.
+fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
+    let content = vec![nonce; 100];
+    let layout = Layout::for_length(fleet.newest().code, 100).unwrap();
+    let (root, digest) = (inline_root(&content), Hash::of(&content));
+    (Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [nonce; 16] }, content)
+}
+
+fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest {
+    FinishRequest {
+        view: view.hash().0.to_vec().into(),
+        session: vec![0; 16].into(),
+        metadata: metadata.encode().into(),
+        inline: content.to_vec().into(),
+        is_inline: true,
+    }
+}
+
+async fn ack(fleet: &Fleet, id: u32, view: &View, metadata: &Metadata, content: &[u8]) -> Signed {
+    let reply = writes(fleet, id).finish(finish(view, metadata, content)).await.expect("the member acks");
+    Signed::decode(&reply.into_inner().ack).unwrap()
+}
+
+async fn certified(fleet: &Fleet, nonce: u8) -> Entry {
+    let (view, (metadata, content)) = (fleet.newest().clone(), blob(fleet, nonce));
+    let mut acks = Vec::new();
+    for id in fleet.places.keys() {
+        acks.push(ack(fleet, *id, &view, &metadata, &content).await);
+    }
+    let certificate = Certificate::new(&view, metadata.id(), acks).unwrap();
+    Entry::Live { metadata, inline: Some(content), certificate }
+}
+
+fn certify(view: &View, entry: &Entry) -> CertifyRequest {
+    CertifyRequest { view: view.hash().0.to_vec().into(), entry: entry.encode().into() }
+}
+
+fn changed(status: &tonic::Status) -> ViewChanged {
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    ViewChanged::decode(status.details()).expect("the status tells the newest view")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r5_a_refused_view_gets_no_acks_receipts_or_deletes() {
+    let fleet = Fleet::start(7).await;
+    let (view, entry) = (fleet.newest().clone(), certified(&fleet, 1).await);
+    let order = fleet.seal_order(&fleet.without(&[6]));
+    fleet.order(0, OrderChanges { seal_order: Some(order), ..OrderChanges::default() }).await.unwrap();
+    let (metadata, content) = blob(&fleet, 2);
+    let status = writes(&fleet, 0).finish(finish(&view, &metadata, &content)).await.unwrap_err();
+    assert!(changed(&status).sealing);
+    let status = writes(&fleet, 0).certify(certify(&view, &entry)).await.unwrap_err();
+    assert!(changed(&status).sealing);
+    let tombstone = Tombstone::sign(FLEET, entry.blob(), &fleet.deletes);
+    let delete =
+        DeleteRequest { view: view.hash().0.to_vec().into(), tombstone: tombstone.encode().into() };
+    let status = writes(&fleet, 0).delete(delete).await.unwrap_err();
+    assert!(changed(&status).sealing);
+    assert!(fleet.member(0).entry(&entry.blob()).unwrap().is_none());
+    // One that doesn't refuse the view still receipts.
+    writes(&fleet, 1).certify(certify(&view, &entry)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r8_a_certificate_of_a_sealed_view_gets_no_receipt() {
+    let mut fleet = Fleet::start(7).await;
+    let (old, entry) = (fleet.newest().clone(), certified(&fleet, 1).await);
+    let successor = fleet.without(&[6]);
+    fleet.change_view(&successor).await;
+    let status = writes(&fleet, 0).certify(certify(&old, &entry)).await.unwrap_err();
+    let changed = changed(&status);
+    assert!(!changed.sealing && !changed.seal.is_empty());
+    // Nor of the new view: a certificate that nobody receipted may be void (R12).
+    let status = writes(&fleet, 0).certify(certify(&successor, &entry)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(fleet.member(0).entry(&entry.blob()).unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r9_a_replacement_is_not_synced_by_one_peer() {
+    let mut fleet = Fleet::start(7).await;
+    let stored = put(&fleet.client(), 1, &content(1, 200)).await;
+    fleet.kill(6).await;
+    let successor = fleet.without(&[6]);
+    fleet.change_view(&successor).await;
+    for id in 1..6 {
+        fleet.kill(id).await;
+    }
+    fleet.wipe(6).await;
+    fleet.order(6, OrderChanges::default()).await.unwrap();
+    let newcomer = fleet.member(6);
+    eventually("the newcomer has the one peer's registry", || async {
+        newcomer.entry(&stored.id).unwrap().is_some()
+    })
+    .await;
+    let inventory = fleet.order(6, OrderChanges::default()).await.unwrap();
+    assert!(!inventory.counts && inventory.synced.is_empty());
+    for id in 1..6 {
+        fleet.run(id).await;
+    }
+    eventually("the newcomer is synced by a quorum", || async { newcomer.counts() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r13_a_forged_tombstone_deletes_nothing() {
+    let fleet = Fleet::start(7).await;
+    let (client, content) = (fleet.client(), content(1, 100_000));
+    let stored = put(&client, 1, &content).await;
+    let forged = Tombstone::sign(FLEET, stored.id, &SigningKey::from_seed([66; 32]));
+    for id in 0..7 {
+        let view = fleet.newest().hash().0.to_vec().into();
+        let delete = DeleteRequest { view, tombstone: forged.encode().into() };
+        let status = writes(&fleet, id).delete(delete).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    assert_eq!(get(&client, stored.id).await, content);
+    client.delete(stored.id, &fleet.deletes).await.unwrap();
+    client.get(stored.id, None).await.expect_err("the blob is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_a_foreign_volume_serves_nothing() {
+    let mut fleet = Fleet::start(7).await;
+    let stored = put(&fleet.client(), 1, &content(1, 200)).await;
+    fleet.kill(0).await;
+    fleet.kill(1).await;
+    let foreign = fleet.places[&0].disk.clone();
+    fleet.places.get_mut(&1).unwrap().disk = foreign;
+    fleet.run(1).await;
+    let inventory = fleet.order(1, OrderChanges::default()).await.unwrap();
+    assert_eq!(inventory.ailment(), Ailment::ForeignVolume);
+    let address = fleet.places[&1].address.to_string();
+    let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
+    let status = reads.lookup(LookupRequest { blob: stored.id.0.to_vec().into() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_a_rewound_volume_signs_nothing() {
+    let mut fleet = Fleet::start(7).await;
+    put(&fleet.client(), 1, &content(1, 200)).await;
+    fleet.kill(0).await;
+    let snapshot = fleet.places[&0].disk.contents(FILE).unwrap();
+    fleet.run(0).await;
+    fleet.settled().await;
+    for nonce in 2..5 {
+        put(&fleet.client(), nonce, &content(1, 200)).await;
+    }
+    let signed = fleet.order(0, OrderChanges::default()).await.unwrap().sequence;
+    eventually("a peer remembers what the member signed", || async {
+        fleet.member(1).levels().is_ok() && fleet.order(0, OrderChanges::default()).await.is_ok_and(|now| now.sequence >= signed)
+    })
+    .await;
+    fleet.kill(0).await;
+    fleet.places[&0].disk.restore(FILE, snapshot);
+    fleet.run(0).await;
+    let member = fleet.member(0);
+    eventually("peers tell of the rewind", || async { matches!(member.condition(), Condition::Rewound { .. }) }).await;
+    let (metadata, content) = blob(&fleet, 9);
+    let status = writes(&fleet, 0).finish(finish(fleet.newest(), &metadata, &content)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let order = fleet.seal_order(&fleet.without(&[6]));
+    let changes = OrderChanges { seal_order: Some(order), ..OrderChanges::default() };
+    let inventory = fleet.order(0, changes).await.unwrap();
+    assert_eq!(inventory.ailment(), Ailment::Rewound);
+    assert!(inventory.refusal.is_empty());
+    // It stays so: what it commits from now on doesn't hide that it was behind.
+    fleet.restart(0).await;
+    assert!(matches!(fleet.member(0).condition(), Condition::Rewound { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r4_an_operator_with_an_old_term_is_refused() {
+    let fleet = Fleet::start(7).await;
+    fleet.order(0, OrderChanges { term: Some(5), ..OrderChanges::default() }).await.unwrap();
+    let status = fleet.order(0, OrderChanges { term: Some(4), ..OrderChanges::default() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert_eq!(fleet.order(0, OrderChanges { term: Some(5), ..OrderChanges::default() }).await.unwrap().term, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r6_a_view_that_moves_too_much_is_refused() {
+    let fleet = Fleet::start(7).await;
+    // Twelve shards move, and f is nine.
+    let order = fleet.seal_order(&fleet.without(&[4, 5, 6]));
+    let changes = OrderChanges { seal_order: Some(order), ..OrderChanges::default() };
+    let status = fleet.order(0, changes).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert!(fleet.order(0, OrderChanges::default()).await.unwrap().refusal.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_operator_orders() {
+    let fleet = Fleet::start(4).await;
+    let address = fleet.places[&0].address.to_string();
+    for role in ["gateway", "member/1/1"] {
+        let channel = fleet.connector(role).channel(&address).unwrap();
+        let mut control = weft_proto::v1::control_client::ControlClient::new(channel);
+        let status = control.order(weft_proto::v1::OrderRequest::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+    }
+}
