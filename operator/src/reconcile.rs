@@ -110,6 +110,10 @@ async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session
     report::measure(&context.telemetry, subject, &plan);
     if let (Some(keys), Some(fleet)) = (keys, fleet) {
         order(context, subject, session, &observed, &plan, (keys, fleet)).await?;
+        if plan.steps.iter().any(|step| matches!(step.act, Act::CreatePod { .. })) {
+            // A pod that finds its Secret is scheduled once.
+            secrets::ensure(subject, fleet, &incarnations(subject), context.env.as_ref()).await?;
+        }
         let objects = &observed.objects;
         let image = subject.image(&context.image).to_owned();
         let members = &plan.members;
@@ -128,18 +132,23 @@ async fn prepare(
 ) -> Result<Option<Keys>, ReconcileError> {
     let Some(fleet) = subject.status.fleet_id.as_deref() else { return Ok(None) };
     let fleet: FleetId = fleet.parse().map_err(ReconcileError::Fleet)?;
-    let members = subject.status.members.iter().flat_map(|member| {
-        let successor = member.successor.as_ref().map(|successor| successor.incarnation);
-        let incarnations = std::iter::once(member.incarnation).chain(successor);
-        incarnations.map(|incarnation| Which { member: member.id, incarnation })
-    });
-    let keys = secrets::ensure(subject, fleet, &members.collect::<Vec<_>>(), context.env.as_ref()).await?;
+    let keys = secrets::ensure(subject, fleet, &incarnations(subject), context.env.as_ref()).await?;
     if !subject.spec.paused {
         foundation::ensure(subject, fleet, &keys, subject.image(&context.image)).await?;
         foundation::retain(subject, &objects.claims, &objects.bound()).await?;
     }
     connect(context, session, fleet, &keys)?;
     Ok(Some(keys))
+}
+
+/// The incarnations that run, or will, as recorded.
+fn incarnations(subject: &Subject) -> Vec<Which> {
+    let members = subject.status.members.iter().flat_map(|member| {
+        let successor = member.successor.as_ref().map(|successor| successor.incarnation);
+        let incarnations = std::iter::once(member.incarnation).chain(successor);
+        incarnations.map(|incarnation| Which { member: member.id, incarnation })
+    });
+    members.collect()
 }
 
 /// Keeps channels to the members, under a leaf of the operator's own.
@@ -255,7 +264,7 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
         (true, false) => SOON,
         (true, true) => STEADY,
     };
-    let wake = plan.wake_at.map_or(pace, |at| (at - now).max(Duration::from_millis(100)));
+    let wake = plan.wake_at.map_or(pace, |at| (at - now).max(NEXT));
     Next::After(pace.min(wake))
 }
 

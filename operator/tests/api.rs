@@ -1,5 +1,7 @@
 //! The operator against a real API server: what it records and makes, before any member runs.
 
+mod members;
+
 use std::{error::Error, sync::Arc};
 
 use k8s_openapi::api::{
@@ -8,16 +10,16 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use weft_crds::StorageCommittee;
+use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
 use weft_e2e::ApiServer;
 use weft_operator::{
     act::term::TermError,
     context::Context,
     controller,
-    env::SystemEnv,
+    env::{Env, SystemEnv},
     reconcile::{Next, ReconcileError, reconcile},
     telemetry::Telemetry,
 };
@@ -48,9 +50,13 @@ impl Bench {
 
     /// An operator as it begins to lead.
     fn operator(&self) -> Context {
+        self.operator_with(Arc::new(SystemEnv))
+    }
+
+    fn operator_with(&self, env: Arc<dyn Env>) -> Context {
         let (stores, _) = controller::stores(&self.client);
         let image = "example.com/weft:1".to_owned();
-        Context::new(self.client.clone(), Arc::new(SystemEnv), stores, Telemetry::new(), "test", image)
+        Context::new(self.client.clone(), env, stores, Telemetry::new(), "test", image)
     }
 
     fn apply(&self, name: &str, more: &str) -> Outcome {
@@ -189,5 +195,80 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     assert_eq!(status.fleet_id, None);
     let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").ok_or("not told")?;
     assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "OtherFleet"));
+    Ok(())
+}
+
+/// Plays the kubelet: every pod runs and has its member's address; every claim is bound.
+async fn run_pods(bench: &Bench) -> Outcome {
+    for pod in bench.api::<Pod>().list(&ListParams::default()).await? {
+        let number = |label: &str| pod.labels().get(label).and_then(|text| text.parse::<u32>().ok());
+        let (Some(member), Some(incarnation)) = (number("weft.dev/member"), number("weft.dev/incarnation")) else {
+            continue;
+        };
+        let ip = members::address(member, incarnation);
+        let runs = serde_json::json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True"}]}});
+        bench.api::<Pod>().patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(runs)).await?;
+    }
+    Ok(())
+}
+
+/// Reconciles until the status is as wanted.
+async fn until(
+    operator: &Context,
+    bench: &Bench,
+    what: &str,
+    wanted: impl Fn(&StorageCommitteeStatus) -> bool,
+) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
+    let mut status = StorageCommitteeStatus::default();
+    for _ in 0..40 {
+        if let Err(error) = reconcile(operator, NAMESPACE, "demo").await {
+            // Another write came first, which the next round reads.
+            assert!(error.is_conflict(), "{}", weft_operator::reconcile::chain(&error));
+        }
+        run_pods(bench).await?;
+        status = bench.committee("demo").await?.status.unwrap_or_default();
+        if wanted(&status) {
+            return Ok(status);
+        }
+    }
+    Err(format!("never {what}: {}", serde_yaml::to_string(&status)?).into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
+    let bench = Bench::start().await?;
+    bench.apply("demo", ", epochs: {settle: 10s}")?;
+    let first = bench.operator();
+    settle(&first, &bench, "demo").await?;
+    let secret = bench.api::<Secret>().get("demo-ca").await?;
+    let seed = secret.data.and_then(|data| data.get("view.key").cloned()).ok_or("no key")?;
+    let mut key = [0; 32];
+    hex::decode_to_slice(&seed.0, &mut key)?;
+    let trust = weft_protocol::SigningKey::from_seed(key).public();
+
+    // Another leader takes over: what it knows is what status and members tell it.
+    let operator = bench.operator_with(Arc::new(members::Fleet::new(trust)));
+    let status = until(&operator, &bench, "a first view", |status| status.view.is_some()).await?;
+    let view = status.view.ok_or("no view")?;
+    assert_eq!((view.predecessor, view.in_effect, view.members.len()), (None, true, 7));
+    assert_eq!(status.term, Some(2));
+
+    bench.api::<Pod>().delete("demo-2-1-1", &DeleteParams::default()).await?;
+    let claims = bench.api::<PersistentVolumeClaim>();
+    claims.delete("demo-2-1", &DeleteParams::default()).await?;
+    let unprotected = Patch::Merge(serde_json::json!({"metadata": {"finalizers": null}}));
+    claims.patch("demo-2-1", &PatchParams::default(), &unprotected).await?;
+    let custody =
+        |status: &StorageCommitteeStatus| -> usize { status.members.iter().map(|member| member.custody.len()).sum() };
+    let status = until(&operator, &bench, "the lost member's four shards in custody", |status| {
+        status.view.as_ref().is_some_and(|view| view.revision == 1 && view.in_effect) && custody(status) == 4
+    })
+    .await?;
+    assert!(status.view.is_some_and(|view| view.members.iter().all(|member| member.id != 2)));
+
+    let epochs = bench.api::<Epoch>().list(&ListParams::default()).await?.items;
+    let phases: Vec<Option<EpochPhase>> = epochs.into_iter().map(|epoch| epoch.status.and_then(|s| s.phase)).collect();
+    assert!(!phases.is_empty() && phases.iter().all(Option::is_some), "{phases:?}");
     Ok(())
 }
