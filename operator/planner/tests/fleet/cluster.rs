@@ -1,0 +1,176 @@
+//! A Kubernetes in miniature: a scheduler, a provisioner of local volumes, and garbage collection.
+
+use std::collections::BTreeMap;
+
+use weft_planner::{Claim, ClaimPhase, Node, Pod, PodPhase, Timestamp, Volume};
+use weft_protocol::MemberId;
+
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    /// Whether a node has power.
+    pub(crate) powered: BTreeMap<String, bool>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) claims: Vec<Claim>,
+    serial: u64,
+}
+
+impl Cluster {
+    /// Nodes `node-0…` in `zones` zones.
+    pub(crate) fn new(nodes: u32, zones: u32) -> Self {
+        let node = |at: u32| Node {
+            name: format!("node-{at}"),
+            zone: Some(format!("zone-{}", at % zones)),
+            unready_since: None,
+            gone_since: None,
+            out_of_service: false,
+        };
+        let nodes: Vec<Node> = (0..nodes).map(node).collect();
+        let powered = nodes.iter().map(|node| (node.name.clone(), true)).collect();
+        Self { nodes, powered, pods: Vec::new(), claims: Vec::new(), serial: 0 }
+    }
+
+    fn uid(&mut self) -> String {
+        self.serial += 1;
+        format!("uid-{}", self.serial)
+    }
+
+    pub(crate) fn create_claim(&mut self, member: MemberId, incarnation: u32) {
+        if !self.claims.iter().any(|claim| (claim.member, claim.incarnation) == (member, incarnation)) {
+            let uid = self.uid();
+            self.claims.push(Claim {
+                member,
+                incarnation,
+                uid,
+                phase: ClaimPhase::Pending,
+                terminating: false,
+                volume: None,
+            });
+        }
+    }
+
+    pub(crate) fn create_pod(&mut self, member: MemberId, incarnation: u32, attempt: u32) {
+        let uid = self.uid();
+        let pod = Pod {
+            member,
+            incarnation,
+            attempt,
+            uid,
+            phase: PodPhase::Pending,
+            ready: false,
+            terminating: false,
+            node: None,
+            waiting: None,
+        };
+        let twin = |other: &Pod| (other.member, other.incarnation, other.attempt) == (member, incarnation, attempt);
+        if !self.pods.iter().any(twin) {
+            self.pods.push(pod);
+        }
+    }
+
+    pub(crate) fn is_up(&self, node: &str) -> bool {
+        self.powered.get(node).copied().unwrap_or(false)
+            && self.nodes.iter().any(|known| known.name == node && known.gone_since.is_none())
+    }
+
+    /// The node on which a member's process runs, if one does.
+    pub(crate) fn runs_on(&self, member: MemberId, incarnation: u32) -> Option<&str> {
+        self.pods
+            .iter()
+            .filter(|pod| (pod.member, pod.incarnation) == (member, incarnation))
+            .filter(|pod| pod.phase == PodPhase::Running && !pod.terminating)
+            .filter_map(|pod| pod.node.as_deref())
+            .find(|node| self.is_up(node))
+    }
+
+    pub(crate) fn cut(&mut self, name: &str, now: Timestamp) {
+        self.powered.insert(name.to_owned(), false);
+        self.node(name).unready_since.get_or_insert(now);
+    }
+
+    pub(crate) fn restore(&mut self, name: &str) {
+        self.powered.insert(name.to_owned(), true);
+        self.node(name).unready_since = None;
+    }
+
+    /// Takes a node and its volumes away for good; the claims stay.
+    pub(crate) fn remove(&mut self, name: &str, now: Timestamp) {
+        self.cut(name, now);
+        self.node(name).gone_since.get_or_insert(now);
+    }
+
+    pub(crate) fn lose_volumes(&mut self, name: &str) {
+        for claim in &mut self.claims {
+            if let Some(volume) = claim.volume.as_mut().filter(|volume| volume.pinned_to == [name]) {
+                volume.exists = false;
+                claim.phase = ClaimPhase::Lost;
+            }
+        }
+    }
+
+    fn node(&mut self, name: &str) -> &mut Node {
+        self.nodes.iter_mut().find(|node| node.name == name).expect("nodes keep their names")
+    }
+
+    /// What controllers and kubelets do in a while. Gives the volumes that went.
+    pub(crate) fn settle(&mut self) -> Vec<(MemberId, u32)> {
+        self.collect_pods();
+        self.schedule();
+        let used = |claim: &Claim, pods: &[Pod]| {
+            pods.iter().any(|pod| (pod.member, pod.incarnation) == (claim.member, claim.incarnation))
+        };
+        let pods = &self.pods;
+        let (gone, kept) = self.claims.drain(..).partition(|claim| claim.terminating && !used(claim, pods));
+        self.claims = kept;
+        let gone: Vec<Claim> = gone;
+        gone.into_iter().map(|claim| (claim.member, claim.incarnation)).collect()
+    }
+
+    fn collect_pods(&mut self) {
+        let nodes = &self.nodes;
+        let gone = |name: &str| nodes.iter().any(|node| node.name == name && node.gone_since.is_some());
+        let powered = &self.powered;
+        self.pods.retain(|pod| match pod.node.as_deref() {
+            Some(node) if gone(node) => false,
+            Some(node) => !pod.terminating || !powered[node],
+            None => !pod.terminating,
+        });
+    }
+
+    fn schedule(&mut self) {
+        for at in 0..self.pods.len() {
+            let pod = self.pods[at].clone();
+            let Some(claim) = self.claims.iter().position(|claim| {
+                (claim.member, claim.incarnation) == (pod.member, pod.incarnation) && !claim.terminating
+            }) else {
+                continue;
+            };
+            if pod.phase != PodPhase::Pending {
+                continue;
+            }
+            let pinned = self.claims[claim].volume.as_ref().map(|volume| volume.pinned_to[0].clone());
+            let Some(node) = pinned.clone().or_else(|| self.emptiest()).filter(|node| self.is_up(node)) else {
+                self.pods[at].waiting = Some("Unschedulable".to_owned());
+                continue;
+            };
+            if pinned.is_none() {
+                let uid = self.uid();
+                let volume = Volume { name: uid.clone(), uid, exists: true, pinned_to: vec![node.clone()] };
+                self.claims[claim].volume = Some(volume);
+                self.claims[claim].phase = ClaimPhase::Bound;
+            }
+            if self.claims[claim].volume.as_ref().is_some_and(|volume| volume.exists) {
+                let pod = &mut self.pods[at];
+                (pod.node, pod.phase, pod.ready, pod.waiting) = (Some(node), PodPhase::Running, true, None);
+            }
+        }
+    }
+
+    fn emptiest(&self) -> Option<String> {
+        let pods_on = |node: &str| self.pods.iter().filter(|pod| pod.node.as_deref() == Some(node)).count();
+        let zone = |node: &Node| -> usize {
+            self.nodes.iter().filter(|other| other.zone == node.zone).map(|other| pods_on(&other.name)).sum()
+        };
+        let up = self.nodes.iter().filter(|node| self.is_up(&node.name));
+        up.min_by_key(|node| (zone(node), pods_on(&node.name), node.name.clone())).map(|node| node.name.clone())
+    }
+}

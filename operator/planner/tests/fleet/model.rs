@@ -1,0 +1,346 @@
+//! The operator's other half in miniature: it observes, records, orders and acts as a plan says, and checks at every
+//! step what must never happen.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use weft_planner::{
+    Act, Committee, EpochPhase, EpochPlan, EpochRecord, Gateway, Heard, MemberOrder, Pending, Plan, Record, Spread,
+    Timestamp, Truth, World, plan,
+};
+use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim};
+use weft_redstuff::Code;
+
+use crate::{
+    cluster::Cluster,
+    process::{BLOBS, Order, Process},
+};
+
+pub(crate) const TICK: Duration = Duration::from_secs(5);
+
+pub(crate) struct Model {
+    pub(crate) now: Timestamp,
+    pub(crate) committee: Committee,
+    pub(crate) record: Record,
+    pub(crate) cluster: Cluster,
+    pub(crate) volumes: BTreeMap<(MemberId, u32), Process>,
+    pub(crate) heard: BTreeMap<(MemberId, u32), Heard>,
+    pub(crate) blobs: u64,
+    pub(crate) last: Option<Plan>,
+    /// Acts done, by name.
+    pub(crate) done: BTreeMap<&'static str, usize>,
+    /// False: the operator reaches no member.
+    pub(crate) hears: bool,
+    seals: Vec<Seal>,
+    key: SigningKey,
+    serial: u64,
+}
+
+impl Model {
+    pub(crate) fn new(members: u32, nodes: u32, zones: u32) -> Self {
+        let key = SigningKey::from_seed([7; 32]);
+        let per_member = (255 / members).min(4) as u16;
+        let n = members as u16 * per_member;
+        let committee = Committee {
+            name: "demo".to_owned(),
+            generation: 1,
+            members,
+            code: Code::new(n, (n - 1) / 3).expect("the default code is good"),
+            fleet: None,
+            authority: Some(Authority { views: key.public(), deletes: vec![SigningKey::from_seed([8; 32]).public()] }),
+            unreachable_after: Duration::from_secs(30),
+            settle: Duration::from_secs(10),
+            retain_for: Duration::from_secs(60),
+            drain: [].into(),
+            replace: [].into(),
+            spread: Spread::Preferred,
+            paused: false,
+            deleting: false,
+        };
+        Self {
+            now: Timestamp(1_700_000_000_000),
+            committee,
+            record: Record { term: 1, ..Record::default() },
+            cluster: Cluster::new(nodes, zones),
+            volumes: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            blobs: 0,
+            last: None,
+            done: BTreeMap::new(),
+            hears: true,
+            seals: Vec::new(),
+            key,
+            serial: 0,
+        }
+    }
+
+    pub(crate) fn world(&self) -> World {
+        World {
+            committee: self.committee.clone(),
+            record: self.record.clone(),
+            pods: self.cluster.pods.clone(),
+            claims: self.cluster.claims.clone(),
+            nodes: self.cluster.nodes.clone(),
+            heard: self.heard.values().cloned().collect(),
+            gateway: Gateway { wanted: 2, ready: 2 },
+        }
+    }
+
+    /// Another leader: it has only the record.
+    pub(crate) fn restart_operator(&mut self) {
+        self.record.term += 1;
+        self.heard.clear();
+    }
+
+    /// One reconciliation, and the time until the next.
+    pub(crate) fn tick(&mut self) {
+        let world = self.world();
+        let planned = plan(&world, self.now);
+        assert_eq!(planned, plan(&world, self.now), "the same world gives the same plan");
+        self.check(&planned);
+        self.write(&planned);
+        self.order(&planned);
+        self.act(&planned);
+        self.last = Some(planned);
+        self.pass();
+    }
+
+    fn pass(&mut self) {
+        for volume in self.cluster.settle() {
+            self.volumes.remove(&volume);
+        }
+        let lost = |who: &(MemberId, u32), claims: &[weft_planner::Claim]| {
+            let claim = claims.iter().find(|claim| (claim.member, claim.incarnation) == *who);
+            claim.and_then(|claim| claim.volume.as_ref()).is_none_or(|volume| !volume.exists)
+        };
+        let claims = &self.cluster.claims;
+        self.volumes.retain(|who, _| !lost(who, claims));
+        let Some(fleet) = self.record.fleet else { return self.advance() };
+        for pod in &self.cluster.pods {
+            let who = (pod.member, pod.incarnation);
+            if self.cluster.runs_on(who.0, who.1).is_some() && !self.volumes.contains_key(&who) {
+                self.serial += 1;
+                let process = Process::new(fleet, who.0, who.1, self.serial, self.key.public());
+                self.volumes.insert(who, process);
+            }
+        }
+        let (k1, sources) = (self.k1(), self.whole_shards().len());
+        let running: Vec<_> = self.running();
+        for _ in 0..TICK.as_secs() {
+            for who in &running {
+                self.volumes.get_mut(who).expect("it runs").work(k1, sources);
+            }
+        }
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        self.now = self.now + TICK;
+    }
+
+    fn k1(&self) -> u16 {
+        self.committee.code.shards() - 2 * self.committee.code.fault_tolerance()
+    }
+
+    fn running(&self) -> Vec<(MemberId, u32)> {
+        self.volumes.keys().filter(|who| self.cluster.runs_on(who.0, who.1).is_some()).copied().collect()
+    }
+
+    /// Shards of which some volume that still exists has everything.
+    pub(crate) fn whole_shards(&self) -> ShardSet {
+        let held = self.volumes.values().flat_map(|process| process.held.iter());
+        held.filter(|(_, missing)| **missing == 0).map(|(shard, _)| *shard).collect()
+    }
+
+    fn check(&self, planned: &Plan) {
+        let lost: Vec<&Act> =
+            planned.steps.iter().map(|step| &step.act).filter(|act| matches!(act, Act::DeclareLost { .. })).collect();
+        let view = self.record.view.as_ref().map(|signed| &signed.view);
+        if let Some(view) = view {
+            let guessed = lost.iter().filter_map(|act| match act {
+                Act::DeclareLost { member, incarnation } if self.volumes.contains_key(&(*member, *incarnation)) => {
+                    view.seat(*member).filter(|seat| seat.incarnation.number == *incarnation)
+                }
+                _ => None,
+            });
+            let shards: u16 = guessed.map(|seat| seat.shards.len()).sum();
+            assert!(shards <= view.code.fault_tolerance(), "{shards} shards are given up by guesses");
+        }
+        for step in &planned.steps {
+            assert!(!step.reason.is_empty() && !step.target.is_empty());
+            if let Act::DestroyClaim { member, incarnation, .. } = &step.act {
+                let named = |view: &SignedView| {
+                    view.view.seat(*member).is_some_and(|seat| seat.incarnation.number == *incarnation)
+                };
+                assert!(!self.record.view.iter().any(named), "a holder's claim is destroyed");
+                assert!(!self.record.pending.iter().any(|pending| named(&pending.view)));
+            }
+        }
+    }
+
+    fn write(&mut self, planned: &Plan) {
+        self.record.members.clone_from(&planned.members);
+        for step in planned.steps.iter().filter(|step| step.act.is_record()) {
+            *self.done.entry(step.act.name()).or_default() += 1;
+            match &step.act {
+                Act::MintFleet => self.record.fleet = Some(FleetId([3; 16])),
+                Act::RecordCode(code) => self.record.code = Some(*code),
+                Act::ProposeView(view) => {
+                    let signed = SignedView::sign(view.clone(), &self.key);
+                    view.check().expect("a view keeps R2");
+                    match &self.record.view {
+                        None => self.record.view = Some(signed),
+                        Some(before) => {
+                            before.view.check_successor(&signed).expect("a view follows the one before");
+                            assert!(self.record.pending.is_none(), "one view at a time");
+                            self.record.pending = Some(Pending { view: signed, since: self.now });
+                        }
+                    }
+                }
+                Act::ContinueView(view) => {
+                    self.record.pending = Some(Pending { view: view.clone(), since: self.now });
+                }
+                Act::TakeEffect(seal) => {
+                    seal.check(&self.key.public()).expect("a seal is a proof");
+                    self.record.view = Some(seal.successor.clone());
+                    self.record.pending = None;
+                    self.seals.push(seal.clone());
+                }
+                Act::DeclareLost { .. } | Act::Admit { .. } => {}
+                other => panic!("{other:?} is no record"),
+            }
+        }
+    }
+
+    fn order(&mut self, planned: &Plan) {
+        let Some(fleet) = self.record.fleet.filter(|_| self.hears) else { return };
+        let term = self.record.term;
+        let first = self.record.view.as_ref().filter(|signed| signed.view.predecessor.is_none());
+        let pending = self.record.pending.as_ref().zip(self.record.view.as_ref());
+        let seal =
+            pending.map(|(pending, view)| SealOrder::sign(term, view.view.hash(), pending.view.clone(), &self.key));
+        let reachable: Vec<MemberId> = self.running().into_iter().map(|who| who.0).collect();
+        for who in self.running() {
+            let orders: Option<&MemberOrder> =
+                planned.orders.iter().find(|order| (order.member, order.incarnation) == who);
+            let order = Order {
+                claim: TermClaim::sign(fleet, term, &self.key),
+                first,
+                seal: seal.clone().filter(|_| orders.is_some_and(|order| order.seal)),
+                seals: &self.seals,
+                order: orders,
+            };
+            let process = self.volumes.get_mut(&who).expect("it runs");
+            if let Some(inventory) = process.obey(&order, self.blobs, reachable.clone()) {
+                self.heard.insert(who, Heard { member: who.0, incarnation: who.1, at: self.now, inventory });
+            }
+        }
+    }
+
+    fn act(&mut self, planned: &Plan) {
+        for step in planned.steps.iter().filter(|step| !step.act.is_record()) {
+            *self.done.entry(step.act.name()).or_default() += 1;
+            match &step.act {
+                Act::CreateClaim { member, incarnation } => self.cluster.create_claim(*member, *incarnation),
+                Act::CreatePod { member, incarnation, attempt } => {
+                    self.cluster.create_pod(*member, *incarnation, *attempt);
+                }
+                Act::DeletePod { uid, .. } => {
+                    self.cluster.pods.iter_mut().filter(|pod| pod.uid == *uid).for_each(|pod| pod.terminating = true);
+                }
+                Act::DestroyClaim { uid, .. } => {
+                    let claims = self.cluster.claims.iter_mut();
+                    claims.filter(|claim| claim.uid == *uid).for_each(|claim| claim.terminating = true);
+                }
+                Act::CreateEpoch(plan) | Act::ReplanEpoch(plan) => self.put_epoch(plan),
+                Act::SetEpochPhase { number, phase } => {
+                    let now = self.now;
+                    let epoch = self.record.epochs.iter_mut().find(|epoch| epoch.number == *number);
+                    let epoch = epoch.expect("phases are of epochs that exist");
+                    assert!(epoch.phase < *phase, "phases only go forward");
+                    (epoch.phase, epoch.since) = (*phase, now);
+                }
+                other => panic!("{other:?} is a record"),
+            }
+        }
+    }
+
+    fn put_epoch(&mut self, plan: &EpochPlan) {
+        assert!(plan.moves >= plan.minimum.min(plan.moves));
+        let record = EpochRecord {
+            number: plan.number,
+            phase: EpochPhase::Planned,
+            owners: plan.owners.clone(),
+            members: plan.members.clone(),
+            since: self.now,
+        };
+        self.record.epochs.retain(|epoch| epoch.number != plan.number);
+        self.record.epochs.push(record);
+        self.record.epochs.sort_by_key(|epoch| epoch.number);
+    }
+
+    /// Whether the last plan had nothing to do and said Ready.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.last.as_ref().is_some_and(|plan| plan.steps.is_empty() && plan.conditions.ready.status == Truth::True)
+    }
+
+    /// Runs until nothing is planned for two minutes and the committee is Ready.
+    pub(crate) fn rest(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..400 {
+            self.tick();
+            quiet = if self.is_at_rest() { quiet + 1 } else { 0 };
+            if quiet == 24 {
+                return;
+            }
+        }
+        let plan = self.last.as_ref().expect("it ran");
+        let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+        panic!("never at rest: {steps:#?}, withheld {:#?}, {:#?}, {:#?}", plan.withheld, plan.conditions, plan.members);
+    }
+
+    /// A fleet at rest that keeps blobs.
+    pub(crate) fn rested(members: u32, nodes: u32, zones: u32) -> Self {
+        let mut model = Self::new(members, nodes, zones);
+        model.rest();
+        model.blobs = BLOBS;
+        model.rest();
+        model.done.clear();
+        model
+    }
+
+    pub(crate) fn times(&self, act: &str) -> usize {
+        self.done.get(act).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn position(&self) -> (u64, u64) {
+        self.record.view.as_ref().map_or((0, 0), |signed| signed.view.position())
+    }
+
+    /// The node of a member's present pod.
+    pub(crate) fn node_of(&self, member: u32) -> String {
+        let pods = self.cluster.pods.iter().filter(|pod| pod.member == MemberId(member));
+        pods.filter_map(|pod| pod.node.clone()).next_back().expect("the member runs")
+    }
+
+    pub(crate) fn members_on(&self, node: &str) -> Vec<u32> {
+        let pods = self.cluster.pods.iter().filter(|pod| pod.node.as_deref() == Some(node));
+        pods.map(|pod| pod.member.0).collect()
+    }
+
+    pub(crate) fn delete_claim_and_pod(&mut self, member: u32) {
+        self.delete_pod(member);
+        let claims = self.cluster.claims.iter_mut().filter(|claim| claim.member == MemberId(member));
+        claims.for_each(|claim| claim.terminating = true);
+    }
+
+    pub(crate) fn delete_pod(&mut self, member: u32) {
+        let pods = self.cluster.pods.iter_mut().filter(|pod| pod.member == MemberId(member));
+        pods.for_each(|pod| pod.terminating = true);
+    }
+
+    /// The most shards of one member in the view in effect.
+    pub(crate) fn largest_load(&self) -> u16 {
+        let seats = self.record.view.iter().flat_map(|signed| signed.view.seats.iter());
+        seats.map(|seat| seat.shards.len()).max().unwrap_or(0)
+    }
+}

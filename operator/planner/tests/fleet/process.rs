@@ -1,0 +1,159 @@
+//! A member's process on its volume.
+
+use std::collections::BTreeMap;
+
+use weft_planner::{Inventory, MemberOrder, ShardReport};
+use weft_protocol::{
+    BatchHeader, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, ShardSet, SignedView, SigningKey,
+    TermClaim, VolumeId, sign_batch,
+};
+
+/// How many blobs the fleet keeps; a shard has two slivers of each.
+pub(crate) const BLOBS: u64 = 400;
+const SLIVER_BYTES: u64 = 1000;
+
+/// What the operator sends.
+pub(crate) struct Order<'a> {
+    pub(crate) claim: TermClaim,
+    pub(crate) first: Option<&'a SignedView>,
+    pub(crate) seal: Option<SealOrder>,
+    pub(crate) seals: &'a [Seal],
+    pub(crate) order: Option<&'a MemberOrder>,
+}
+
+pub(crate) struct Process {
+    pub(crate) member: MemberId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) fleet: FleetId,
+    key: SigningKey,
+    pub(crate) fence: Fence,
+    /// Blobs that are wanting, of each shard that it has or builds up.
+    pub(crate) held: BTreeMap<u8, u64>,
+    target: ShardSet,
+    /// Exchanges since the newest view came: after the first one it is synced to that view's predecessor.
+    exchanges: u32,
+    /// Whether it has the registry.
+    knows: bool,
+    sequence: u64,
+}
+
+impl Process {
+    pub(crate) fn new(fleet: FleetId, member: MemberId, number: u32, seed: u64, trust: PublicKey) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8] = 1;
+        let mut volume = [0; 16];
+        volume[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            member,
+            incarnation: Incarnation { number, volume: VolumeId(volume) },
+            fleet,
+            key: SigningKey::from_seed(bytes),
+            fence: Fence::new(fleet, trust),
+            held: BTreeMap::new(),
+            target: ShardSet::EMPTY,
+            exchanges: 0,
+            knows: false,
+            sequence: 0,
+        }
+    }
+
+    fn seat(&self) -> ShardSet {
+        let seat = self.fence.newest().and_then(|newest| newest.view.seat(self.member));
+        seat.filter(|seat| seat.incarnation == self.incarnation).map(|seat| seat.shards).unwrap_or_default()
+    }
+
+    /// Obeys an order, and answers. `existing` is how many blobs there are.
+    pub(crate) fn obey(&mut self, order: &Order<'_>, existing: u64, reachable: Vec<MemberId>) -> Option<Inventory> {
+        self.fence.claim(&order.claim).ok()?;
+        let before = self.fence.newest().map(|newest| newest.view.hash());
+        if let Some(first) = order.first
+            && self.fence.newest().is_none()
+            && first.view.seat(self.member).is_some_and(|seat| seat.incarnation == self.incarnation)
+        {
+            self.fence.begin(first.clone()).expect("the first view is good");
+            self.knows = true;
+        }
+        for seal in order.seals {
+            self.fence.install(seal.clone()).expect("seals are good");
+        }
+        if self.fence.newest().map(|newest| newest.view.hash()) != before {
+            self.exchanges = 0;
+        }
+        if let Some(seal) = &order.seal
+            && self.fence.newest().is_some_and(|newest| newest.view.hash() == seal.view)
+        {
+            self.fence.refuse(seal).expect("an order to seal the newest view is obeyed");
+        }
+        self.target = order.order.and_then(|order| order.target).map(|target| target.1).unwrap_or_default();
+        if let Some((view, shards)) = order.order.and_then(|order| order.retire)
+            && self.fence.newest().is_some_and(|newest| newest.view.hash() == view)
+        {
+            assert!(self.seat().intersection(shards).is_empty(), "a member is told to drop what it serves");
+            self.held.retain(|shard, _| !shards.contains(*shard));
+        }
+        for shard in self.seat().union(self.target).iter() {
+            self.held.entry(shard).or_insert(existing);
+        }
+        Some(self.inventory(existing, reachable))
+    }
+
+    /// A second of exchange and repair. `sources`: how many shards are whole somewhere that can be asked.
+    pub(crate) fn work(&mut self, k1: u16, sources: u16) {
+        self.exchanges += 1;
+        if self.fence.newest().is_some() {
+            self.knows = true;
+        }
+        if sources >= k1 {
+            for missing in self.held.values_mut() {
+                *missing = missing.saturating_sub(60);
+            }
+        }
+    }
+
+    fn inventory(&mut self, existing: u64, reachable: Vec<MemberId>) -> Inventory {
+        let seat = self.seat();
+        let report = |(shard, missing): (&u8, &u64)| ShardReport {
+            shard: *shard,
+            missing_slivers: missing * 2,
+            missing_bytes: missing * 2 * SLIVER_BYTES,
+            missing_blobs: *missing,
+            target: !seat.contains(*shard),
+            verified: *missing == 0,
+        };
+        let wanted = seat.union(self.target);
+        let shards: Vec<ShardReport> =
+            self.held.iter().filter(|(shard, _)| wanted.contains(**shard)).map(report).collect();
+        let held: u64 = self.held.values().map(|missing| (existing.saturating_sub(*missing)) * 2).sum();
+        self.sequence += 1;
+        let header = BatchHeader {
+            fleet: self.fleet,
+            member: self.member,
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+        };
+        let refusal = self.fence.refusal().and_then(|refusal| sign_batch(header, vec![refusal], &self.key).pop());
+        let first = self.fence.newest().is_some_and(|newest| newest.view.predecessor.is_none());
+        Inventory {
+            fleet: self.fleet,
+            member: self.member,
+            incarnation: self.incarnation,
+            key: self.key.public(),
+            term: self.fence.term(),
+            newest_view: self.fence.newest().map(|newest| newest.view.id()),
+            newest_signed: self.fence.newest().cloned(),
+            newest_seal: self.fence.seal().cloned(),
+            successor: self.fence.successor().cloned(),
+            refusal,
+            synced: None,
+            counts: first || (self.fence.newest().is_some() && self.exchanges > 1),
+            blobs: if self.knows { existing } else { 0 },
+            tombstones: 0,
+            shards,
+            held_slivers: held,
+            held_bytes: held * SLIVER_BYTES,
+            reachable,
+            ailment: None,
+        }
+    }
+}

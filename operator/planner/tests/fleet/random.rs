@@ -1,0 +1,88 @@
+//! Any order of bearable misfortunes ends in rest, and loses nothing.
+
+use proptest::prelude::*;
+
+use crate::model::Model;
+
+#[derive(Debug, Clone, Copy)]
+enum Misfortune {
+    PodDeleted(u32),
+    ClaimDeleted(u32),
+    NodeAway(u32, u32),
+    NodeRemoved(u32),
+    OperatorDies,
+    OperatorDeaf(u32),
+}
+
+fn misfortune() -> impl Strategy<Value = Misfortune> {
+    prop_oneof![
+        (0..7_u32).prop_map(Misfortune::PodDeleted),
+        (0..7_u32).prop_map(Misfortune::ClaimDeleted),
+        (0..7_u32, 1..30_u32).prop_map(|(member, ticks)| Misfortune::NodeAway(member, ticks)),
+        (0..7_u32).prop_map(Misfortune::NodeRemoved),
+        Just(Misfortune::OperatorDies),
+        (1..20_u32).prop_map(Misfortune::OperatorDeaf),
+    ]
+}
+
+/// Lets it happen. Losses for good come only when everything is whole, so that the code bears them.
+fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
+    let runs =
+        |model: &Model, member: u32| model.cluster.pods.iter().any(|pod| pod.member.0 == member && pod.node.is_some());
+    match misfortune {
+        Misfortune::PodDeleted(member) => model.delete_pod(member),
+        Misfortune::ClaimDeleted(member) if *losses < 2 => {
+            *losses += 1;
+            model.delete_claim_and_pod(member);
+        }
+        Misfortune::NodeAway(member, ticks) if *losses < 2 && runs(model, member) => {
+            let node = model.node_of(member);
+            *losses += 1;
+            model.cluster.cut(&node, model.now);
+            (0..ticks).for_each(|_| model.tick());
+            model.cluster.restore(&node);
+        }
+        Misfortune::NodeRemoved(member) if *losses < 2 && runs(model, member) => {
+            *losses += 1;
+            let node = model.node_of(member);
+            if model.members_on(&node).len() == 1
+                && model.cluster.nodes.iter().filter(|n| n.gone_since.is_none()).count() > 8
+            {
+                model.cluster.remove(&node, model.now);
+                model.cluster.lose_volumes(&node);
+            }
+        }
+        Misfortune::OperatorDies => model.restart_operator(),
+        Misfortune::OperatorDeaf(ticks) => {
+            model.hears = false;
+            (0..ticks).for_each(|_| model.tick());
+            model.hears = true;
+        }
+        Misfortune::ClaimDeleted(_) | Misfortune::NodeAway(..) | Misfortune::NodeRemoved(_) => {
+            model.rest();
+            *losses = 0;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fleet_comes_to_rest_after_anything_that_the_code_bears(
+        script in proptest::collection::vec((misfortune(), 0..20_u32), 1..8),
+    ) {
+        let mut model = Model::rested(7, 12, 4);
+        let mut losses = 0;
+        for (misfortune, ticks) in script {
+            happen(&mut model, misfortune, &mut losses);
+            (0..ticks).for_each(|_| model.tick());
+            prop_assert!(model.largest_load() <= 9);
+            prop_assert!(model.whole_shards().len() >= 10, "blobs are lost");
+        }
+        model.rest();
+        prop_assert_eq!(model.whole_shards().len(), 28);
+        prop_assert_eq!(model.last.as_ref().unwrap().margin.read, 18);
+        prop_assert_eq!(model.record.members.len(), 7);
+    }
+}

@@ -1,0 +1,270 @@
+//! What must come out of the losses that happen.
+
+use std::time::Duration;
+
+use weft_planner::{Margin, MemberState, Survives, Timestamp, Truth};
+use weft_protocol::MemberId;
+
+use crate::model::{Model, TICK};
+
+const FULL: Margin = Margin { read: 18, write: 9 };
+
+fn assert_full(model: &Model) {
+    let plan = model.last.as_ref().expect("it ran");
+    assert_eq!(plan.margin, FULL);
+    assert_eq!(plan.missing.slivers, 0);
+    assert_eq!(plan.conditions.degraded.status, Truth::False);
+    assert_eq!(plan.conditions.available.status, Truth::True);
+    assert!(plan.members.iter().all(|m| m.current.state == MemberState::Serving && m.custody.is_empty()));
+    assert_eq!(model.largest_load(), 4);
+}
+
+#[test]
+fn a_new_fleet_gets_one_view_and_comes_to_rest() {
+    let mut model = Model::new(7, 8, 4);
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.position(), (1, 0));
+    assert_eq!(model.last.as_ref().unwrap().survives, Survives { members: 2, zones: 1 });
+    assert_eq!((model.times("ProposeView"), model.times("CreatePod"), model.times("CreateClaim")), (1, 7, 7));
+}
+
+#[test]
+fn a_deleted_pod_is_made_again_and_nothing_else_happens() {
+    let mut model = Model::rested(7, 8, 4);
+    model.delete_pod(3);
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.position(), (1, 0));
+    assert_eq!(model.done.len(), 1);
+    assert_eq!(model.times("CreatePod"), 1);
+}
+
+#[test]
+fn a_deleted_claim_is_a_loss_and_the_replacement_gets_its_shards_back() {
+    let mut model = Model::rested(7, 8, 4);
+    let before = model.last.as_ref().unwrap().members[3].shards.clone();
+    model.delete_claim_and_pod(3);
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.position(), (2, 0));
+    let member = &model.last.as_ref().unwrap().members[3];
+    assert_eq!((member.current.number, &member.shards), (2, &before));
+    assert_eq!((model.times("ProposeView"), model.times("DeclareLost"), model.times("CreateEpoch")), (2, 1, 1));
+}
+
+#[test]
+fn two_members_on_one_dead_node_go_in_one_revision() {
+    let mut model = Model::rested(7, 4, 4);
+    let node = model.node_of(0);
+    assert_eq!(model.members_on(&node).len(), 2);
+    model.cluster.cut(&node, model.now);
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.position(), (2, 0));
+    assert_eq!((model.times("DeclareLost"), model.times("ProposeView"), model.times("TakeEffect")), (2, 2, 2));
+    // The dead node still exists: what is on it isn't pretended away, and nothing is removed by force.
+    let old = model.cluster.pods.iter().filter(|pod| pod.node.as_deref() == Some(&node));
+    assert!(old.count() == 2);
+}
+
+#[test]
+fn a_node_that_is_deleted_with_its_volumes_leaves_nothing_behind() {
+    let mut model = Model::rested(7, 8, 4);
+    let node = model.node_of(5);
+    model.cluster.cut(&node, model.now);
+    (0..3).for_each(|_| model.tick());
+    model.cluster.remove(&node, model.now);
+    model.cluster.lose_volumes(&node);
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.cluster.claims.len(), 7);
+    assert_eq!(model.cluster.pods.len(), 7);
+}
+
+#[test]
+fn a_node_that_is_gone_takes_its_volumes_along_after_a_minute() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.unreachable_after = Duration::from_secs(600);
+    let node = model.node_of(5);
+    model.cluster.remove(&node, model.now);
+    let gone = model.now;
+    while model.times("DeclareLost") == 0 {
+        model.tick();
+        assert!(model.now - gone < Duration::from_secs(80));
+    }
+    assert!(model.now - gone >= Duration::from_secs(60));
+    model.rest();
+    assert_full(&model);
+}
+
+#[test]
+fn a_node_that_comes_back_in_time_costs_nothing() {
+    let mut model = Model::rested(7, 8, 4);
+    let node = model.node_of(2);
+    model.cluster.cut(&node, model.now);
+    (0..5).for_each(|_| model.tick());
+    assert_eq!(model.last.as_ref().unwrap().conditions.degraded.status, Truth::True);
+    model.cluster.restore(&node);
+    model.rest();
+    assert_full(&model);
+    assert!(model.done.is_empty(), "{:?}", model.done);
+}
+
+#[test]
+fn silence_of_half_the_nodes_is_waited_out() {
+    let mut model = Model::rested(7, 4, 4);
+    let nodes = [model.node_of(0), model.node_of(1)];
+    nodes.iter().for_each(|node| model.cluster.cut(node, model.now));
+    (0..60).for_each(|_| model.tick());
+    assert_eq!(model.times("DeclareLost"), 0);
+    let plan = model.last.as_ref().unwrap();
+    assert!(
+        plan.withheld.iter().any(|w| w.act == "DeclareLost" && w.by.contains("2 of 4 nodes")),
+        "{:?}",
+        plan.withheld
+    );
+    nodes.iter().for_each(|node| model.cluster.restore(node));
+    model.rest();
+    assert!(model.done.is_empty());
+}
+
+#[test]
+fn a_deaf_operator_gives_nobody_up() {
+    let mut model = Model::rested(7, 8, 4);
+    model.hears = false;
+    (0..60).for_each(|_| model.tick());
+    assert!(model.done.is_empty(), "{:?}", model.done);
+    assert_eq!(model.last.as_ref().unwrap().conditions.ready.status, Truth::Unknown);
+    model.hears = true;
+    model.restart_operator();
+    model.rest();
+    assert!(model.done.is_empty());
+}
+
+#[test]
+fn more_losses_than_the_code_bears_stall_and_say_so() {
+    let mut model = Model::rested(7, 8, 4);
+    (0..3).for_each(|member| model.delete_claim_and_pod(member));
+    (0..20).for_each(|_| model.tick());
+    let plan = model.last.as_ref().unwrap();
+    assert_eq!(plan.conditions.stalled.status, Truth::True);
+    assert_eq!(plan.conditions.stalled.reason, "BeyondFaultTolerance");
+    assert_eq!(model.position(), (1, 0));
+}
+
+#[test]
+fn a_third_loss_after_two_were_mended_is_mended_too() {
+    let mut model = Model::rested(7, 8, 4);
+    for member in [0, 1, 2, 3] {
+        model.delete_claim_and_pod(member);
+        model.rest();
+        assert_full(&model);
+    }
+}
+
+#[test]
+fn a_source_that_dies_while_its_slivers_migrate_is_lost_like_any_other() {
+    let mut model = Model::rested(7, 8, 4);
+    model.delete_claim_and_pod(6);
+    while model.times("CreateEpoch") == 0 {
+        model.tick();
+    }
+    model.delete_claim_and_pod(0);
+    model.rest();
+    assert_full(&model);
+}
+
+#[test]
+fn a_target_that_dies_before_the_boundary_is_planned_around() {
+    let mut model = Model::rested(7, 8, 4);
+    model.delete_claim_and_pod(6);
+    while model.times("CreateEpoch") == 0 {
+        model.tick();
+    }
+    model.delete_claim_and_pod(6);
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.last.as_ref().unwrap().members[6].current.number, 3);
+}
+
+#[test]
+fn every_leader_may_die_after_every_step() {
+    let mut model = Model::rested(7, 8, 4);
+    model.delete_claim_and_pod(4);
+    for _ in 0..100 {
+        model.tick();
+        model.tick();
+        model.restart_operator();
+    }
+    model.rest();
+    assert_full(&model);
+}
+
+#[test]
+fn a_pause_lets_everything_wait() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.paused = true;
+    model.delete_claim_and_pod(4);
+    (0..40).for_each(|_| model.tick());
+    assert!(model.done.is_empty(), "{:?}", model.done);
+    model.committee.paused = false;
+    model.rest();
+    assert_full(&model);
+}
+
+#[test]
+fn members_are_added_and_taken_away() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.members = 8;
+    model.rest();
+    let loads = |model: &Model| -> Vec<u16> {
+        model.record.view.as_ref().unwrap().view.seats.iter().map(|seat| seat.shards.len()).collect()
+    };
+    assert_eq!(loads(&model).iter().sum::<u16>(), 28);
+    assert_eq!(loads(&model).len(), 8);
+    assert!(loads(&model).iter().all(|load| (3..=4).contains(load)));
+    model.committee.members = 7;
+    model.rest();
+    assert_full(&model);
+    assert_eq!((model.cluster.claims.len(), model.record.members.len()), (7, 7));
+}
+
+#[test]
+fn a_member_that_shall_be_replaced_serves_until_its_successor_is_whole() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.replace.insert((MemberId(2), 1));
+    model.rest();
+    assert_full(&model);
+    assert_eq!(model.last.as_ref().unwrap().members[2].current.number, 2);
+    assert_eq!((model.times("DeclareLost"), model.times("ProposeView")), (0, 1));
+}
+
+#[test]
+fn old_copies_outlive_the_boundary_for_as_long_as_the_spec_says() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.replace.insert((MemberId(2), 1));
+    while model.times("TakeEffect") == 0 {
+        model.tick();
+    }
+    let crossed = model.now;
+    while model.times("DestroyClaim") == 0 {
+        assert!(model.volumes.contains_key(&(MemberId(2), 1)));
+        model.tick();
+    }
+    assert!(model.now - crossed >= model.committee.retain_for);
+}
+
+#[test]
+fn the_plan_says_when_to_look_again() {
+    let mut model = Model::rested(7, 8, 4);
+    let node = model.node_of(2);
+    let cut = model.now;
+    model.cluster.cut(&node, cut);
+    for _ in 0..5 {
+        model.tick();
+    }
+    let heard = cut.0 - TICK.as_millis() as i64;
+    let wake = model.last.as_ref().unwrap().wake_at;
+    assert_eq!(wake, Some(Timestamp(heard) + model.committee.unreachable_after));
+}
