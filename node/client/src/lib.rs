@@ -7,6 +7,8 @@ mod connector;
 mod delete;
 mod fleet;
 mod get;
+#[cfg(feature = "http")]
+pub mod http;
 mod list;
 pub mod offline;
 mod put;

@@ -1,0 +1,170 @@
+//! What gateways can be asked.
+
+use std::{io, ops::RangeInclusive, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt, stream::BoxStream};
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyDataStream, BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Body, Gateways, HttpError,
+    answers::{ListAnswer, PutAnswer, Stat},
+};
+
+/// What a put says besides its content.
+#[derive(Debug, Clone, Default)]
+pub struct Put {
+    /// Repeated by retries, which then store the same blob.
+    pub key: String,
+    pub labels: Vec<(String, String)>,
+    pub content_type: Option<String>,
+    /// The content's length, if it is known.
+    pub length: Option<u64>,
+}
+
+/// A blob's content on its way.
+pub struct Download {
+    pub stat: Stat,
+    pub bytes: BoxStream<'static, Result<Bytes, HttpError>>,
+}
+
+impl std::fmt::Debug for Download {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Download").field("stat", &self.stat).finish_non_exhaustive()
+    }
+}
+
+impl Gateways {
+    /// Stores a blob that is in memory.
+    pub async fn put(&self, put: &Put, content: Bytes) -> Result<PutAnswer, HttpError> {
+        let full = || Full::new(content.clone()).map_err(|never| match never {}).boxed_unsync();
+        self.put_from(&Put { length: Some(content.len() as u64), ..put.clone() }, full).await
+    }
+
+    /// Stores a blob that `content` gives, anew for every gateway that is asked.
+    pub async fn put_from(&self, put: &Put, content: impl Fn() -> Body) -> Result<PutAnswer, HttpError> {
+        let mut head = Request::put("/v1/blobs").body(()).map_err(|error| HttpError::Answer(error.to_string()))?;
+        let headers = head.headers_mut();
+        headers.insert("idempotency-key", HeaderValue::try_from(&put.key)?);
+        for (key, value) in &put.labels {
+            headers.append("weft-label", HeaderValue::from_bytes(format!("{key}={value}").as_bytes())?);
+        }
+        if let Some(kind) = &put.content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(kind)?);
+        }
+        if let Some(length) = put.length {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        let ask = |endpoint: Arc<_>| {
+            let (gateways, request) = (self.clone(), with_body(&head, content()));
+            async move { json(gateways.send(&endpoint, request).await?).await }
+        };
+        self.hedged(ask).await
+    }
+
+    /// A whole blob, or a range of it, in memory.
+    pub async fn get(&self, id: &str, range: Option<RangeInclusive<u64>>) -> Result<Bytes, HttpError> {
+        let mut head = request(Method::GET, &format!("/v1/blobs/{id}"))?;
+        if let Some(range) = range {
+            let range = format!("bytes={}-{}", range.start(), range.end());
+            head.headers_mut().insert(header::RANGE, HeaderValue::try_from(range)?);
+        }
+        let ask = |endpoint: Arc<_>| {
+            let (gateways, request) = (self.clone(), with_body(&head, empty()));
+            async move {
+                let response = gateways.send(&endpoint, request).await?;
+                let body = response.into_body().collect().await;
+                let broken = |source: hyper::Error| broken(endpoint.to_string(), source);
+                Ok(body.map_err(broken)?.to_bytes())
+            }
+        };
+        self.hedged(ask).await
+    }
+
+    /// A whole blob as it comes. Once it has begun, another gateway is of no help.
+    pub async fn download(&self, id: &str) -> Result<Download, HttpError> {
+        let head = request(Method::GET, &format!("/v1/blobs/{id}"))?;
+        let response = self.simple(&head).await?;
+        let stat = Stat::read(id, response.headers())?;
+        let bytes = BodyDataStream::new(response.into_body()).map_err(|error| broken("the gateway".to_owned(), error));
+        Ok(Download { stat, bytes: Box::pin(bytes) })
+    }
+
+    /// What is known of a blob.
+    pub async fn stat(&self, id: &str) -> Result<Stat, HttpError> {
+        let response = self.simple(&request(Method::HEAD, &format!("/v1/blobs/{id}"))?).await?;
+        Stat::read(id, response.headers())
+    }
+
+    /// Deletes a blob for good.
+    pub async fn delete(&self, id: &str) -> Result<(), HttpError> {
+        self.simple(&request(Method::DELETE, &format!("/v1/blobs/{id}"))?).await.map(drop)
+    }
+
+    /// A page of blobs, in the order of their IDs; `label` is `key=value`.
+    pub async fn list(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+        label: Option<&str>,
+        digest: Option<&str>,
+    ) -> Result<ListAnswer, HttpError> {
+        let mut path = format!("/v1/blobs?limit={limit}");
+        for (name, value) in [("after", after), ("label", label), ("digest", digest)] {
+            if let Some(value) = value {
+                path += &format!("&{name}={}", percent(value));
+            }
+        }
+        json(self.simple(&request(Method::GET, &path)?).await?).await
+    }
+
+    async fn simple(&self, head: &Request<()>) -> Result<Response<Incoming>, HttpError> {
+        let ask = |endpoint: Arc<_>| {
+            let (gateways, request) = (self.clone(), with_body(head, empty()));
+            async move { gateways.send(&endpoint, request).await }
+        };
+        self.hedged(ask).await
+    }
+}
+
+/// A body that is read as it is sent.
+pub fn streaming(content: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
+    http_body_util::StreamBody::new(content.map_ok(hyper::body::Frame::data)).boxed_unsync()
+}
+
+fn request(method: Method, path: &str) -> Result<Request<()>, HttpError> {
+    Request::builder().method(method).uri(path).body(()).map_err(|_| HttpError::Answer(format!("{path:?} is no path")))
+}
+
+fn with_body(head: &Request<()>, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method().clone();
+    *request.uri_mut() = head.uri().clone();
+    *request.headers_mut() = head.headers().clone();
+    request
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+fn broken(endpoint: String, source: hyper::Error) -> HttpError {
+    HttpError::Broken { endpoint, source: source.into() }
+}
+
+async fn json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, HttpError> {
+    let body = response.into_body().collect().await.map_err(|error| broken("the gateway".to_owned(), error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| HttpError::Answer(error.to_string()))
+}
+
+/// Percent-encodes a query's value (RFC 3986).
+fn percent(value: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    value.bytes().map(encode).collect()
+}
