@@ -157,7 +157,7 @@ impl Model {
         let view = self.record.view.as_ref().map(|signed| &signed.view);
         if let Some(view) = view {
             let guessed = lost.iter().filter_map(|act| match act {
-                Act::DeclareLost { member, incarnation } if self.volumes.contains_key(&(*member, *incarnation)) => {
+                Act::DeclareLost { member, incarnation } if self.may_return((*member, *incarnation)) => {
                     view.seat(*member).filter(|seat| seat.incarnation.number == *incarnation)
                 }
                 _ => None,
@@ -175,6 +175,12 @@ impl Model {
                 assert!(!self.record.pending.iter().any(|pending| named(&pending.view)));
             }
         }
+    }
+
+    /// Whether an incarnation's volume is there, and nothing has decided that it goes.
+    fn may_return(&self, who: (MemberId, u32)) -> bool {
+        let claim = self.cluster.claims.iter().find(|claim| (claim.member, claim.incarnation) == who);
+        self.volumes.contains_key(&who) && claim.is_some_and(|claim| !claim.terminating)
     }
 
     fn write(&mut self, planned: &Plan) {
@@ -306,6 +312,17 @@ impl Model {
         model.rest();
         model.done.clear();
         model
+    }
+
+    /// Runs until an act has been done, within ten minutes.
+    pub(crate) fn until(&mut self, act: &str) {
+        for _ in 0..120 {
+            if self.times(act) > 0 {
+                return;
+            }
+            self.tick();
+        }
+        panic!("{act} never happens: {:#?}", self.last.as_ref().map(|plan| &plan.withheld));
     }
 
     pub(crate) fn times(&self, act: &str) -> usize {

@@ -69,10 +69,9 @@ impl Process {
         let before = self.fence.newest().map(|newest| newest.view.hash());
         if let Some(first) = order.first
             && self.fence.newest().is_none()
-            && first.view.seat(self.member).is_some_and(|seat| seat.incarnation == self.incarnation)
         {
             self.fence.begin(first.clone()).expect("the first view is good");
-            self.knows = true;
+            self.knows = self.seat() != ShardSet::EMPTY;
         }
         for seal in order.seals {
             self.fence.install(seal.clone()).expect("seals are good");
@@ -146,7 +145,7 @@ impl Process {
             successor: self.fence.successor().cloned(),
             refusal,
             synced: None,
-            counts: first || (self.fence.newest().is_some() && self.exchanges > 1),
+            counts: (first && seat != ShardSet::EMPTY) || (self.fence.newest().is_some() && self.exchanges > 1),
             blobs: if self.knows { existing } else { 0 },
             tombstones: 0,
             shards,
