@@ -3,7 +3,7 @@
 use weft_protocol::ShardSet;
 
 use crate::{
-    Act, Condition, Conditions, EpochPhase, MemberOrder, MemberState, Plan, PodPhase, Truth,
+    Act, Condition, Conditions, EpochPhase, MemberOrder, MemberRecord, MemberState, Plan, PodPhase, Truth,
     assign::Who,
     draft::Draft,
     epochs,
@@ -131,7 +131,9 @@ fn available(draft: &Draft<'_>, measure: &Measure) -> Condition {
 fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, String)> {
     let (committee, record) = (&draft.world.committee, &draft.world.record);
     let view = draft.world.view()?;
-    let unwell = draft.members.iter().find(|member| {
+    let drained =
+        |member: &MemberRecord| committee.drain.contains(&member.id) && member.current.state == MemberState::Leaving;
+    let unwell = draft.members.iter().filter(|member| !drained(member)).find(|member| {
         member.id.0 >= committee.members || member.current.state != MemberState::Serving || member.successor.is_some()
     });
     let custody: usize = draft.members.iter().map(|member| member.custody.len()).sum();

@@ -71,10 +71,12 @@ fn claim_gone(record: &IncarnationRecord, claim: Option<&Claim>) -> Option<&'sta
         return Some("VolumeGone");
     }
     let volume = claim.volume.as_ref()?;
+    // A volume that was never seen may be too new to be seen.
+    let known = record.volume_uid.as_ref()?;
     if !volume.exists {
         return Some("VolumeGone");
     }
-    record.volume_uid.as_ref().is_some_and(|uid| *uid != volume.uid).then_some("VolumeReplaced")
+    (*known != volume.uid).then_some("VolumeReplaced")
 }
 
 fn of_answer<'w>(

@@ -233,7 +233,7 @@ impl Model {
                 first,
                 seal: seal.clone().filter(|_| orders.is_some_and(|order| order.seal)),
                 seals: &self.seals,
-                order: orders,
+                extras: orders,
             };
             let process = self.volumes.get_mut(&who).expect("it runs");
             if let Some(inventory) = process.obey(&order, self.blobs, reachable.clone()) {

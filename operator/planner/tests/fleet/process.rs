@@ -18,7 +18,7 @@ pub(crate) struct Order<'a> {
     pub(crate) first: Option<&'a SignedView>,
     pub(crate) seal: Option<SealOrder>,
     pub(crate) seals: &'a [Seal],
-    pub(crate) order: Option<&'a MemberOrder>,
+    pub(crate) extras: Option<&'a MemberOrder>,
 }
 
 pub(crate) struct Process {
@@ -84,8 +84,8 @@ impl Process {
         {
             self.fence.refuse(seal).expect("an order to seal the newest view is obeyed");
         }
-        self.target = order.order.and_then(|order| order.target).map(|target| target.1).unwrap_or_default();
-        if let Some((view, shards)) = order.order.and_then(|order| order.retire)
+        self.target = order.extras.and_then(|order| order.target).map(|target| target.1).unwrap_or_default();
+        if let Some((view, shards)) = order.extras.and_then(|order| order.retire)
             && self.fence.newest().is_some_and(|newest| newest.view.hash() == view)
         {
             assert!(self.seat().intersection(shards).is_empty(), "a member is told to drop what it serves");

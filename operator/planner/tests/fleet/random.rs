@@ -66,7 +66,7 @@ fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn the_fleet_comes_to_rest_after_anything_that_the_code_bears(

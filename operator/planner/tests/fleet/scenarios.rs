@@ -115,7 +115,9 @@ fn a_node_that_comes_back_in_time_costs_nothing() {
 fn silence_of_half_the_nodes_is_waited_out() {
     let mut model = Model::rested(7, 4, 4);
     let nodes = [model.node_of(0), model.node_of(1)];
-    nodes.iter().for_each(|node| model.cluster.cut(node, model.now));
+    for node in &nodes {
+        model.cluster.cut(node, model.now);
+    }
     (0..60).for_each(|_| model.tick());
     assert_eq!(model.times("DeclareLost"), 0);
     let plan = model.last.as_ref().unwrap();
@@ -124,7 +126,9 @@ fn silence_of_half_the_nodes_is_waited_out() {
         "{:?}",
         plan.withheld
     );
-    nodes.iter().for_each(|node| model.cluster.restore(node));
+    for node in &nodes {
+        model.cluster.restore(node);
+    }
     model.rest();
     assert!(model.done.is_empty());
 }
@@ -258,4 +262,45 @@ fn the_plan_says_when_to_look_again() {
     let heard = cut.0 - TICK.as_millis() as i64;
     let wake = model.last.as_ref().unwrap().wake_at;
     assert_eq!(wake, Some(Timestamp(heard) + model.committee.unreachable_after));
+}
+
+#[test]
+fn a_drained_member_gives_its_shards_and_its_volume_up_and_may_come_back() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.drain.insert(MemberId(3));
+    model.rest();
+    assert_eq!(model.last.as_ref().unwrap().margin, FULL);
+    assert_eq!((model.position(), model.largest_load(), model.cluster.claims.len()), ((2, 0), 5, 6));
+    assert_eq!(model.times("DeclareLost"), 0);
+    model.committee.drain.clear();
+    model.rest();
+    assert_full(&model);
+}
+
+#[test]
+fn the_worker_that_dies_for_good_is_mended_on_the_ones_that_are_left() {
+    let mut model = Model::rested(7, 4, 4);
+    let node = model.node_of(0);
+    model.cluster.cut(&node, model.now);
+    (0..30).for_each(|_| model.tick());
+    model.cluster.lose_volumes(&node);
+    model.cluster.remove(&node, model.now);
+    model.rest();
+    assert_full(&model);
+    assert_eq!((model.cluster.claims.len(), model.cluster.pods.len()), (7, 7));
+    assert_eq!(model.times("ProposeView"), 2);
+}
+
+#[test]
+fn a_successor_that_members_refuse_their_view_for_is_continued() {
+    let mut model = Model::rested(7, 8, 4);
+    model.delete_claim_and_pod(1);
+    model.until("ProposeView");
+    assert!(model.record.pending.is_some());
+    // The record is restored from before the proposal, and another leader takes over.
+    model.record.pending = None;
+    model.record.term += 1;
+    model.until("ContinueView");
+    model.rest();
+    assert_full(&model);
 }
