@@ -148,8 +148,7 @@ impl Gateways {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         let answer = self.0.client.request(request).await;
-        let response =
-            answer.map_err(|source| HttpError::Unreachable { endpoint: endpoint.to_string(), source })?;
+        let response = answer.map_err(|source| HttpError::Unreachable { endpoint: endpoint.to_string(), source })?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -4,7 +4,10 @@ use std::error::Error;
 use std::process::ExitCode;
 
 /// What a command returns: any error, told with its causes.
-pub(crate) type Outcome = Result<(), Box<dyn Error>>;
+pub(crate) type Outcome = Result<(), BoxError>;
+
+/// Any error.
+pub(crate) type BoxError = Box<dyn Error>;
 
 /// Tells an error and its causes on standard error.
 pub(crate) fn report(outcome: Outcome) -> ExitCode {

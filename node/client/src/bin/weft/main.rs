@@ -4,6 +4,7 @@ mod arguments;
 mod decode;
 mod encode;
 mod failure;
+mod online;
 mod repair;
 
 use std::process::ExitCode;

@@ -1,0 +1,69 @@
+//! Finding gateways: told, or through the kubeconfig.
+
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+use weft_client::http::{Gateways, GatewaysConfig, server_name};
+
+use super::kubeconfig::{self, Forward};
+use crate::failure::BoxError as Error;
+
+/// Where the fleet's gateways are; without a URL, they are found through the kubeconfig.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fleet")]
+pub(crate) struct GatewayOptions {
+    /// URL of a gateway; repeat it for several
+    #[arg(long, value_name = "URL", env = "WEFT_GATEWAY", value_delimiter = ',')]
+    gateway: Vec<String>,
+    /// The token to show
+    #[arg(long, env = "WEFT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A file with the token
+    #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// A file with the certificate authority of the gateways' certificates, PEM
+    #[arg(long, value_name = "FILE", env = "WEFT_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// The name in the gateways' certificates [default: the URL's host, gateway.weft behind a bare address]
+    #[arg(long, value_name = "NAME", env = "WEFT_SERVER_NAME")]
+    server_name: Option<String>,
+    /// The kubeconfig's context
+    #[arg(long)]
+    context: Option<String>,
+    /// The committee's namespace [default: the context's]
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// The committee's name [default: the only one in the namespace]
+    #[arg(long, env = "WEFT_COMMITTEE")]
+    committee: Option<String>,
+}
+
+impl GatewayOptions {
+    /// Gateways, and what forwards to them, if something must.
+    pub(super) async fn connect(&self) -> Result<(Gateways, Option<Forward>), Error> {
+        let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("can't read {}: {error}", path.display()));
+        let token_file = self.token_file.as_ref().map(read).transpose()?;
+        let told = token_file.map(String::from_utf8).transpose()?.or_else(|| self.token.clone());
+        let ca = self.ca_file.as_ref().map(read).transpose()?;
+        if let Some(first) = self.gateway.first() {
+            let server_name = self.server_name.clone().or_else(|| server_name(first));
+            let urls = self.gateway.clone();
+            let config = GatewaysConfig { urls, token: told, ca, server_name, ..GatewaysConfig::default() };
+            return Ok((Gateways::new(config)?, None));
+        }
+        let asked = kubeconfig::Asked {
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+            committee: self.committee.clone(),
+        };
+        let found = kubeconfig::find(asked).await?;
+        let config = GatewaysConfig {
+            urls: found.forward.urls(),
+            token: told.or(found.token),
+            ca: ca.or(found.ca),
+            server_name: Some(weft_client::http::GATEWAY_NAME.to_owned()),
+            ..GatewaysConfig::default()
+        };
+        Ok((Gateways::new(config)?, Some(found.forward)))
+    }
+}

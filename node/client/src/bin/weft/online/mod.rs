@@ -1,0 +1,50 @@
+//! The commands that speak to a fleet's gateways.
+
+mod gateway;
+mod get;
+mod kubeconfig;
+mod list;
+mod progress;
+mod put;
+mod remove;
+mod retry;
+mod stat;
+
+use clap::Args;
+use weft_client::http::Gateways;
+
+pub(crate) use self::{get::Get, list::List, put::Put, remove::Remove, stat::StatBlob};
+use crate::failure::Outcome;
+
+/// Which fleet, and how to print.
+#[derive(Debug, Args)]
+pub(crate) struct Online {
+    #[command(flatten)]
+    gateway: gateway::GatewayOptions,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Report the first failure instead of trying again
+    #[arg(long)]
+    no_retry: bool,
+}
+
+/// A connection to a fleet while a command runs.
+pub(crate) struct Session {
+    gateways: Gateways,
+    json: bool,
+    retry: bool,
+    /// Forwards to pods as long as it lives.
+    _forward: Option<kubeconfig::Forward>,
+}
+
+impl Online {
+    /// Runs a command on a fleet.
+    pub(crate) fn run(&self, command: impl AsyncFnOnce(Session) -> Outcome) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let (gateways, forward) = self.gateway.connect().await?;
+            command(Session { gateways, json: self.json, retry: !self.no_retry, _forward: forward }).await
+        })
+    }
+}

@@ -1,0 +1,116 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+use clap::Args;
+use futures::{Stream, StreamExt, stream};
+use indicatif::ProgressBar;
+use serde_json::json;
+use tokio::{fs::File, io::AsyncReadExt};
+use weft_client::http::{self, PutAnswer};
+
+use super::{Online, Session, progress::Bars};
+use crate::failure::{BoxError as Error, Outcome, say};
+
+/// Files stored at the same time.
+const PARALLEL: usize = 4;
+const CHUNK: usize = 256 << 10;
+
+/// Store files, and print their blob IDs
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// The files to store
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// A label, key=value; repeat it for several
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+    /// What the content is, as a MIME type
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    #[command(flatten)]
+    online: Online,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Put {
+    pub(crate) fn run(self) -> Outcome {
+        self.online.run(async |session| self.store(&session).await)
+    }
+
+    async fn store<'a>(&'a self, session: &Session) -> Outcome {
+        let bars = Bars::new(session.json);
+        let (bars, this) = (&bars, self);
+        let one = |file: &'a PathBuf| async move { (file, this.store_one(session, bars, file).await) };
+        let mut stored = std::pin::pin!(stream::iter(&self.files).map(one).buffered(PARALLEL));
+        let mut failure = None;
+        while let Some((file, outcome)) = stored.next().await {
+            match outcome {
+                Ok(PutAnswer { id, length, .. }) if session.json => {
+                    say(format_args!("{}", json!({ "file": file.display().to_string(), "id": id, "length": length })));
+                }
+                Ok(PutAnswer { id, .. }) => say(format_args!("{id}  {}", file.display())),
+                // The others are stored nevertheless.
+                Err(error) if failure.is_none() => failure = Some(format!("{}: {error}", file.display())),
+                Err(error) => eprintln!("weft: {}: {error}", file.display()),
+            }
+        }
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    async fn store_one(&self, session: &Session, bars: &Bars, path: &Path) -> Result<PutAnswer, Error> {
+        let file = File::open(path).await?;
+        let found = file.metadata().await?;
+        // What isn't a plain file tells no length beforehand.
+        let length = found.is_file().then_some(found.len());
+        let put = http::Put {
+            key: random_key()?,
+            labels: self.label.clone(),
+            content_type: self.content_type.clone(),
+            length,
+        };
+        let bar = bars.add(&path.display().to_string(), length.unwrap_or_default());
+        let content = || {
+            bar.reset();
+            http::streaming(read(path.to_owned(), bar.clone()))
+        };
+        let stored = session.retrying(async || session.gateways.put_from(&put, content).await).await;
+        bar.finish_and_clear();
+        stored.map_err(|error| describe(&error).into())
+    }
+}
+
+fn random_key() -> Result<String, Error> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)?;
+    Ok(hex::encode(key))
+}
+
+/// An error with its causes.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// A file's content from its beginning, opened when it is first asked for.
+fn read(path: PathBuf, bar: ProgressBar) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::try_unfold(None::<File>, move |file| {
+        let (path, bar) = (path.clone(), bar.clone());
+        async move {
+            let mut file = match file {
+                Some(file) => file,
+                None => File::open(&path).await?,
+            };
+            let mut chunk = BytesMut::with_capacity(CHUNK);
+            let count = file.read_buf(&mut chunk).await?;
+            bar.inc(count as u64);
+            Ok((count > 0).then(|| (chunk.freeze(), Some(file))))
+        }
+    })
+}
