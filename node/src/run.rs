@@ -14,10 +14,8 @@ use crate::{
 pub async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     match args.command {
         Command::Serve(args) => serve::serve(args, ended()).await?,
-        Command::Gateway(args) => tokio::select! {
-            served = gateway::run(args) => served?,
-            () = ended() => {}
-        },
+        // It ends by itself, when its running requests are done.
+        Command::Gateway(args) => gateway::run(args).await?,
     }
     Ok(())
 }
