@@ -88,6 +88,8 @@ pub struct Member {
     index: Arc<Index>,
     known: RwLock<Arc<Known>>,
     condition: RwLock<Condition>,
+    /// The sequence at which the volume came up, before peers have told what they remember.
+    opened_at: u64,
     /// The highest sequence under which something was signed.
     signed: AtomicU64,
     reachable: Mutex<BTreeSet<MemberId>>,

@@ -85,6 +85,8 @@ impl Member {
         };
         Ok(Self {
             index: Arc::new(Index::load(&view)?),
+            // Whoever was judged healthy may have signed anything up to then.
+            opened_at: records::unjudged(&view)?.unwrap_or_default(),
             signed: AtomicU64::new(view.sequence()),
             known: RwLock::new(Arc::new(known)),
             condition: RwLock::new(condition),

@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering};
 
 use weft_protocol::{BatchHeader, Incarnation, MemberId, Signed, Statement, sign_batch};
-use weft_store::{Room, Tx, View};
+use weft_store::{Room, Tx};
 
 use super::{Condition, Member, MemberError, records, shards_in};
 
@@ -29,9 +29,14 @@ impl Member {
         self.sign_at(statement, self.store.view().sequence())
     }
 
-    /// The highest sequence under which this incarnation signed anything, or could have before it was started.
+    /// What peers are to remember: the highest sequence under which this incarnation signed anything that others rest
+    /// on, or could have before it was started. What it commits before it is judged doesn't count: it would be judged
+    /// by that.
     pub(crate) fn signed_sequence(&self) -> u64 {
-        self.signed.load(Ordering::Relaxed)
+        match self.condition() {
+            Condition::Healthy => self.signed.load(Ordering::Relaxed),
+            Condition::WaitingForPeers | Condition::Rewound { .. } => self.opened_at,
+        }
     }
 
     /// Remembers, durably, what an incarnation has signed.
@@ -64,7 +69,7 @@ impl Member {
         let own = shards_in(&self.identity, &newest.view);
         let heard = answers.iter().filter_map(|(member, _)| newest.view.seat(*member));
         let heard = heard.fold(own, |heard, seat| heard.union(seat.shards));
-        let here = records::unjudged(&self.store.view())?.unwrap_or_default();
+        let here = self.opened_at;
         let remembered = answers.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
         let condition = if remembered > here {
             Condition::Rewound { here, remembered }

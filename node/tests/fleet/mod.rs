@@ -73,6 +73,9 @@ impl Fleet {
 
     /// Members that run and have no view yet.
     pub async fn unformed(members: u32) -> Self {
+        // Tests of one binary share it.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _told = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let mut fleet = Self {
             places: BTreeMap::new(),
             authority: Authority::new(),
