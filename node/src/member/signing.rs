@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering};
 
 use weft_protocol::{BatchHeader, Incarnation, MemberId, Signed, Statement, sign_batch};
-use weft_store::{Room, Tx};
+use weft_store::{Room, Tx, View};
 
 use super::{Condition, Member, MemberError, records, shards_in};
 
