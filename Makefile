@@ -11,12 +11,30 @@ TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC = $(CARGO_TARGET_DIR)/static
 IMAGE ?= localhost/weft:dev
 LOCAL = cargo run --quiet --package weft-e2e --bin weft-cluster --
+DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
+WEFT = $(STATIC)/$(TRIPLE)/release/weft
 
 .DEFAULT_GOAL := help
-.PHONY: help prepare kubernetes kubernetes-api image cluster-up cluster-down check test-api test generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check test-api test generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# A cluster of the user's own takes kubectl and helm, one of this machine's own everything.
+demo: $(if $(filter current,$(CLUSTER)),demo-tools,demo-able kubernetes) image ## A fleet on a real Kubernetes loses a worker and mends itself (CLUSTER=current: on yours).
+	@$(DEMO) run --weft $(WEFT) --image $(IMAGE) --image-tar $(CACHE)/weft.tar
+
+demo-down: ## End the demonstration, and leave nothing.
+	@$(DEMO) down
+
+demo-able:
+	@if [ "$$(id -u)" != 0 ] || [ ! -f /etc/debian_version ]; then \
+		printf '%s\n' 'A cluster of this machine needs root on Debian. With Docker and kind it is:' \
+			'  kind create cluster --name weft' '  kubectl config use-context kind-weft' '  make demo CLUSTER=current' >&2; exit 1; fi
+
+demo-tools:
+	@e2e/kubernetes/build.sh kubectl
+	@e2e/kubernetes/build.sh helm
 
 cluster-up: kubernetes ## Start a local cluster (root on Debian; WORKERS=4, KUBERNETES_VERSION).
 	@trap '$(LOCAL) down; exit 130' INT TERM; $(LOCAL) up
@@ -32,8 +50,8 @@ check: ## Format, lints, unit and property tests (no root).
 test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-e2e --package weft-operator --features weft-e2e/api,weft-operator/api --tests
 
-test: kubernetes ## All tests, those on a local cluster too (root on Debian).
-	cargo test --workspace --all-features
+test: kubernetes image ## All tests, those on a local cluster too (root on Debian).
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(CACHE)/weft.tar cargo test --workspace --all-features
 
 generate: ## Write the files that are generated from the code.
 	cargo run --quiet --package weft-crds --bin generate-crds

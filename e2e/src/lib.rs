@@ -6,6 +6,8 @@
 
 mod api_server;
 mod cluster;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod images;
 mod kubeconfig;
 mod kubectl;

@@ -1,0 +1,89 @@
+//! The cluster that all scenarios share: it is started by the first and ended after the last.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
+use weft_e2e::{Cluster, Options};
+
+const CLUSTER: &str = "fleet";
+const IMAGE: &str = "localhost/weft:dev";
+const INSTALL: Duration = Duration::from_secs(180);
+
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
+
+/// Clones share the cluster.
+#[derive(Clone)]
+pub(crate) struct Theatre {
+    runtime: Arc<Runtime>,
+    stage: Arc<Mutex<Option<Stage>>>,
+}
+
+impl Theatre {
+    pub(crate) fn closed() -> Self {
+        let runtime = Arc::new(Runtime::new().expect("a runtime"));
+        Self { runtime, stage: Arc::default() }
+    }
+
+    /// Runs one scenario.
+    pub(crate) fn play(&self, scenario: crate::Scenario) -> Outcome {
+        self.open()?;
+        scenario(self)
+    }
+
+    /// Waits for a scenario's work.
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// A Ready committee in a namespace of its own, with files in it.
+    pub(crate) async fn run(&self, namespace: &str) -> Result<Run, DemoError> {
+        let weft = variable("WEFT")?;
+        Run::start(&self.stage()?, namespace, &weft, Scale::TEST, &Story::begin()).await
+    }
+
+    /// Ends the cluster, if there is one.
+    pub(crate) fn close(&self) {
+        let open = self.stage.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if open.is_some()
+            && let Err(error) = Cluster::down(CLUSTER)
+        {
+            eprintln!("end the cluster {CLUSTER}: {error}");
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Result<Stage, DemoError> {
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        stage.ok_or_else(|| DemoError::Unfit("the cluster did not start".to_owned()))
+    }
+
+    /// Starts the cluster with the operator, unless it is up.
+    fn open(&self) -> Outcome {
+        if self.stage().is_ok() {
+            return Ok(());
+        }
+        let tar = variable("WEFT_IMAGE_TAR")?;
+        let cluster = Cluster::up(&Options { name: CLUSTER.to_owned(), ..Options::default() })?;
+        let stage = self.wait(Stage::local(cluster))?;
+        // From here on it is ended, whatever comes.
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(stage.clone());
+        self.wait(stage.load_image(tar))?;
+        self.wait(stage.install(IMAGE, INSTALL))?;
+        Ok(())
+    }
+}
+
+fn variable(name: &str) -> Result<PathBuf, DemoError> {
+    let unset = || DemoError::Unfit(format!("{name} is not set: run this with `make test`"));
+    env::var_os(name).map(PathBuf::from).ok_or_else(unset)
+}
+
+/// An error with its causes.
+pub(crate) fn told(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
