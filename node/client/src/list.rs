@@ -132,17 +132,17 @@ mod tests {
 
     #[test]
     fn pages_are_merged_as_far_as_all_reach() {
-        let mut blobs: Vec<Metadata> = (0..5).map(blob).collect();
+        let mut blobs: Vec<Metadata> = (0..4).map(blob).collect();
         blobs.sort_by_key(Metadata::id);
-        let [a, b, c, d, e] = &blobs[..] else { unreachable!() };
+        let [first, second, third, fourth] = &blobs[..] else { unreachable!() };
         let query = |limit| ListQuery { limit, ..ListQuery::default() };
         let ids = |page: &Page| page.blobs.iter().map(|(id, _)| *id).collect::<Vec<_>>();
 
-        let merged = merge(vec![page(&[a, c], true), page(&[b, c, d], false)], &query(10));
-        assert_eq!((ids(&merged), merged.more), (vec![a.id(), b.id(), c.id()], true));
-        let merged = merge(vec![page(&[a, c], false), page(&[b, e], false)], &query(3));
-        assert_eq!((ids(&merged), merged.more), (vec![a.id(), b.id(), c.id()], true));
-        let merged = merge(vec![page(&[d], false), page(&[], false)], &query(3));
-        assert_eq!((ids(&merged), merged.more), (vec![d.id()], false));
+        let merged = merge(vec![page(&[first, third], true), page(&[second, third, fourth], false)], &query(10));
+        assert_eq!((ids(&merged), merged.more), (vec![first.id(), second.id(), third.id()], true));
+        let merged = merge(vec![page(&[first, third], false), page(&[second, fourth], false)], &query(3));
+        assert_eq!((ids(&merged), merged.more), (vec![first.id(), second.id(), third.id()], true));
+        let merged = merge(vec![page(&[fourth], false), page(&[], false)], &query(3));
+        assert_eq!((ids(&merged), merged.more), (vec![fourth.id()], false));
     }
 }

@@ -72,13 +72,21 @@ impl Gateways {
             let range = format!("bytes={}-{}", range.start(), range.end());
             head.headers_mut().insert(header::RANGE, HeaderValue::try_from(range)?);
         }
+        self.whole(&head).await
+    }
+
+    /// Any page, as of an admin port.
+    pub async fn page(&self, path: &str) -> Result<Bytes, HttpError> {
+        self.whole(&request(Method::GET, path)?).await
+    }
+
+    /// An answer with all of its body: a gateway that breaks off is as good as away.
+    async fn whole(&self, head: &Request<()>) -> Result<Bytes, HttpError> {
         let ask = |endpoint: Arc<_>| {
-            let (gateways, request) = (self.clone(), with_body(&head, empty()));
+            let (gateways, request) = (self.clone(), with_body(head, empty()));
             async move {
-                let response = gateways.send(&endpoint, request).await?;
-                let body = response.into_body().collect().await;
-                let broken = |source: hyper::Error| broken(endpoint.to_string(), source);
-                Ok(body.map_err(broken)?.to_bytes())
+                let body = gateways.send(&endpoint, request).await?.into_body().collect().await;
+                Ok(body.map_err(|source| broken(endpoint.to_string(), source))?.to_bytes())
             }
         };
         self.hedged(ask).await
@@ -115,7 +123,7 @@ impl Gateways {
         let mut path = format!("/v1/blobs?limit={limit}");
         for (name, value) in [("after", after), ("label", label), ("digest", digest)] {
             if let Some(value) = value {
-                path += &format!("&{name}={}", percent(value));
+                path.extend(["&", name, "=", &percent(value)]);
             }
         }
         json(self.simple(&request(Method::GET, &path)?).await?).await

@@ -1,0 +1,199 @@
+//! The gateway in front of real members: HTTP, tokens, ranges, failures.
+
+mod fleet;
+
+use std::{future::IntoFuture, sync::Arc};
+
+use bytes::Bytes;
+use fleet::{Fleet, content, eventually};
+use tokio::{net::TcpListener, task::JoinSet};
+use weft_client::http::{Gateways, GatewaysConfig, HttpError, Put, PutAnswer};
+use weft_node::gateway::{Access, Gateway};
+use weft_redstuff::{Code, Layout};
+
+/// A gateway over plain HTTP on loopback, until dropped.
+struct Running {
+    gateway: Arc<Gateway>,
+    url: String,
+    _tasks: JoinSet<()>,
+}
+
+impl Running {
+    async fn start(fleet: &Fleet, access: Access) -> Self {
+        let client = fleet.client();
+        let mut tasks = JoinSet::new();
+        let tracked = client.fleet().clone();
+        tasks.spawn(async move { tracked.track(std::time::Duration::from_millis(500)).await });
+        let gateway = Gateway::new(client, access, fleet.deletes.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let serving = axum::serve(listener, gateway.router()).into_future();
+        tasks.spawn(async move { serving.await.expect("the gateway serves") });
+        Self { gateway, url, _tasks: tasks }
+    }
+
+    fn client(&self, token: Option<&str>) -> Gateways {
+        let urls = vec![self.url.clone()];
+        let config = GatewaysConfig { urls, token: token.map(str::to_owned), ..GatewaysConfig::default() };
+        Gateways::new(config).expect("the URL is one")
+    }
+}
+
+async fn put(gateways: &Gateways, key: &str, bytes: &Bytes) -> Result<PutAnswer, HttpError> {
+    gateways.put(&Put { key: key.to_owned(), ..Put::default() }, bytes.clone()).await
+}
+
+fn status<T: std::fmt::Debug>(outcome: Result<T, HttpError>) -> u16 {
+    outcome.expect_err("the gateway refuses").status().expect("it answers").as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_of_all_sizes_are_stored_and_come_back() {
+    let fleet = Fleet::start(7).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let code = Code::with_shards(28).expect("a code");
+    let stripe = code.stripe_capacity(Layout::full_symbol_size(code)) as usize;
+    for (seed, length) in (0..).zip([0, 1, 64 * 28, 64 * 28 + 1, 1 << 20, stripe, 2 * stripe + 54_321]) {
+        let bytes = content(seed, length);
+        let stored = put(&gateways, &format!("key {seed}"), &bytes).await.expect("the put is answered");
+        assert_eq!((stored.length, stored.view.epoch), (length as u64, 1));
+        assert!(gateways.get(&stored.id, None).await.expect("the blob is there") == bytes, "{length} bytes");
+        if length > 2000 {
+            let (first, last) = (length as u64 / 3, length as u64 / 2);
+            let part = gateways.get(&stored.id, Some(first..=last)).await.expect("the range is there");
+            assert!(part == bytes.slice(first as usize..=last as usize), "a range of {length} bytes");
+        }
+        let stat = gateways.stat(&stored.id).await.expect("the blob is known");
+        assert_eq!((stat.length, stat.digest), (length as u64, blake3::hash(&bytes).to_hex().to_string()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_members_may_die_and_a_third_may_not() {
+    let mut fleet = Fleet::start(7).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let bytes = content(1, 3 << 20);
+    let before = put(&gateways, "before", &bytes).await.expect("the put is answered");
+    for dead in [0, 1] {
+        fleet.kill(dead).await;
+        let stored = put(&gateways, &format!("without {dead}"), &bytes).await.expect("the put is answered");
+        for id in [&before.id, &stored.id] {
+            assert!(gateways.get(id, None).await.expect("the blob is there") == bytes);
+        }
+    }
+    assert_eq!(status(gateways.get(&"5".repeat(64), None).await), 404);
+    fleet.kill(2).await;
+    assert_eq!(status(put(&gateways, "without three", &bytes).await), 503);
+    // With 16 shards "not found" can't be told, but what is there can be read.
+    assert_eq!(status(gateways.get(&"5".repeat(64), None).await), 503);
+    assert!(gateways.get(&before.id, None).await.expect("the blob is there") == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_lists_and_deletes() {
+    let fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let labelled = Put {
+        key: "one".to_owned(),
+        labels: vec![("app".to_owned(), "grün".to_owned())],
+        content_type: Some("text/plain".to_owned()),
+        length: None,
+    };
+    let one = gateways.put(&labelled, Bytes::from_static(b"one")).await.expect("stored");
+    let two = put(&gateways, "two", &content(2, 5000)).await.expect("stored");
+    // A retry with its key is the same blob.
+    assert_eq!(gateways.put(&labelled, Bytes::from_static(b"one")).await.expect("stored").id, one.id);
+
+    let stat = gateways.stat(&one.id).await.expect("known");
+    assert_eq!(stat.content_type.as_deref(), Some("text/plain"));
+    assert_eq!(stat.labels.get("app").map(String::as_str), Some("grün"));
+
+    let all = gateways.list(None, 10, None, None).await.expect("listed");
+    assert_eq!((all.blobs.len(), all.next), (2, None));
+    let some = gateways.list(None, 10, Some("app=grün"), None).await.expect("listed");
+    assert_eq!(some.blobs.iter().map(|blob| &blob.id).collect::<Vec<_>>(), [&one.id]);
+    let first = gateways.list(None, 1, None, None).await.expect("listed");
+    let next = gateways.list(first.next.as_deref(), 1, None, None).await.expect("listed");
+    assert_eq!((first.blobs.len(), next.blobs.len(), next.next), (1, 1, None));
+    assert_ne!(first.blobs, next.blobs);
+
+    gateways.delete(&two.id).await.expect("deleted");
+    assert_eq!(status(gateways.get(&two.id, None).await), 410);
+    assert_eq!(status(put(&gateways, "two", &content(2, 5000)).await), 410);
+    gateways.delete(&two.id).await.expect("deleted again");
+    assert_eq!(status(gateways.delete(&"0".repeat(64)).await), 404);
+    eventually("the list is without the deleted blob", || async {
+        gateways.list(None, 10, None, None).await.is_ok_and(|page| page.blobs.len() == 1)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_are_told_what_is_wrong() {
+    let fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let stored = put(&gateways, "one", &content(1, 3000)).await.expect("stored");
+    assert_eq!(status(gateways.get(&stored.id, Some(3000..=4000)).await), 416);
+    assert_eq!(status(gateways.get("7", None).await), 400);
+    assert_eq!(status(gateways.list(Some("7"), 1, None, None).await), 400);
+    assert_eq!(status(gateways.list(None, 1, Some("no-equals-sign"), None).await), 400);
+    let label = Put { labels: vec![("a b".to_owned(), String::new())], ..Put::default() };
+    assert_eq!(status(gateways.put(&label, Bytes::new()).await), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_asked_for() {
+    let fleet = Fleet::start(4).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("token"), "all").expect("written");
+    std::fs::write(dir.path().join("read-token"), "look").expect("written");
+    let running = Running::start(&fleet, Access::tokens(dir.path()).expect("tokens")).await;
+    let bytes = content(1, 100);
+    let stored = put(&running.client(Some("all")), "one", &bytes).await.expect("stored");
+    assert!(running.client(Some("look")).get(&stored.id, None).await.expect("read") == bytes);
+    assert_eq!(status(running.client(Some("look")).delete(&stored.id).await), 403);
+    assert_eq!(status(running.client(Some("other")).get(&stored.id, None).await), 401);
+    assert_eq!(status(running.client(None).get(&stored.id, None).await), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_gateway_is_asked_when_the_first_is_away_or_silent() {
+    let fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let silent_url = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let closed_url = format!("http://{}", closed.local_addr().expect("it is bound"));
+    drop(closed);
+    for (key, bad) in [("silent", silent_url), ("closed", closed_url)] {
+        let urls = vec![bad, running.url.clone()];
+        let gateways = Gateways::new(GatewaysConfig { urls, ..GatewaysConfig::default() }).expect("URLs");
+        let bytes = content(1, 10_000);
+        let stored = put(&gateways, key, &bytes).await.expect("stored");
+        assert!(gateways.get(&stored.id, None).await.expect("read") == bytes, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_the_quorum() {
+    let mut fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let mut tasks = JoinSet::new();
+    let serving = axum::serve(listener, running.gateway.admin()).into_future();
+    tasks.spawn(async move { serving.await.expect("the admin port is served") });
+    let admin = Gateways::new(GatewaysConfig { urls: vec![url], ..GatewaysConfig::default() }).expect("a URL");
+    eventually("the gateway is ready", || async { admin.page("/readyz").await.is_ok() }).await;
+    put(&running.client(None), "one", &content(1, 10)).await.expect("stored");
+    let metrics = String::from_utf8(admin.page("/metrics").await.expect("metrics").to_vec()).expect("text");
+    assert!(metrics.contains("weft_gateway_requests_total{method=\"PUT\",code=\"201\"} 1"), "{metrics}");
+    fleet.kill(0).await;
+    fleet.kill(1).await;
+    eventually("the gateway isn't ready", || async { admin.page("/readyz").await.is_err() }).await;
+    admin.page("/livez").await.expect("alive");
+}
