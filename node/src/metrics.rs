@@ -212,4 +212,3 @@ impl Metrics {
         registry.register("rpc_sent_bytes", "Payload sent, by service", self.sent.clone());
     }
 }
-

@@ -137,7 +137,7 @@ impl Node {
                 start(&mut tasks, &member);
                 service::routes(&member)
             }
-            Opened::Foreign(found) => service::foreign_routes(self.who.fleet, found),
+            Opened::Foreign(found) => service::foreign_routes(self.who.fleet, *found),
         };
         let served = take_calls(listener, routes, tls, ended).await;
         tasks.shutdown().await;

@@ -76,8 +76,7 @@ async fn r5_a_refused_view_gets_no_acks_receipts_or_deletes() {
     let status = writes(&fleet, 0).certify(certify(&view, &entry)).await.unwrap_err();
     assert!(changed(&status).sealing);
     let tombstone = Tombstone::sign(FLEET, entry.blob(), &fleet.deletes);
-    let delete =
-        DeleteRequest { view: view.hash().0.to_vec().into(), tombstone: tombstone.encode().into() };
+    let delete = DeleteRequest { view: view.hash().0.to_vec().into(), tombstone: tombstone.encode().into() };
     let status = writes(&fleet, 0).delete(delete).await.unwrap_err();
     assert!(changed(&status).sealing);
     assert!(fleet.member(0).entry(&entry.blob()).unwrap().is_none());
@@ -113,10 +112,8 @@ async fn r9_a_replacement_is_not_synced_by_one_peer() {
     fleet.wipe(6).await;
     fleet.order(6, OrderChanges::default()).await.unwrap();
     let newcomer = fleet.member(6);
-    eventually("the newcomer has the one peer's registry", || async {
-        newcomer.entry(&stored.id).unwrap().is_some()
-    })
-    .await;
+    eventually("the newcomer has the one peer's registry", || async { newcomer.entry(&stored.id).unwrap().is_some() })
+        .await;
     let inventory = fleet.order(6, OrderChanges::default()).await.unwrap();
     assert!(!inventory.counts && inventory.synced.is_empty());
     for id in 1..6 {
@@ -172,7 +169,8 @@ async fn r1_a_rewound_volume_signs_nothing() {
     }
     let signed = fleet.order(0, OrderChanges::default()).await.unwrap().sequence;
     eventually("a peer remembers what the member signed", || async {
-        fleet.member(1).levels().is_ok() && fleet.order(0, OrderChanges::default()).await.is_ok_and(|now| now.sequence >= signed)
+        fleet.member(1).levels().is_ok()
+            && fleet.order(0, OrderChanges::default()).await.is_ok_and(|now| now.sequence >= signed)
     })
     .await;
     fleet.kill(0).await;

@@ -1,10 +1,6 @@
 //! What follows from the exchanges: the work list, being synced, reconciling registries.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use weft_protocol::MemberId;

@@ -59,7 +59,7 @@ impl Member {
             if wants_live && deleted.is_some_and(|entry| !entry.is_live()) {
                 return Err(MemberError::Deleted(blob));
             }
-            registry::store(tx, &identity, &index, entry)?;
+            registry::store(tx, &identity, &index, &entry)?;
             Ok(receipt)
         });
         let written = write.await?;

@@ -1,6 +1,5 @@
 //! Why a member doesn't do what it was asked to.
 
-use bytes::Bytes;
 use prost::Message;
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -21,15 +20,17 @@ pub enum MemberError {
     #[error("read stripe hashes: {0}")]
     StripeHashes(#[from] StripeHashesError),
     #[error("the operator's order is refused: {0}")]
-    Order(FenceError),
+    Order(Box<FenceError>),
     #[error("the order is for {asked}; this is {here} (R1)")]
     OtherMember { asked: String, here: String },
     /// The caller's view isn't the newest here, or is refused (R5); it is told the newest.
     #[error("{source}")]
-    View { source: FenceError, newest: Bytes, seal: Bytes, sealing: bool },
+    View { source: Box<FenceError>, changed: Box<ViewChanged> },
     #[error("the registry entry is refused: {0}")]
-    Entry(#[from] EntryError),
-    #[error("the certificate is of view {certificate}, the request of {request}: acks and receipts are renewed together (R8)")]
+    Entry(Box<EntryError>),
+    #[error(
+        "the certificate is of view {certificate}, the request of {request}: acks and receipts are renewed together (R8)"
+    )]
     OtherCertificate { certificate: Hash, request: Hash },
     #[error("blob {0} is deleted (R13)")]
     Deleted(BlobId),
@@ -60,12 +61,17 @@ pub enum MemberError {
 impl MemberError {
     /// What is told to a caller whose view isn't the one that may be acked or receipted.
     pub(crate) fn view(fence: &Fence, source: FenceError) -> Self {
-        Self::View {
-            source,
+        let changed = ViewChanged {
             newest: fence.newest().map(|newest| newest.encode().into()).unwrap_or_default(),
             seal: fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
             sealing: fence.successor().is_some(),
-        }
+        };
+        Self::View { source: Box::new(source), changed: Box::new(changed) }
+    }
+
+    /// An order that isn't to be carried out.
+    pub(crate) fn order(error: FenceError) -> Self {
+        Self::Order(Box::new(error))
     }
 
     fn code(&self) -> Code {
@@ -93,14 +99,17 @@ impl MemberError {
     }
 }
 
+impl From<EntryError> for MemberError {
+    fn from(error: EntryError) -> Self {
+        Self::Entry(Box::new(error))
+    }
+}
+
 impl From<MemberError> for Status {
     fn from(error: MemberError) -> Self {
         let (code, message) = (error.code(), error.to_string());
         match error {
-            MemberError::View { newest, seal, sealing, .. } => {
-                let details = ViewChanged { newest, seal, sealing }.encode_to_vec();
-                Self::with_details(code, message, details.into())
-            }
+            MemberError::View { changed, .. } => Self::with_details(code, message, changed.encode_to_vec().into()),
             _ => Self::new(code, message),
         }
     }

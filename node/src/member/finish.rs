@@ -80,7 +80,11 @@ impl Verified {
             }
             roots.push(hashes.root());
         }
-        if merkle::root(&roots) == metadata.root { Ok(Self(Some(upload.number))) } else { Err(MemberError::WrongStripes) }
+        if merkle::root(&roots) == metadata.root {
+            Ok(Self(Some(upload.number)))
+        } else {
+            Err(MemberError::WrongStripes)
+        }
     }
 }
 
@@ -122,11 +126,7 @@ fn clear_missing(tx: &mut Tx<'_>, blob: &BlobId, shards: ShardSet) -> Result<(),
 }
 
 /// Names the identity's shards that an entry's slivers are wanting of, for the work list.
-pub(crate) fn lacking(
-    tx: &Tx<'_>,
-    identity: &Identity,
-    entry: &Entry,
-) -> Result<ShardSet, MemberError> {
+pub(crate) fn lacking(tx: &Tx<'_>, identity: &Identity, entry: &Entry) -> Result<ShardSet, MemberError> {
     let Entry::Live { metadata, .. } = entry else { return Ok(ShardSet::EMPTY) };
     let fence = records::fence(tx)?;
     let wanted = super::must_hold(identity, &fence, records::target(tx)?.as_ref());

@@ -21,7 +21,10 @@ const PAGE: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Slivers and their bytes that one shard has of the blob; none of an inline one.
-    Live { slivers: u64, bytes: u64 },
+    Live {
+        slivers: u64,
+        bytes: u64,
+    },
     Deleted,
 }
 

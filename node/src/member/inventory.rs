@@ -136,7 +136,8 @@ impl Member {
     pub fn levels(&self) -> Result<Levels, MemberError> {
         let (known, view, totals) = (self.known(), self.store.view(), self.index.totals());
         let lacks = self.lacks(&known, &totals)?;
-        let (slivers, bytes) = lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
+        let (slivers, bytes) =
+            lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
         Ok(Levels {
             sliver_bytes: view.totals().sliver_bytes,
             slivers: view.totals().slivers,

@@ -40,13 +40,13 @@ use weft_store::Store;
 
 use crate::{env::Env, metrics::Metrics};
 pub use error::MemberError;
+pub(crate) use finish::Finish;
+use index::Index;
 pub(crate) use index::{Digest, Kind};
 pub use open::{Opened, WhoAmI};
-pub use records::{Identity, Peers, Target};
-use index::Index;
-pub(crate) use finish::Finish;
 pub(crate) use order::Order;
 pub(crate) use reads::Filter;
+pub use records::{Identity, Peers, Target};
 pub(crate) use slivers::axis as sliver_axis;
 pub(crate) use upload::StripeUpload;
 
@@ -60,7 +60,10 @@ pub enum Condition {
     /// Peers have not yet said which sequence they remember (R1).
     WaitingForPeers,
     /// The volume is behind what peers saw it sign (R1): it serves reads only.
-    Rewound { here: u64, remembered: u64 },
+    Rewound {
+        here: u64,
+        remembered: u64,
+    },
 }
 
 /// What is cached of the records.

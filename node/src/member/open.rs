@@ -27,7 +27,7 @@ pub struct WhoAmI {
 pub enum Opened {
     Ours(Arc<Member>),
     /// The volume is of another fleet, member or incarnation: nothing of it may be served (R1).
-    Foreign(Identity),
+    Foreign(Box<Identity>),
 }
 
 impl Member {
@@ -58,7 +58,7 @@ impl Member {
         };
         let WhoAmI { fleet, member, incarnation, trust: _ } = who;
         if (identity.fleet, identity.member, identity.incarnation.number) != (fleet, member, incarnation) {
-            return Ok(Opened::Foreign(identity));
+            return Ok(Opened::Foreign(Box::new(identity)));
         }
         let member = Arc::new(Self::new(store, identity, env)?);
         member.refresh()?;
@@ -121,6 +121,10 @@ impl Member {
             let signed = cached.refusal.clone().filter(|signed| signed.statement == statement);
             signed.unwrap_or_else(|| self.sign_at(statement, view.sequence()))
         });
+        if newest != cached.newest {
+            // What a view change gives this member comes by no upload: it is rebuilt at once.
+            super::lock(&self.fresh).clear();
+        }
         let known = Known {
             newest,
             synced: records::synced(&view)?,

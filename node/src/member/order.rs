@@ -15,7 +15,7 @@ pub(crate) struct Order {
     claim: TermClaim,
     first_view: Option<SignedView>,
     seals: Vec<Seal>,
-    seal_order: Option<SealOrder>,
+    seal: Option<SealOrder>,
     peers: Peers,
     target: Option<Target>,
     /// Hash of the view in effect that the copies are spare under, and their shards (R23).
@@ -36,15 +36,13 @@ impl Order {
         };
         let target = match &request.target {
             None => None,
-            Some(target) => {
-                Some(Target { epoch: target.epoch, shards: shard_set(&target.shards, "target.shards")? })
-            }
+            Some(target) => Some(Target { epoch: target.epoch, shards: shard_set(&target.shards, "target.shards")? }),
         };
         Ok(Self {
             claim: TermClaim::decode(&request.claim)?,
             first_view: some(&request.first_view).map(|bytes| SignedView::decode(&bytes)).transpose()?,
             seals: request.seals.iter().map(|seal| Seal::decode(seal)).collect::<Result<_, _>>()?,
-            seal_order: some(&request.seal_order).map(|bytes| SealOrder::decode(&bytes)).transpose()?,
+            seal: some(&request.seal_order).map(|bytes| SealOrder::decode(&bytes)).transpose()?,
             peers: peers.map(|peer| (MemberId(peer.member), (peer.incarnation, peer.address.clone()))).collect(),
             target,
             retire,
@@ -105,10 +103,10 @@ impl Member {
 
 /// Returns whether a record changed.
 fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, MemberError> {
-    let Order { claim, first_view, seals, seal_order, mut peers, target, retire: _, repair_bytes_per_second: _ } = order;
+    let Order { claim, first_view, seals, seal, mut peers, target, retire: _, repair_bytes_per_second: _ } = order;
     let before = records::fence(tx)?;
     let mut fence = before.clone();
-    fence.claim(&claim).map_err(MemberError::Order)?;
+    fence.claim(&claim).map_err(MemberError::order)?;
     if let Some(first) = first_view.filter(|_| fence.newest().is_none()) {
         views::begin(tx, &mut fence, first)?;
     }
@@ -119,7 +117,7 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
     for seal in seals {
         changed |= views::install(tx, seal)?;
     }
-    if let Some(order) = seal_order.filter(|_| may_refuse) {
+    if let Some(order) = seal.filter(|_| may_refuse) {
         changed |= refuse(tx, &order)?;
     }
     // Where an order says nothing of a peer, what is known of it stays: it may be what the fleet lives by (R27).
@@ -145,7 +143,7 @@ fn refuse(tx: &mut Tx<'_>, order: &SealOrder) -> Result<bool, MemberError> {
         Ok(_) => {}
         // Its successor, or a later view, is in effect already: the order has been overtaken.
         Err(FenceError::NotNewest { .. }) => return Ok(false),
-        Err(error) => return Err(MemberError::Order(error)),
+        Err(error) => return Err(MemberError::order(error)),
     }
     let changed = fence.refusal() != before;
     records::put_fence(tx, &fence);
@@ -157,7 +155,8 @@ impl Member {
     /// the fleet, or to nobody: certificates and signatures see to that.
     pub(crate) async fn learn_peers(&self, told: &[v1::Peer]) -> Result<(), MemberError> {
         let known = self.peers();
-        let is_news = |peer: &&v1::Peer| known.get(&MemberId(peer.member)).is_none_or(|known| known.0 < peer.incarnation);
+        let is_news =
+            |peer: &&v1::Peer| known.get(&MemberId(peer.member)).is_none_or(|known| known.0 < peer.incarnation);
         let news: Vec<v1::Peer> = told.iter().filter(is_news).cloned().collect();
         if news.is_empty() {
             return Ok(());

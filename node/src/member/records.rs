@@ -142,10 +142,7 @@ pub(crate) fn views(from: &impl View) -> Result<Vec<SignedView>, MemberError> {
 }
 
 /// Adds views that aren't there yet. Their signatures are for the caller to check.
-pub(crate) fn add_views<'v>(
-    to: &mut Tx<'_>,
-    new: impl IntoIterator<Item = &'v SignedView>,
-) -> Result<(), MemberError> {
+pub(crate) fn add_views<'v>(to: &mut Tx<'_>, new: impl IntoIterator<Item = &'v SignedView>) -> Result<(), MemberError> {
     let mut views = views(to)?;
     let before = views.len();
     for view in new {
@@ -217,6 +214,7 @@ pub(crate) fn put_verified(to: &mut Tx<'_>, verified: ShardSet) {
 /// The sequence at which the volume was when a process opened it that no peers have told yet what they remember (R1).
 /// It outlives that process: what is committed while waiting must not hide that the volume was behind.
 pub(crate) fn unjudged(from: &impl View) -> Result<Option<u64>, MemberError> {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough in its lifetime")]
     load(from, UNJUDGED, |from| from.u64())
 }
 

@@ -53,7 +53,7 @@ impl Member {
             let write = self.store.write(Room::Reserved, move |tx| {
                 let mut stored = 0;
                 for entry in batch {
-                    stored += usize::from(store(tx, &identity, &index, entry)?);
+                    stored += usize::from(store(tx, &identity, &index, &entry)?);
                 }
                 Ok::<_, MemberError>(stored)
             });
@@ -123,29 +123,29 @@ fn check(
 
 /// Stores a checked entry where it says more than what is there. What this member must hold of a new blob and doesn't
 /// goes on the work list; what a tombstone deletes goes.
-pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: Entry) -> Result<bool, MemberError> {
+pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: &Entry) -> Result<bool, MemberError> {
     let blob = entry.blob();
     let known = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
-    if let Entry::Live { certificate, .. } = &entry {
+    if let Entry::Live { certificate, .. } = entry {
         let acks = certificate.acks.iter().map(|ack| &ack.header);
         signing::note(tx, acks.map(|header| (header.member, header.incarnation, header.sequence)))?;
     }
-    if known.as_ref().is_some_and(|known| !entry.supersedes(known) && !is_newer(tx, &entry, known)) {
+    if known.as_ref().is_some_and(|known| !entry.supersedes(known) && !is_newer(tx, entry, known)) {
         return Ok(false);
     }
     tx.put_entry(&blob.0, entry.encode())?;
-    match &entry {
+    match entry {
         Entry::Deleted(_) => {
             tx.release_blob(&blob.0)?;
             tx.remove_missing_of(&blob.0)?;
         }
         Entry::Live { .. } => {
-            for shard in finish::lacking(tx, identity, &entry)?.iter() {
+            for shard in finish::lacking(tx, identity, entry)?.iter() {
                 tx.add_missing(&blob.0, shard)?;
             }
         }
     }
-    index.set(blob, Kind::of(&entry));
+    index.set(blob, Kind::of(entry));
     Ok(true)
 }
 

@@ -36,8 +36,8 @@ impl Member {
         let write = self.store.write(Room::Reserved, move |tx| {
             let fence = records::fence(tx)?;
             if fence.newest().map(|newest| newest.view.hash()) != Some(view) || fence.successor().is_some() {
-                let newest = fence.newest().ok_or(MemberError::Order(FenceError::NoView))?.view.id();
-                return Err(MemberError::Order(FenceError::NotNewest { asked: view, newest }));
+                let newest = fence.newest().ok_or(MemberError::order(FenceError::NoView))?.view.id();
+                return Err(MemberError::order(FenceError::NotNewest { asked: view, newest }));
             }
             let spare = shards.difference(must_hold(&identity, &fence, records::target(tx)?.as_ref()));
             if spare != shards {
@@ -48,7 +48,9 @@ impl Member {
             for (blob, upload) in page {
                 let Some(entry) = tx.entry(&blob)? else { continue };
                 let Entry::Live { metadata, .. } = Entry::decode(&entry)? else { continue };
-                for (stripe, shard) in (0..metadata.layout.stripes()).flat_map(|stripe| spare.iter().map(move |shard| (stripe, shard))) {
+                for (stripe, shard) in
+                    (0..metadata.layout.stripes()).flat_map(|stripe| spare.iter().map(move |shard| (stripe, shard)))
+                {
                     for axis in Axis::BOTH {
                         let index = metadata.code().sliver_index(u16::from(shard), axis) as u8;
                         tx.remove_sliver(&SliverKey { upload, stripe, axis: slivers::stored(axis), index })?;

@@ -7,6 +7,9 @@ use weft_store::{Room, SliverKey, StoreError, Tx, UploadNumber, View};
 
 use super::{Member, MemberError};
 
+/// A sliver whose bytes are the committed ones; `None` where they rotted.
+type Sound = Option<Vec<u8>>;
+
 impl Member {
     /// Stores slivers of a live blob, and takes a shard off the work list when both its slivers of all stripes are
     /// there. `hashes` are the caller's to have proven against the blob's root; the slivers are checked against them
@@ -60,7 +63,7 @@ impl Member {
         index: u16,
     ) -> Result<Option<Bytes>, MemberError> {
         let (store, blob, index) = (self.store.clone(), *blob, index.try_into().unwrap_or(u8::MAX));
-        let read = move || -> Result<Option<(SliverKey, Option<Vec<u8>>)>, MemberError> {
+        let read = move || -> Result<Option<(SliverKey, Sound)>, MemberError> {
             let view = store.view();
             let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
             let Some(description) = view.stripe(upload, stripe)? else { return Ok(None) };

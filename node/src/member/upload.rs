@@ -25,11 +25,7 @@ pub(crate) struct StripeUpload {
 
 impl StripeUpload {
     /// `session` is that of the stream's earlier messages.
-    pub(crate) fn parse(
-        code: Code,
-        session: Option<[u8; 16]>,
-        request: UploadRequest,
-    ) -> Result<Self, MemberError> {
+    pub(crate) fn parse(code: Code, session: Option<[u8; 16]>, request: UploadRequest) -> Result<Self, MemberError> {
         let named = <[u8; 16]>::try_from(&request.session[..]).ok();
         let session = named.or(session).ok_or(MemberError::Malformed { field: "session" })?;
         let UploadRequest { stripe, symbol_size, .. } = request;
@@ -59,7 +55,8 @@ impl Member {
             let upload = tx.open_upload(&stripe.session, now, &[])?.number;
             tx.put_stripe(upload, stripe.stripe, stripe.description)?;
             for (axis, index, data) in stripe.slivers {
-                let place = SliverKey { upload, stripe: stripe.stripe, axis: slivers::stored(axis), index: index as u8 };
+                let place =
+                    SliverKey { upload, stripe: stripe.stripe, axis: slivers::stored(axis), index: index as u8 };
                 tx.put_sliver(&place, data)?;
             }
             Ok::<_, MemberError>(())

@@ -56,7 +56,8 @@ impl Member {
         for stripe in 0..metadata.layout.stripes() {
             for axis in Axis::BOTH {
                 let index = metadata.code().sliver_index(u16::from(shard), axis);
-                if self.read_sliver(blob, stripe, axis, index).await?.is_none() && self.kind(blob).is_some_and(is_live) {
+                if self.read_sliver(blob, stripe, axis, index).await?.is_none() && self.kind(blob).is_some_and(is_live)
+                {
                     return Ok(false);
                 }
             }

@@ -86,7 +86,7 @@ impl Member {
         match seal.check(known.fence.authority()) {
             Ok(()) => self.install(seal).await.map(drop),
             Err(SealError::NoQuorum { .. }) => Ok(()),
-            Err(error) => Err(MemberError::Order(FenceError::Seal(error))),
+            Err(error) => Err(MemberError::order(FenceError::Seal(error))),
         }
     }
 }
@@ -106,7 +106,7 @@ fn proven(view: &SignedView, refusals: &mut BTreeMap<MemberId, Signed>) {
 pub(crate) fn install(tx: &mut Tx<'_>, seal: Seal) -> Result<bool, MemberError> {
     let mut fence = records::fence(tx)?;
     let (sealed, successor) = (seal.sealed.clone(), seal.successor.clone());
-    let changed = fence.install(seal).map_err(MemberError::Order)?;
+    let changed = fence.install(seal).map_err(MemberError::order)?;
     if changed {
         records::put_fence(tx, &fence);
         records::add_views(tx, [&sealed, &successor])?;
@@ -117,8 +117,8 @@ pub(crate) fn install(tx: &mut Tx<'_>, seal: Seal) -> Result<bool, MemberError> 
 /// A fleet's one first view, on a volume that never saw another, with an empty registry (R3).
 pub(crate) fn begin(tx: &mut Tx<'_>, fence: &mut Fence, first: SignedView) -> Result<(), MemberError> {
     if fence.newest().is_none() && tx.totals().entries > 0 {
-        return Err(MemberError::Order(FenceError::NotFirst));
+        return Err(MemberError::order(FenceError::NotFirst));
     }
-    fence.begin(first).map_err(MemberError::Order)?;
+    fence.begin(first).map_err(MemberError::order)?;
     records::add_views(tx, fence.newest())
 }

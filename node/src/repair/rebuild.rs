@@ -35,8 +35,7 @@ pub(super) async fn rebuild(
     axis: Axis,
     attempt: impl Fn(&Item) -> usize,
 ) {
-    let mut units: Vec<Unit> =
-        items.iter().flat_map(|item| units(member, fleet, item, axis, attempt(item))).collect();
+    let mut units: Vec<Unit> = items.iter().flat_map(|item| units(member, fleet, item, axis, attempt(item))).collect();
     gather(member, fleet, &mut units).await;
     for unit in units {
         finish(member, fleet.newest.view.code, unit).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weft_proto::v1::{StripeHashesRequest, StripesRequest, peers_client::PeersClient};
-use weft_protocol::{Entry, MemberId, SignedView, ShardSet};
+use weft_protocol::{Entry, MemberId, ShardSet, SignedView};
 use weft_redstuff::{Axis, BlobId, Hash, Layout, StripeHashes, merkle};
 use weft_store::{StoreError, View as _};
 
@@ -127,7 +127,8 @@ pub(super) async fn fetch_stripe_hashes(member: &Member, fleet: &Fleet, items: &
     let mut wanted: Vec<(&Item, u32)> = Vec::new();
     for item in items {
         for stripe in 0..item.layout.stripes() {
-            let known = wanted.iter().rev().any(|(other, other_stripe)| (other.blob, *other_stripe) == (item.blob, stripe));
+            let known =
+                wanted.iter().rev().any(|(other, other_stripe)| (other.blob, *other_stripe) == (item.blob, stripe));
             if !known && member.stripe_hashes(&item.blob, stripe)?.is_none() {
                 wanted.push((item, stripe));
             }
@@ -157,7 +158,7 @@ async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> Result
     let mut served = vec![false; wanted.len()];
     while let Some(reply) = replies.message().await? {
         let Some((item, stripe)) = wanted.get(reply.item as usize).copied() else { continue };
-        member.metrics().hashes_received(reply.hashes.len() + reply.path.iter().map(|hash| hash.len()).sum::<usize>());
+        member.metrics().hashes_received(reply.hashes.len() + reply.path.iter().map(bytes::Bytes::len).sum::<usize>());
         let Ok(hashes) = StripeHashes::decode(item.layout.code(), &reply.hashes) else { continue };
         let path: Vec<Hash> = reply.path.iter().filter_map(|hash| Hash::from_slice(hash)).collect();
         let proven = merkle::verify(&item.root, &hashes.root(), stripe, item.layout.stripes(), &path);

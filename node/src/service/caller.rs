@@ -1,6 +1,9 @@
 //! Who calls, by the certificate of the connection, and what callers may call: one table.
 
-use tonic::{Request, Status, transport::server::{TcpConnectInfo, TlsConnectInfo}};
+use tonic::{
+    Request, Status,
+    transport::server::{TcpConnectInfo, TlsConnectInfo},
+};
 use weft_protocol::{FleetId, MemberId};
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
@@ -48,10 +51,9 @@ impl Caller {
         let role = match parts.next()? {
             "operator" => Role::Operator,
             "gateway" => Role::Gateway,
-            "member" => Role::Member {
-                member: MemberId(parts.next()?.parse().ok()?),
-                incarnation: parts.next()?.parse().ok()?,
-            },
+            "member" => {
+                Role::Member { member: MemberId(parts.next()?.parse().ok()?), incarnation: parts.next()?.parse().ok()? }
+            }
             _ => return None,
         };
         parts.next().is_none().then_some(Self { fleet, role })
@@ -84,10 +86,13 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn admit<T>(self, request: &Request<T>, service: Service) -> Result<Caller, Status> {
-        let caller = Caller::of(request)
-            .ok_or_else(|| Status::unauthenticated("the certificate names no role in a fleet"))?;
+        let caller =
+            Caller::of(request).ok_or_else(|| Status::unauthenticated("the certificate names no role in a fleet"))?;
         if caller.fleet != self.fleet {
-            return Err(Status::permission_denied(format!("the caller is of fleet {}, not of {}", caller.fleet, self.fleet)));
+            return Err(Status::permission_denied(format!(
+                "the caller is of fleet {}, not of {}",
+                caller.fleet, self.fleet
+            )));
         }
         if caller.role.may_call(service) {
             return Ok(caller);

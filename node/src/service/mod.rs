@@ -13,13 +13,14 @@ use tonic::service::Routes;
 use weft_proto::{
     MAX_MESSAGE,
     v1::{
-        control_server::ControlServer, peers_server::PeersServer, reads_server::ReadsServer, writes_server::WritesServer,
+        control_server::ControlServer, peers_server::PeersServer, reads_server::ReadsServer,
+        writes_server::WritesServer,
     },
 };
 
 use crate::member::{Identity, Member};
-pub use caller::{Caller, Role};
 use caller::Gate;
+pub use caller::{Caller, Role};
 use control::{Control, ForeignControl};
 
 /// All services of a member.

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use weft_proto::v1::{
-    SliverItem, SliverRequest, SliversRequest, StripeHashesRequest, StripeItem, StripesRequest, SymbolBatch, SymbolItem,
-    SymbolsRequest,
+    SliverItem, SliverRequest, SliversRequest, StripeHashesRequest, StripeItem, StripesRequest, SymbolBatch,
+    SymbolItem, SymbolsRequest,
 };
 use weft_redstuff::{Axis, BlobId, symbol};
 

@@ -34,10 +34,7 @@ type Durable = Result<StripeDurable, Status>;
 impl writes_server::Writes for Writes {
     type UploadStream = ReceiverStream<Durable>;
 
-    async fn upload(
-        &self,
-        request: Request<Streaming<UploadRequest>>,
-    ) -> Result<Response<Self::UploadStream>, Status> {
+    async fn upload(&self, request: Request<Streaming<UploadRequest>>) -> Result<Response<Self::UploadStream>, Status> {
         self.gate.admit(&request, Service::Writes)?;
         let newest = self.member.newest().ok_or_else(|| Status::unavailable("no view is known here yet"))?;
         let (replies, receiver) = mpsc::channel(WINDOW);
@@ -121,4 +118,3 @@ async fn parse(code: Code, session: Option<[u8; 16]>, request: UploadRequest) ->
     let parsed = tokio::task::spawn_blocking(move || StripeUpload::parse(code, session, request)).await;
     Ok(parsed.map_err(|error| Status::internal(error.to_string()))??)
 }
-
