@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fleet::{Fleet, content, eventually};
 use tokio::{net::TcpListener, task::JoinSet};
 use weft_client::http::{Gateways, GatewaysConfig, HttpError, Put, PutAnswer};
-use weft_node::gateway::{Access, Gateway};
+use weft_node::gateway::{self, Access, AccessMode, Gateway, GatewayArgs};
 use weft_redstuff::{Code, Layout};
 
 /// A gateway over plain HTTP on loopback, until dropped.
@@ -196,4 +196,47 @@ async fn readiness_follows_the_quorum() {
     fleet.kill(1).await;
     eventually("the gateway isn't ready", || async { admin.page("/readyz").await.is_err() }).await;
     admin.page("/livez").await.expect("alive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_serves_over_tls_and_finds_the_fleet_by_one_seed() {
+    let fleet = Fleet::start(4).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).expect("written");
+    let (certificate, key) = fleet.authority.issue(&format!("weft://{}/gateway", fleet::FLEET));
+    write("tls.crt", &certificate);
+    write("tls.key", &key);
+    write("ca.crt", &fleet.authority.pem());
+    write("token", b"all");
+    write("delete.key", hex::encode(fleet.deletes.seed()).as_bytes());
+    let args = GatewayArgs {
+        seeds: vec![fleet.places[&1].address.to_string()],
+        fleet: fleet::FLEET,
+        trust_key: fleet.key.public(),
+        tls_dir: dir.path().to_owned(),
+        token_dir: dir.path().to_owned(),
+        access: AccessMode::Token,
+        listen: fleet::free_address().await,
+        listen_tls: fleet::free_address().await,
+        admin: fleet::free_address().await,
+    };
+    let urls = vec![format!("https://{}", args.listen_tls)];
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { gateway::run(args).await.expect("the gateway serves") });
+    let config = GatewaysConfig {
+        urls,
+        token: Some("all".to_owned()),
+        ca: Some(fleet.authority.pem()),
+        server_name: Some(weft_client::MEMBER_NAME.to_owned()),
+        ..GatewaysConfig::default()
+    };
+    let trusting = Gateways::new(config.clone()).expect("a configuration");
+    let bytes = content(1, 100_000);
+    eventually("the gateway serves", || async { put(&trusting, "one", &bytes).await.is_ok() }).await;
+    let stored = put(&trusting, "one", &bytes).await.expect("stored");
+    assert!(trusting.get(&stored.id, None).await.expect("read") == bytes);
+    trusting.delete(&stored.id).await.expect("deleted");
+    let other = GatewaysConfig { ca: Some(fleet::Authority::new().pem()), ..config };
+    let distrusting = Gateways::new(other).expect("a configuration");
+    assert!(matches!(distrusting.stat(&stored.id).await, Err(HttpError::Unreachable { .. })));
 }

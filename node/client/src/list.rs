@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use thiserror::Error;
+use tokio::time::sleep;
 use tonic::Status;
 use weft_proto::v1::{ListReply, ListRequest};
 use weft_protocol::ShardSet;
@@ -14,6 +15,8 @@ use crate::{Client, FleetError, Holder};
 
 /// For one member's page.
 const ANSWER: Duration = Duration::from_secs(5);
+/// After which another member is asked too.
+const HEDGE: Duration = Duration::from_millis(150);
 
 /// Why there is no list.
 #[derive(Debug, Error)]
@@ -61,14 +64,21 @@ impl Client {
                 asked_shards += holder.shards().len();
                 asked.push(ask(holder, request(query)));
             }
-            let Some((holder, reply)) = asked.next().await else { return Err(ListError::Unavailable { reasons }) };
+            let next = tokio::select! {
+                next = asked.next() => next,
+                () = sleep(HEDGE), if waiting.len() > 0 => {
+                    asked.extend(waiting.next().map(|holder| ask(holder, request(query))));
+                    continue;
+                }
+            };
+            let Some((holder, reply)) = next else { return Err(ListError::Unavailable { reasons }) };
             match reply {
                 Ok(reply) => {
                     answered = answered.union(holder.shards());
                     pages.push(reply);
                 }
                 Err(status) => {
-                    asked_shards -= holder.shards().len();
+                    asked_shards = asked_shards.saturating_sub(holder.shards().len());
                     reasons.push(format!("{}: {}", holder.member(), status.message()));
                 }
             }

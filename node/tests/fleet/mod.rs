@@ -1,6 +1,6 @@
 //! A fleet in one process: real members, real gRPC over mutual TLS on 127.0.0.1, disks that lose their power, and an
 //! operator that orders. Shared by the tests of node, repair and gateway.
-#![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "every test binary uses its own part")]
 
 mod certificates;
 mod operator;

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::time::sleep;
 use weft_redstuff::{BlobId, Metadata, StripeLayout};
 
-use crate::{Client, Fleet, FleetError, READ_MEMORY, room};
+use crate::{Client, Fleet, FleetError};
 
 /// Stripes on their way while one is read.
 const AHEAD: usize = 2;
@@ -134,7 +134,7 @@ impl Reader {
         let end = self.range.end.min(layout.offset + layout.length) - layout.offset;
         let (first, last) = ((begin / row) as u16, ((end - 1) / row) as u16);
         let memory = self.metadata.code().stripe_capacity(layout.symbol_size);
-        let _room = room(&self.client.read_memory, memory, READ_MEMORY).await;
+        let _room = self.client.read_memory.room(memory).await;
         let rows = self.fetch(layout.index, first..=last).await?;
         let cut = |(index, bytes): (u16, Bytes)| {
             let at = u64::from(index) * row;

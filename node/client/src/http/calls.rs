@@ -1,6 +1,6 @@
 //! What gateways can be asked.
 
-use std::{io, ops::RangeInclusive, sync::Arc};
+use std::{io, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream::BoxStream};
@@ -13,6 +13,9 @@ use super::{
     Body, Gateways, HttpError,
     answers::{ListAnswer, PutAnswer, Stat},
 };
+
+/// Bytes a second at which a put isn't taken for stuck.
+const SLOW: u64 = 4 << 20;
 
 /// What a put says besides its content.
 #[derive(Debug, Clone, Default)]
@@ -46,23 +49,19 @@ impl Gateways {
 
     /// Stores a blob that `content` gives, anew for every gateway that is asked.
     pub async fn put_from(&self, put: &Put, content: impl Fn() -> Body) -> Result<PutAnswer, HttpError> {
-        let mut head = Request::put("/v1/blobs").body(()).map_err(|error| HttpError::Answer(error.to_string()))?;
-        let headers = head.headers_mut();
-        headers.insert("idempotency-key", HeaderValue::try_from(&put.key)?);
-        for (key, value) in &put.labels {
-            headers.append("weft-label", HeaderValue::from_bytes(format!("{key}={value}").as_bytes())?);
-        }
-        if let Some(kind) = &put.content_type {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(kind)?);
-        }
-        if let Some(length) = put.length {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-        }
+        let head = put_head(put)?;
         let ask = |endpoint: Arc<_>| {
             let (gateways, request) = (self.clone(), with_body(&head, content()));
             async move { json(gateways.send(&endpoint, request).await?).await }
         };
-        self.hedged(ask).await
+        let extra = put.length.map_or(Duration::MAX / 4, |length| Duration::from_millis(1000 * length / SLOW));
+        self.hedged(extra, ask).await
+    }
+
+    /// Stores a blob whose content can be read once only: one gateway is asked.
+    pub async fn put_once(&self, put: &Put, content: Body) -> Result<PutAnswer, HttpError> {
+        let endpoint = self.any()?;
+        json(self.send(&endpoint, with_body(&put_head(put)?, content)).await?).await
     }
 
     /// A whole blob, or a range of it, in memory.
@@ -89,7 +88,7 @@ impl Gateways {
                 Ok(body.map_err(|source| broken(endpoint.to_string(), source))?.to_bytes())
             }
         };
-        self.hedged(ask).await
+        self.hedged(Duration::ZERO, ask).await
     }
 
     /// A whole blob as it comes. Once it has begun, another gateway is of no help.
@@ -134,8 +133,24 @@ impl Gateways {
             let (gateways, request) = (self.clone(), with_body(head, empty()));
             async move { gateways.send(&endpoint, request).await }
         };
-        self.hedged(ask).await
+        self.hedged(Duration::ZERO, ask).await
     }
+}
+
+fn put_head(put: &Put) -> Result<Request<()>, HttpError> {
+    let mut head = request(Method::PUT, "/v1/blobs")?;
+    let headers = head.headers_mut();
+    headers.insert("idempotency-key", HeaderValue::try_from(&put.key)?);
+    for (key, value) in &put.labels {
+        headers.append("weft-label", HeaderValue::from_bytes(format!("{key}={value}").as_bytes())?);
+    }
+    if let Some(kind) = &put.content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(kind)?);
+    }
+    if let Some(length) = put.length {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Ok(head)
 }
 
 /// A body that is read as it is sent.

@@ -60,23 +60,29 @@ impl Endpoint {
 
 impl Gateways {
     /// Asks one gateway, and a second one when the first hasn't answered in time, or at once when it can't be reached.
-    /// No gateway is asked twice.
-    pub(super) async fn hedged<T, F>(&self, ask: impl Fn(Arc<Endpoint>) -> F) -> Result<T, HttpError>
+    /// No gateway is asked twice. `extra` is time that the first one is given besides.
+    pub(super) async fn hedged<T, F>(&self, extra: Duration, ask: impl Fn(Arc<Endpoint>) -> F) -> Result<T, HttpError>
     where
         F: Future<Output = Result<T, HttpError>>,
     {
-        let Some((first, second)) = self.choose() else { return Err(HttpError::NoGateway) };
-        let asking = self.race(first, second, ask);
+        let (first, second) = self.choose().ok_or(HttpError::NoGateway)?;
+        let asking = self.race(first, second, self.0.hedge + extra, ask);
         match self.0.timeout {
             Some(limit) => tokio::time::timeout(limit, asking).await.unwrap_or(Err(HttpError::Late(limit))),
             None => asking.await,
         }
     }
 
+    /// The gateway whose turn it is.
+    pub(super) fn any(&self) -> Result<Arc<Endpoint>, HttpError> {
+        self.choose().map(|(first, _)| first).ok_or(HttpError::NoGateway)
+    }
+
     async fn race<T, F>(
         &self,
         first: Arc<Endpoint>,
         second: Option<Arc<Endpoint>>,
+        after: Duration,
         ask: impl Fn(Arc<Endpoint>) -> F,
     ) -> Result<T, HttpError>
     where
@@ -89,7 +95,7 @@ impl Gateways {
                 Err(error @ (HttpError::Unreachable { .. } | HttpError::Broken { .. })) => Some(error),
                 answer => return answer,
             },
-            () = sleep(self.0.hedge) => None,
+            () = sleep(after) => None,
         };
         first.avoid();
         let mut two = std::pin::pin!(ask(second));

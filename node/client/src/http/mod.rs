@@ -57,7 +57,7 @@ pub enum HttpError {
     Broken { endpoint: String, source: BoxError },
     #[error("no answer within {0:?}")]
     Late(Duration),
-    #[error("{status}: {detail}")]
+    #[error("{status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
     Refused { status: StatusCode, detail: String },
     #[error("the gateway's answer makes no sense: {0}")]
     Answer(String),
@@ -89,7 +89,7 @@ pub struct GatewaysConfig {
     pub ca: Option<Vec<u8>>,
     /// The name in their certificates, if it isn't the URL's host.
     pub server_name: Option<String>,
-    /// After which a second gateway is asked.
+    /// After which a second gateway is asked; large puts are given more time.
     pub hedge: Option<Duration>,
     /// For an operation as a whole; `None`: none, as for large blobs.
     pub timeout: Option<Duration>,

@@ -12,7 +12,7 @@ use weft_proto::v1::{CertifyRequest, FinishRequest};
 use weft_protocol::{DecodeError, MemberId, Signed};
 
 use super::Prepared;
-use crate::{Fleet, Holder};
+use crate::{Client, Fleet, Holder};
 
 /// For a commit on the holder's disk, which may be busy.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub(super) enum Event {
 
 /// One holder under one view.
 pub(super) struct Chain {
-    pub(super) fleet: Fleet,
+    pub(super) client: Client,
     pub(super) prepared: Arc<Prepared>,
     pub(super) holder: Arc<Holder>,
     /// Hash of the view that is asked for.
@@ -47,19 +47,27 @@ impl Chain {
     /// its upload, so that it needn't rebuild, but not for ever.
     pub(super) async fn run(mut self) {
         let member = self.holder.member();
-        let mut certified = self.entry.clone();
-        let lagging = async {
-            if certified.wait_for(Option::is_some).await.is_ok() {
-                self.prepared.uploaded.standstill(member).await;
-            }
-        };
         tokio::select! {
             ack = self.ack() => self.tell(ack.map_or_else(|status| Event::NoAck(member, status), Event::Ack)),
-            () = lagging => {}
+            () = self.given_up() => self.prepared.uploaded.give_up(member),
         }
         let Ok(entry) = self.entry.wait_for(Option::is_some).await.map(|entry| entry.clone()) else { return };
         let receipt = self.certify(entry.unwrap_or_default()).await;
         self.tell(receipt.map_or_else(|status| Event::NoReceipt(member, status), Event::Receipt));
+    }
+
+    /// Waits until the holder isn't needed and isn't worth the memory of what it lacks: it stands still, has failed
+    /// lately, or others want the memory.
+    async fn given_up(&self) {
+        let mut certified = self.entry.clone();
+        // The sender is dropped when the put has failed: then nobody is needed either.
+        let _ = certified.wait_for(Option::is_some).await;
+        if !self.holder.is_suspect() {
+            tokio::select! {
+                () = self.prepared.uploaded.standstill(self.holder.member()) => {}
+                () = self.client.write_memory.wanted() => {}
+            }
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -80,7 +88,7 @@ impl Chain {
             let (holder, request) = (Arc::clone(&self.holder), request.clone());
             async move { signed(&holder.call(ANSWER, holder.writes().finish(request)).await?.ack) }
         };
-        repeat(&self.fleet, ask).await
+        repeat(self.client.fleet(), ask).await
     }
 
     async fn certify(&self, entry: Bytes) -> Result<Signed, Status> {
@@ -89,7 +97,7 @@ impl Chain {
             let (holder, request) = (Arc::clone(&self.holder), request.clone());
             async move { signed(&holder.call(ANSWER, holder.writes().certify(request)).await?.receipt) }
         };
-        repeat(&self.fleet, ask).await
+        repeat(self.client.fleet(), ask).await
     }
 }
 

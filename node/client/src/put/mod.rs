@@ -24,7 +24,7 @@ use self::{
     upload::{Upload, Uploaded},
 };
 pub use self::{encode::StripeError, source::ContentError, upload::UploadError};
-use crate::{Client, Current, FleetError, GetError, WRITE_MEMORY, room};
+use crate::{Client, Current, FleetError, GetError};
 
 /// Why a blob isn't known to be stored.
 #[derive(Debug, Error)]
@@ -101,7 +101,7 @@ impl Client {
         let current = self.fleet().current().await?;
         let prepared = self.upload(&current, request, content).await?;
         let id = prepared.id;
-        match settle::settle(self.fleet(), prepared).await {
+        match settle::settle(self, prepared).await {
             Err(error @ PutError::TooFew { .. }) => match self.lookup(id).await {
                 Err(GetError::Deleted(_)) => Err(PutError::Deleted(id)),
                 _ => Err(error),
@@ -129,7 +129,7 @@ impl Client {
         while let Some(piece) = next.filter(|piece| !piece.is_empty()) {
             upload.gate().await?;
             let memory = encoder.memory(&piece)?;
-            let room = upload.meanwhile(room(&self.write_memory, memory, WRITE_MEMORY)).await;
+            let room = upload.meanwhile(self.write_memory.room(memory)).await;
             let stripe;
             (encoder, stripe) = encoder.stripe(piece, room).await?;
             upload.send(stripe);

@@ -15,7 +15,7 @@ use super::{
     Prepared, PutError, Stored,
     chain::{Chain, Event},
 };
-use crate::{Current, Fleet};
+use crate::{Client, Current};
 
 /// For acks and receipts, view changes included.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -23,13 +23,13 @@ const SETTLE: Duration = Duration::from_secs(60);
 const AFTERWARDS: Duration = Duration::from_secs(30);
 
 /// Gathers acks and receipts of one view; begins again under each newer one.
-pub(super) async fn settle(fleet: &Fleet, prepared: Prepared) -> Result<Stored, PutError> {
-    let prepared = Arc::new(prepared);
+pub(super) async fn settle(client: &Client, prepared: Prepared) -> Result<Stored, PutError> {
+    let (fleet, prepared) = (client.fleet(), Arc::new(prepared));
     let deadline = Instant::now() + SETTLE;
     loop {
         let current = fleet.current().await?;
         tokio::select! {
-            outcome = Round::start(fleet, &current, &prepared).run() => return outcome,
+            outcome = Round::start(client, &current, &prepared).run() => return outcome,
             () = fleet.changed_from(current.hash) => tracing::info!("the view changed under a put"),
             () = sleep_until(deadline) => return Err(PutError::Late { after: SETTLE }),
         }
@@ -47,13 +47,13 @@ struct Round {
 }
 
 impl Round {
-    fn start(fleet: &Fleet, current: &Arc<Current>, prepared: &Arc<Prepared>) -> Self {
+    fn start(client: &Client, current: &Arc<Current>, prepared: &Arc<Prepared>) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
         let (entry, known) = watch::channel(None);
         let mut chains = JoinSet::new();
         for holder in &current.holders {
             let chain = Chain {
-                fleet: fleet.clone(),
+                client: client.clone(),
                 prepared: Arc::clone(prepared),
                 holder: Arc::clone(holder),
                 view: Bytes::copy_from_slice(current.hash.as_bytes()),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, timeout},
 };
 use tonic::{Code, Status};
@@ -40,7 +40,7 @@ pub enum UploadError {
 
 struct Sender {
     queue: Option<mpsc::UnboundedSender<Arc<Stripe>>>,
-    task: tokio::task::AbortHandle,
+    task: AbortHandle,
     /// Progress last seen, and since when.
     seen: (u32, Instant),
 }
@@ -141,7 +141,8 @@ impl Upload {
     pub(super) fn close(mut self) -> Uploaded {
         self.senders.iter_mut().for_each(|sender| sender.queue = None);
         let members = self.current.holders.iter().map(|holder| holder.member()).collect();
-        Uploaded { members, board: self.board, stripes: self.sent, _lanes: Some(self.lanes) }
+        let tasks = self.senders.into_iter().map(|sender| sender.task).collect();
+        Uploaded { members, board: self.board, stripes: self.sent, tasks, _lanes: self.lanes }
     }
 
     /// Stripes that are durable at holders of a quorum.
@@ -188,8 +189,9 @@ pub(super) struct Uploaded {
     members: Vec<MemberId>,
     board: Arc<Board>,
     stripes: u32,
-    /// Ends the streams when dropped. `None` when there was nothing to upload.
-    _lanes: Option<JoinSet<()>>,
+    tasks: Vec<AbortHandle>,
+    /// Ends the streams when dropped.
+    _lanes: JoinSet<()>,
 }
 
 impl Uploaded {
@@ -197,7 +199,7 @@ impl Uploaded {
     pub(super) fn nothing(current: &Current) -> Self {
         let members: Vec<_> = current.holders.iter().map(|holder| holder.member()).collect();
         let board = Arc::new(watch::channel(vec![Progress::default(); members.len()]).0);
-        Self { members, board, stripes: 0, _lanes: None }
+        Self { members, board, stripes: 0, tasks: Vec::new(), _lanes: JoinSet::new() }
     }
 
     /// Waits until a member has everything, or fails with why it won't.
@@ -205,7 +207,7 @@ impl Uploaded {
         if self.stripes == 0 {
             return Ok(());
         }
-        let Some(place) = self.members.iter().position(|of| *of == member) else {
+        let Some(place) = self.place(member) else {
             return Err(Status::aborted("the holder came later than the upload"));
         };
         let mut changes = self.board.subscribe();
@@ -219,9 +221,20 @@ impl Uploaded {
         }
     }
 
+    /// Ends a member's stream.
+    pub(super) fn give_up(&self, member: MemberId) {
+        if let Some(task) = self.place(member).and_then(|place| self.tasks.get(place)) {
+            task.abort();
+        }
+    }
+
+    fn place(&self, member: MemberId) -> Option<usize> {
+        self.members.iter().position(|of| *of == member)
+    }
+
     /// Waits until a member's stream stands still.
     pub(super) async fn standstill(&self, member: MemberId) {
-        let place = self.members.iter().position(|of| *of == member);
+        let place = self.place(member);
         let durable = || place.map_or(0, |place| self.board.borrow()[place].durable);
         loop {
             let before = durable();

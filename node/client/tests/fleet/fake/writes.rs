@@ -30,7 +30,6 @@ impl Member {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn invalid<E: std::error::Error>(error: E) -> Status {
     Status::invalid_argument(error.to_string())
 }

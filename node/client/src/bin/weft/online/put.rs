@@ -65,8 +65,7 @@ impl Put {
     }
 
     async fn store_one(&self, session: &Session, bars: &Bars, path: &Path) -> Result<PutAnswer, Error> {
-        let file = File::open(path).await?;
-        let found = file.metadata().await?;
+        let found = tokio::fs::metadata(path).await?;
         // What isn't a plain file tells no length beforehand.
         let length = found.is_file().then_some(found.len());
         let put = http::Put {
@@ -76,11 +75,16 @@ impl Put {
             length,
         };
         let bar = bars.add(&path.display().to_string(), length.unwrap_or_default());
-        let content = || {
-            bar.reset();
-            http::streaming(read(path.to_owned(), bar.clone()))
+        let stored = if length.is_some() {
+            let content = || {
+                bar.reset();
+                http::streaming(read(path.to_owned(), bar.clone()))
+            };
+            session.retrying(async || session.gateways.put_from(&put, content).await).await
+        } else {
+            // What comes through a pipe comes once.
+            session.gateways.put_once(&put, http::streaming(read(path.to_owned(), bar.clone()))).await
         };
-        let stored = session.retrying(async || session.gateways.put_from(&put, content).await).await;
         bar.finish_and_clear();
         stored.map_err(|error| describe(&error).into())
     }
