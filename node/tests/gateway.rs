@@ -214,6 +214,7 @@ async fn the_process_serves_over_tls_and_finds_the_fleet_by_one_seed() {
         fleet: fleet::FLEET,
         trust_key: fleet.key.public(),
         tls_dir: dir.path().to_owned(),
+        serving_tls_dir: None,
         token_dir: dir.path().to_owned(),
         access: AccessMode::Token,
         listen: fleet::free_address().await,

@@ -4,8 +4,8 @@ use std::{
     collections::HashMap,
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use futures::future::BoxFuture;
@@ -22,6 +22,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Slivers are large: windows that hold several keep one slow reader from stalling a connection.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Between looks at mounted certificates, which are renewed long before they end.
+const RELOAD: Duration = Duration::from_secs(60);
 
 /// Why there is no channel to an address.
 #[derive(Debug, Error)]
@@ -40,45 +43,96 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     /// are kept by address.
     fn channel(&self, address: &str) -> Result<Channel, ConnectError>;
 
+    /// Grows when earlier channels' certificates were replaced: channels should be taken anew.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// All addresses behind a name, for a headless Service stands for many members.
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>>;
 }
 
 /// Mutual TLS with one certificate authority: both sides' certificates are issued by it.
 pub struct TlsConnector {
-    tls: ClientTlsConfig,
-    channels: Mutex<HashMap<String, Channel>>,
+    /// Where the files come from, when they may be replaced.
+    dir: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    files: TlsFiles,
+    looked: Instant,
+    generation: u64,
+    channels: HashMap<String, Channel>,
+}
+
+/// PEM.
+#[derive(PartialEq, Eq)]
+struct TlsFiles {
+    ca: Vec<u8>,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
 }
 
 impl fmt::Debug for TlsConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsConnector").finish_non_exhaustive()
+        f.debug_struct("TlsConnector").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
 impl TlsConnector {
     /// `ca`, `certificate` (with its chain) and `key` are PEM.
     pub fn new(ca: &[u8], certificate: &[u8], key: &[u8]) -> Self {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(ca))
-            .identity(Identity::from_pem(certificate, key))
-            .domain_name(MEMBER_NAME);
-        Self { tls, channels: Mutex::default() }
+        Self::with(None, TlsFiles { ca: ca.into(), certificate: certificate.into(), key: key.into() })
     }
 
-    /// From a mounted Secret's `ca.crt`, `tls.crt` and `tls.key`.
+    /// From a mounted Secret's `ca.crt`, `tls.crt` and `tls.key`, read again from time to time.
     pub fn from_dir(dir: &Path) -> Result<Self, ConnectError> {
+        Ok(Self::with(Some(dir.to_owned()), TlsFiles::read(dir)?))
+    }
+
+    fn with(dir: Option<PathBuf>, files: TlsFiles) -> Self {
+        let state = State { files, looked: Instant::now(), generation: 0, channels: HashMap::new() };
+        Self { dir, state: Mutex::new(state) }
+    }
+
+    /// The state, with the files looked at again if it's time.
+    fn fresh(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.dir.as_ref().filter(|_| state.looked.elapsed() > RELOAD);
+        if let Some(dir) = due {
+            state.looked = Instant::now();
+            match TlsFiles::read(dir) {
+                Ok(files) if files != state.files => {
+                    state.files = files;
+                    state.generation += 1;
+                    state.channels.clear();
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the certificates stay as they were"),
+            }
+        }
+        state
+    }
+}
+
+impl TlsFiles {
+    fn read(dir: &Path) -> Result<Self, ConnectError> {
         let read = |name: &str| {
             let path = dir.join(name);
             std::fs::read(&path).map_err(|source| ConnectError::Read { path, source })
         };
-        Ok(Self::new(&read("ca.crt")?, &read("tls.crt")?, &read("tls.key")?))
+        Ok(Self { ca: read("ca.crt")?, certificate: read("tls.crt")?, key: read("tls.key")? })
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, ConnectError> {
         let endpoint = Endpoint::from_shared(format!("https://{address}"))
             .map_err(|source| ConnectError::Address { address: address.to_owned(), source })?;
-        let endpoint = endpoint.tls_config(self.tls.clone()).map_err(|source| ConnectError::Tls { source })?;
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.ca))
+            .identity(Identity::from_pem(&self.certificate, &self.key))
+            .domain_name(MEMBER_NAME);
+        let endpoint = endpoint.tls_config(tls).map_err(|source| ConnectError::Tls { source })?;
         Ok(endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -92,13 +146,17 @@ impl TlsConnector {
 
 impl Connector for TlsConnector {
     fn channel(&self, address: &str) -> Result<Channel, ConnectError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
+        let mut state = self.fresh();
+        if let Some(channel) = state.channels.get(address) {
             return Ok(channel.clone());
         }
-        let channel = self.endpoint(address)?.connect_lazy();
-        channels.insert(address.to_owned(), channel.clone());
+        let channel = state.files.endpoint(address)?.connect_lazy();
+        state.channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
+    }
+
+    fn generation(&self) -> u64 {
+        self.fresh().generation
     }
 
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {

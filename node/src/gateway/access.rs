@@ -123,9 +123,9 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    fn status(access: &Access, method: Method, authorization: Option<&str>) -> u16 {
+    fn status(access: &Access, method: &Method, authorization: Option<&str>) -> u16 {
         let headers = authorization.map(|value| (header::AUTHORIZATION, value.parse().unwrap())).into_iter().collect();
-        access.check(&method, &headers).map_or_else(|problem| problem.status().as_u16(), |()| 200)
+        access.check(method, &headers).map_or_else(|problem| problem.status().as_u16(), |()| 200)
     }
 
     #[test]
@@ -135,14 +135,14 @@ mod tests {
         std::fs::write(dir.path().join("token"), "all\n").unwrap();
         std::fs::write(dir.path().join("read-token"), "some").unwrap();
         let access = Access::tokens(dir.path()).unwrap();
-        assert_eq!(status(&access, Method::PUT, Some("Bearer all")), 200);
-        assert_eq!(status(&access, Method::GET, Some("bearer some")), 200);
-        assert_eq!(status(&access, Method::DELETE, Some("Bearer some")), 403);
+        assert_eq!(status(&access, &Method::PUT, Some("Bearer all")), 200);
+        assert_eq!(status(&access, &Method::GET, Some("bearer some")), 200);
+        assert_eq!(status(&access, &Method::DELETE, Some("Bearer some")), 403);
         for wrong in [None, Some("Bearer"), Some("Bearer "), Some("Bearer al"), Some("Basic all"), Some("Bearer all2")]
         {
-            assert_eq!(status(&access, Method::GET, wrong), 401, "{wrong:?}");
+            assert_eq!(status(&access, &Method::GET, wrong), 401, "{wrong:?}");
         }
-        assert_eq!(status(&Access::Open, Method::PUT, None), 200);
+        assert_eq!(status(&Access::Open, &Method::PUT, None), 200);
     }
 
     #[test]

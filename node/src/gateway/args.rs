@@ -30,6 +30,9 @@ pub struct GatewayArgs {
     /// The folder with tls.crt, tls.key, ca.crt and delete.key
     #[arg(long, env = "WEFT_TLS_DIR", default_value = "/tls")]
     pub tls_dir: PathBuf,
+    /// The folder with tls.crt and tls.key to show to clients, if they are others than members see
+    #[arg(long, env = "WEFT_SERVING_TLS_DIR")]
+    pub serving_tls_dir: Option<PathBuf>,
     /// The folder with the file `token`, and perhaps `read-token`
     #[arg(long, env = "WEFT_TOKEN_DIR", default_value = "/tokens")]
     pub token_dir: PathBuf,

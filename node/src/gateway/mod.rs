@@ -115,7 +115,7 @@ pub async fn run(args: GatewayArgs) -> Result<(), GatewayError> {
     };
     let gateway = Gateway::new(Client::new(fleet.clone()), access, delete_key(&args)?);
     let admin = listen(args.admin).await?;
-    let tls = serve::TlsListener::bind(args.listen_tls, &args.tls_dir).await?;
+    let tls = serve::TlsListener::bind(args.listen_tls, args.serving_tls_dir.as_ref().unwrap_or(&args.tls_dir)).await?;
     let plain = match args.access {
         AccessMode::Open => Some(listen(args.listen).await?),
         AccessMode::Token => None,

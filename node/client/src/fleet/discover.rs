@@ -52,7 +52,8 @@ impl Fleet {
                 Err(error) => last = Some(format!("{}: {error}", asked.address)),
             }
         }
-        if self.learn_addresses(peers) {
+        let renewed = self.0.config.connector.generation() != self.lock().generation;
+        if self.learn_addresses(peers) || renewed {
             self.publish();
         }
         self.known().ok_or_else(|| FleetError::NoView {

@@ -96,13 +96,15 @@ struct Known {
     /// By member and incarnation.
     addresses: BTreeMap<(MemberId, u32), String>,
     health: BTreeMap<(MemberId, u32), Arc<Health>>,
+    /// The connector's, when the channels were taken.
+    generation: u64,
 }
 
 impl Fleet {
     /// Asks nobody yet.
     pub fn new(config: FleetConfig) -> Self {
         let views = Views::new(config.fleet, config.trust);
-        let known = Known { views, addresses: BTreeMap::new(), health: BTreeMap::new() };
+        let known = Known { views, addresses: BTreeMap::new(), health: BTreeMap::new(), generation: 0 };
         Self(Arc::new(Inner { config, known: Mutex::new(known), current: watch::channel(None).0 }))
     }
 
@@ -177,6 +179,7 @@ impl Fleet {
     fn publish(&self) {
         let mut known = self.lock();
         let Some((hash, view)) = known.views.newest().cloned() else { return };
+        known.generation = self.0.config.connector.generation();
         let mut holders = Vec::new();
         for seat in &view.seats {
             let key = (seat.member, seat.incarnation.number);
