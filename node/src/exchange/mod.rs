@@ -16,7 +16,7 @@ use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
 use weft_protocol::{Encoder, Incarnation, MemberId, ViewId, VolumeId};
 use weft_redstuff::Hash;
 
-use crate::member::{Member, MemberError};
+use crate::member::{Member, MemberError, Peer};
 pub(crate) use upkeep::{upkeep, verify};
 
 /// Between two rounds.
@@ -26,13 +26,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What was heard in the last round: the peers' registry digests.
-pub(crate) type Heard = BTreeMap<MemberId, Hash>;
+pub(crate) type Heard = BTreeMap<Peer, Hash>;
 
 /// Exchanges with everyone, for the life of the process.
 pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<Heard>) {
     loop {
-        let peers: Vec<MemberId> =
-            member.peers().into_keys().filter(|peer| *peer != member.identity().member).collect();
+        let own = (member.identity().member, member.identity().incarnation.number);
+        let peers: Vec<Peer> = member.peers().into_keys().filter(|peer| *peer != own).collect();
         let replies = join_all(peers.iter().map(|peer| async { (*peer, ask(&member, *peer, None).await) })).await;
         let (mut digests, mut remembered) = (Heard::new(), Vec::new());
         for (peer, reply) in replies {
@@ -41,10 +41,12 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
                     digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, digest)));
                     remembered.push((peer, reply.remembered_sequence));
                     if let Err(error) = take(&member, &reply).await {
-                        tracing::warn!(%peer, %error, "exchange: what the peer said is refused");
+                        tracing::warn!(member = %peer.0, incarnation = peer.1, %error, "exchange: what the peer said is refused");
                     }
                 }
-                Err(status) => tracing::debug!(%peer, %status, "exchange: the peer does not answer"),
+                Err(status) => {
+                    tracing::debug!(member = %peer.0, incarnation = peer.1, %status, "exchange: the peer does not answer");
+                }
             }
         }
         member.set_reachable(digests.keys().copied().collect());
@@ -57,13 +59,18 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
 }
 
 /// One exchange with a peer. `standing_for`: the view that the peer is asked to refuse.
-async fn ask(member: &Member, peer: MemberId, standing_for: Option<ViewId>) -> Result<ExchangeReply, Status> {
+async fn ask(member: &Member, peer: Peer, standing_for: Option<ViewId>) -> Result<ExchangeReply, Status> {
     let request = say(member, standing_for);
-    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let reply = tokio::time::timeout(DEADLINE, client.exchange(request));
     let reply = reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner();
     match &reply.identity {
-        Some(identity) if identity.member == peer.0 && identity.fleet == member.identity().fleet.0[..] => Ok(reply),
+        Some(identity)
+            if (identity.member, identity.incarnation) == (peer.0.0, peer.1)
+                && identity.fleet == member.identity().fleet.0[..] =>
+        {
+            Ok(reply)
+        }
         _ => Err(Status::unavailable("another member answers at this address")),
     }
 }

@@ -3,10 +3,10 @@
 use thiserror::Error;
 use tonic::Status;
 use weft_proto::v1::{EntriesRequest, EntryIdsRequest, peers_client::PeersClient};
-use weft_protocol::{DecodeError, Entry, MemberId, SignedView};
+use weft_protocol::{DecodeError, Entry, SignedView};
 use weft_redstuff::{BlobId, Hash};
 
-use crate::member::{Digest, Kind, Member, MemberError};
+use crate::member::{Digest, Kind, Member, MemberError, Peer};
 
 /// IDs asked for at a time.
 const IDS: u32 = 32 * 1024;
@@ -35,8 +35,8 @@ pub(super) enum PullError {
 
 /// Merges a peer's registry into this one. When it succeeds, this registry has everything that the peer listed, and
 /// what it listed has the digest `expected`, where one is given.
-pub(super) async fn pull(member: &Member, peer: MemberId, expected: Option<Hash>) -> Result<(), PullError> {
-    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) -> Result<(), PullError> {
+    let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let rows = list(member, &mut client).await?;
     let mut digest = Digest::default();
     for (blob, wire) in &rows {
@@ -58,7 +58,7 @@ pub(super) async fn pull(member: &Member, peer: MemberId, expected: Option<Hash>
         let entries = reply.entries.iter().map(|entry| Entry::decode(entry)).collect::<Result<_, _>>()?;
         let views = reply.views.iter().map(|view| SignedView::decode(view)).collect::<Result<_, _>>()?;
         let merged = member.merge(entries, views).await?;
-        tracing::debug!(%peer, stored = merged.stored, refused = merged.refused, "registry: merged from the peer");
+        tracing::debug!(member = %peer.0, incarnation = peer.1, stored = merged.stored, refused = merged.refused, "registry: merged from the peer");
     }
     match rows.iter().filter(|row| lacking(row)).count() {
         0 => Ok(()),

@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 use tonic::Status;
-use weft_protocol::{DecodeError, MemberId, Signed, SignedView, Statement, SyncError, SyncTally};
+use weft_protocol::{DecodeError, Signed, SignedView, Statement, SyncError, SyncTally};
 
 use super::{ask, pull::PullError, pull::pull};
-use crate::member::{Member, MemberError};
+use crate::member::{Member, MemberError, Peer};
 
 #[derive(Debug, Error)]
 pub(super) enum SyncPeerError {
@@ -33,15 +33,15 @@ pub(super) async fn sync(member: &Member, view: &SignedView) -> Result<bool, Mem
             tracing::debug!(%error, "sync: this member does not count for itself");
         }
     }
-    for peer in member.reachable() {
+    for peer in member.reachable_peers() {
         if tally.is_synced() {
             break;
         }
-        if view.view.seat(peer).is_none() {
+        if view.view.seat(peer.0).is_none_or(|seat| seat.incarnation.number != peer.1) {
             continue;
         }
         if let Err(error) = count(member, view, peer, &mut tally).await {
-            tracing::debug!(%peer, epoch = id.epoch, revision = id.revision, %error, "sync: the peer does not count");
+            tracing::debug!(member = %peer.0, epoch = id.epoch, revision = id.revision, %error, "sync: the peer does not count");
         }
     }
     if !tally.is_synced() {
@@ -52,12 +52,7 @@ pub(super) async fn sync(member: &Member, view: &SignedView) -> Result<bool, Mem
     Ok(true)
 }
 
-async fn count(
-    member: &Member,
-    view: &SignedView,
-    peer: MemberId,
-    tally: &mut SyncTally<'_>,
-) -> Result<(), SyncPeerError> {
+async fn count(member: &Member, view: &SignedView, peer: Peer, tally: &mut SyncTally<'_>) -> Result<(), SyncPeerError> {
     let reply = ask(member, peer, Some(view.view.id())).await?;
     if reply.standing.is_empty() {
         return Err(SyncPeerError::NotRefusing);

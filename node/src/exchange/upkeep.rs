@@ -3,10 +3,9 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
-use weft_protocol::MemberId;
 
 use super::{Heard, pull::pull, sync::sync};
-use crate::member::{Member, MemberError};
+use crate::member::{Member, MemberError, Peer};
 
 /// At least this long between two pulls from one peer: registries always differ for a moment while blobs are written.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
@@ -38,7 +37,7 @@ pub(crate) async fn upkeep(member: Arc<Member>, mut heard: watch::Receiver<Heard
 async fn round(
     member: &Member,
     heard: &Heard,
-    pulled: &mut HashMap<MemberId, Instant>,
+    pulled: &mut HashMap<Peer, Instant>,
     sessions: &mut Option<Instant>,
 ) -> Result<(), MemberError> {
     if member.work_is_stale() {
@@ -57,7 +56,7 @@ async fn round(
         }
         pulled.insert(*peer, now);
         if let Err(error) = pull(member, *peer, None).await {
-            tracing::debug!(%peer, %error, "registry: the peer's could not be merged");
+            tracing::debug!(member = %peer.0, incarnation = peer.1, %error, "registry: the peer's could not be merged");
         }
     }
     if sessions.is_none_or(|last| now.duration_since(last) >= SESSIONS_INTERVAL) {

@@ -7,7 +7,7 @@ use weft_protocol::Encoder;
 use weft_redstuff::BlobId;
 use weft_store::View;
 
-use super::{Condition, Identity, Kind, Known, Member, MemberError, index::Totals, lock};
+use super::{Condition, Identity, Kind, Known, Member, MemberError, index::Totals};
 use crate::metrics::Levels;
 
 /// Rows of the work list read at a time.
@@ -55,7 +55,7 @@ impl Member {
             shards: self.shard_reports(&known, &totals)?,
             held_slivers: view.totals().slivers,
             held_sliver_bytes: view.totals().sliver_bytes,
-            reachable: lock(&self.reachable).iter().map(|member| member.0).collect(),
+            reachable: self.reachable().into_iter().map(|member| member.0).collect(),
             repair: Some(self.metrics.repair()),
             migration: Some(self.metrics.migration()),
             volume: Some(v1::Volume {
@@ -125,6 +125,7 @@ impl Member {
     pub(crate) fn foreign_inventory(found: &Identity) -> Inventory {
         Inventory {
             identity: Some(found.wire()),
+            public_key: found.public_key().0.to_vec().into(),
             ailment: Ailment::ForeignVolume.into(),
             ailment_message: format!("the volume is of {found}"),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -147,7 +148,7 @@ impl Member {
             tombstones: totals.tombstones,
             view: known.newest.as_ref().map(|newest| newest.view.position()).unwrap_or_default(),
             healthy: self.condition() == Condition::Healthy && self.store.health().read_only.is_none(),
-            reachable: lock(&self.reachable).len() as u64,
+            reachable: self.reachable().len() as u64,
         })
     }
 }

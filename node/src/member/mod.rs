@@ -46,7 +46,7 @@ pub(crate) use index::{Digest, Kind};
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
 pub(crate) use reads::Filter;
-pub use records::{Identity, Peers, Target};
+pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use slivers::axis as sliver_axis;
 pub(crate) use upload::StripeUpload;
 
@@ -95,7 +95,7 @@ pub struct Member {
     opened_at: u64,
     /// The highest sequence under which something was signed.
     signed: AtomicU64,
-    reachable: Mutex<BTreeSet<MemberId>>,
+    reachable: Mutex<BTreeSet<Peer>>,
     /// When blobs were certified here, while their uploads may still be coming in.
     fresh: Mutex<HashMap<BlobId, Instant>>,
     /// Refusals of the newest view, by successor, until they seal it (R5).
@@ -155,24 +155,45 @@ impl Member {
 
     /// Where an incarnation is, `host:port`.
     pub fn address_of(&self, member: MemberId, incarnation: u32) -> Option<String> {
-        let known = self.known();
-        let (number, address) = known.peers.get(&member)?;
-        (*number == incarnation).then(|| address.clone())
+        self.known().peers.get(&(member, incarnation)).cloned()
     }
 
-    /// A channel to a member. It connects when it is used.
+    /// A channel to a member: to the incarnation that the newest view seats, or else to the latest. It connects when
+    /// it is used.
     pub fn peer_channel(&self, member: MemberId) -> Result<Channel, MemberError> {
         let known = self.known();
-        let (_, address) = known.peers.get(&member).ok_or(MemberError::NoAddress(member))?;
+        let seated = known.newest.as_ref().and_then(|newest| newest.view.seat(member));
+        let latest = || known.peers.range((member, 0)..=(member, u32::MAX)).next_back().map(|(peer, _)| *peer);
+        let seated = seated.map(|seat| (member, seat.incarnation.number));
+        let peer = seated.filter(|peer| known.peers.contains_key(peer)).or_else(latest);
+        self.channel_to(peer.ok_or(MemberError::NoAddress(member))?)
+    }
+
+    pub(crate) fn channel_to(&self, peer: Peer) -> Result<Channel, MemberError> {
+        let (known, member) = (self.known(), peer.0);
+        let address = known.peers.get(&peer).ok_or(MemberError::NoAddress(member))?;
         self.env.connector.channel(address).map_err(|source| MemberError::Connect { member, source })
     }
 
-    /// Peers that answered the last exchange.
+    /// Peers that answered the last exchange, by the incarnation that the newest view seats; of members without a seat
+    /// any.
     pub fn reachable(&self) -> Vec<MemberId> {
+        let newest = self.newest();
+        let serves = |(member, number): &&Peer| {
+            let seat = newest.as_ref().and_then(|newest| newest.view.seat(*member));
+            seat.is_none_or(|seat| seat.incarnation.number == *number)
+        };
+        let members: BTreeSet<MemberId> =
+            lock(&self.reachable).iter().filter(serves).map(|(member, _)| *member).collect();
+        members.into_iter().filter(|member| *member != self.identity.member).collect()
+    }
+
+    /// All incarnations that answered the last exchange.
+    pub(crate) fn reachable_peers(&self) -> Vec<Peer> {
         lock(&self.reachable).iter().copied().collect()
     }
 
-    pub(crate) fn set_reachable(&self, reachable: BTreeSet<MemberId>) {
+    pub(crate) fn set_reachable(&self, reachable: BTreeSet<Peer>) {
         *lock(&self.reachable) = reachable;
     }
 

@@ -1,13 +1,13 @@
 //! The operator's order: the member's whole desired state (R3 – R5).
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use weft_proto::v1;
-use weft_protocol::{FenceError, MemberId, Seal, SealOrder, ShardSet, SignedView, TermClaim, VolumeId};
+use weft_protocol::{FenceError, MemberId, Seal, SealOrder, ShardSet, SignedView, TermClaim};
 use weft_redstuff::Hash;
 use weft_store::{Room, Tx};
 
-use super::{Condition, Member, MemberError, Peers, Target, lock, records, views};
+use super::{Condition, Member, MemberError, Peer, Peers, Target, lock, records, views};
 
 /// An order, read.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Order {
             first_view: some(&request.first_view).map(|bytes| SignedView::decode(&bytes)).transpose()?,
             seals: request.seals.iter().map(|seal| Seal::decode(seal)).collect::<Result<_, _>>()?,
             seal: some(&request.seal_order).map(|bytes| SealOrder::decode(&bytes)).transpose()?,
-            peers: peers.map(|peer| (MemberId(peer.member), (peer.incarnation, peer.address.clone()))).collect(),
+            peers: peers.map(|peer| ((MemberId(peer.member), peer.incarnation), peer.address.clone())).collect(),
             target,
             retire,
             repair_bytes_per_second: request.budgets.map_or(0, |budgets| budgets.repair_bytes_per_second),
@@ -57,24 +57,20 @@ fn shard_set(bytes: &[u8], field: &'static str) -> Result<ShardSet, MemberError>
 }
 
 impl Member {
-    /// Whether an order is meant for this incarnation (R1).
-    pub(crate) fn is_meant(&self, identity: Option<&v1::Identity>) -> Result<(), MemberError> {
+    /// Whether an order is meant for this incarnation: another member refuses it; the same one on another volume than
+    /// the operator knows doesn't obey, and only tells what it is (R1).
+    pub(crate) fn is_meant(&self, identity: Option<&v1::Identity>) -> Result<bool, MemberError> {
         let asked = identity.ok_or(MemberError::Malformed { field: "identity" })?;
         let own = &self.identity;
-        let volume = VolumeId(asked.volume.as_ref().try_into().unwrap_or(own.incarnation.volume.0));
-        let named = asked.volume.is_empty() || volume == own.incarnation.volume;
-        let meant = asked.fleet == own.fleet.0[..]
-            && asked.member == own.member.0
-            && asked.incarnation == own.incarnation.number
-            && named;
-        if meant {
-            return Ok(());
+        let number = own.incarnation.number;
+        if asked.fleet != own.fleet.0[..] || (asked.member, asked.incarnation) != (own.member.0, number) {
+            let fleet = hex::encode(&asked.fleet);
+            return Err(MemberError::OtherMember {
+                asked: format!("member {} of fleet {fleet}, incarnation {}", asked.member, asked.incarnation),
+                here: own.to_string(),
+            });
         }
-        let fleet = hex::encode(&asked.fleet);
-        Err(MemberError::OtherMember {
-            asked: format!("member {} of fleet {fleet}, incarnation {}/{volume}", asked.member, asked.incarnation),
-            here: own.to_string(),
-        })
+        Ok(asked.volume.is_empty() || asked.volume == own.incarnation.volume.0[..])
     }
 
     /// Carries out an order, as far as it is durable at once. Gives what it says may be dropped, for
@@ -120,11 +116,12 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
     if let Some(order) = seal.filter(|_| may_refuse) {
         changed |= refuse(tx, &order)?;
     }
-    // Where an order says nothing of a peer, what is known of it stays: it may be what the fleet lives by (R27).
+    // Where an order says nothing of a member, what is known of it stays: it may be what the fleet lives by (R27).
     let known = records::peers(tx)?;
-    for (member, place) in &known {
-        peers.entry(*member).or_insert_with(|| place.clone());
-    }
+    let named: BTreeSet<MemberId> = peers.keys().map(|(member, _)| *member).collect();
+    peers.extend(
+        known.iter().filter(|(peer, _)| !named.contains(&peer.0)).map(|(peer, address)| (*peer, address.clone())),
+    );
     if peers != known {
         records::put_peers(tx, &peers);
         changed = true;
@@ -155,19 +152,17 @@ impl Member {
     /// the fleet, or to nobody: certificates and signatures see to that.
     pub(crate) async fn learn_peers(&self, told: &[v1::Peer]) -> Result<(), MemberError> {
         let known = self.peers();
+        let named = told.iter().map(|peer| ((MemberId(peer.member), peer.incarnation), peer.address.clone()));
         let is_news =
-            |peer: &&v1::Peer| known.get(&MemberId(peer.member)).is_none_or(|known| known.0 < peer.incarnation);
-        let news: Vec<v1::Peer> = told.iter().filter(is_news).cloned().collect();
+            |(member, incarnation): &Peer| known.range((*member, *incarnation)..=(*member, u32::MAX)).next().is_none();
+        let news: Vec<_> = named.filter(|(peer, _)| is_news(peer)).collect();
         if news.is_empty() {
             return Ok(());
         }
         let write = self.store.write(Room::Reserved, move |tx| {
             let mut peers = records::peers(tx)?;
-            for v1::Peer { member, incarnation, address } in news {
-                let known = peers.entry(MemberId(member)).or_insert_with(|| (incarnation, address.clone()));
-                if known.0 < incarnation {
-                    *known = (incarnation, address);
-                }
+            for (peer, address) in news {
+                peers.entry(peer).or_insert(address);
             }
             records::put_peers(tx, &peers);
             Ok::<_, MemberError>(())
@@ -177,11 +172,7 @@ impl Member {
     }
 
     pub(crate) fn peer_list(&self) -> Vec<v1::Peer> {
-        let peer = |(member, (incarnation, address)): (MemberId, (u32, String))| v1::Peer {
-            member: member.0,
-            incarnation,
-            address,
-        };
-        self.peers().into_iter().map(peer).collect()
+        let peers = self.peers().into_iter();
+        peers.map(|((member, incarnation), address)| v1::Peer { member: member.0, incarnation, address }).collect()
     }
 }

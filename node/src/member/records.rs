@@ -68,8 +68,11 @@ pub struct Target {
     pub shards: ShardSet,
 }
 
-/// Where members are: incarnation number and `host:port`.
-pub type Peers = BTreeMap<MemberId, (u32, String)>;
+/// A member and the number of its incarnation: an old one may still serve while its successor learns.
+pub type Peer = (MemberId, u32);
+
+/// Where they are, `host:port`.
+pub type Peers = BTreeMap<Peer, String>;
 
 /// The highest sequences that this member saw signed, by incarnation (R1).
 pub(crate) type Memory = BTreeMap<(MemberId, Incarnation), u64>;
@@ -122,7 +125,7 @@ pub(crate) fn peers(from: &impl View) -> Result<Peers, MemberError> {
         from.list(|from| {
             let (member, incarnation) = (MemberId(from.u32()?), from.u32()?);
             let address = String::from_utf8_lossy(from.bytes()?).into_owned();
-            Ok((member, (incarnation, address)))
+            Ok(((member, incarnation), address))
         })
     })?;
     Ok(peers.unwrap_or_default().into_iter().collect())
@@ -130,7 +133,7 @@ pub(crate) fn peers(from: &impl View) -> Result<Peers, MemberError> {
 
 pub(crate) fn put_peers(to: &mut Tx<'_>, peers: &Peers) {
     let peers: Vec<_> = peers.iter().collect();
-    let bytes = Encoder::new().list(&peers, |to, (member, (incarnation, address))| {
+    let bytes = Encoder::new().list(&peers, |to, ((member, incarnation), address)| {
         to.u32(member.0).u32(*incarnation).bytes(address.as_bytes())
     });
     to.put_state(PEERS, bytes.finish());

@@ -1,8 +1,8 @@
 //! Dropping spare copies (R23): only on the operator's order, which names the view in effect.
 
 use weft_protocol::{Entry, FenceError, ShardSet};
-use weft_redstuff::{Axis, Hash};
-use weft_store::{Room, SliverKey, View};
+use weft_redstuff::Hash;
+use weft_store::{Room, View};
 
 use super::{Member, MemberError, must_hold, records, slivers};
 
@@ -48,12 +48,10 @@ impl Member {
             for (blob, upload) in page {
                 let Some(entry) = tx.entry(&blob)? else { continue };
                 let Entry::Live { metadata, .. } = Entry::decode(&entry)? else { continue };
-                for (stripe, shard) in
-                    (0..metadata.layout.stripes()).flat_map(|stripe| spare.iter().map(move |shard| (stripe, shard)))
-                {
-                    for axis in Axis::BOTH {
-                        let index = metadata.code().sliver_index(u16::from(shard), axis) as u8;
-                        tx.remove_sliver(&SliverKey { upload, stripe, axis: slivers::stored(axis), index })?;
+                for (place, _) in tx.slivers(upload, None, usize::MAX)? {
+                    let shard = metadata.code().shard_of(slivers::coded(place.axis), u16::from(place.index)) as u8;
+                    if spare.contains(shard) {
+                        tx.remove_sliver(&place)?;
                     }
                 }
             }

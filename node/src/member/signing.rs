@@ -5,7 +5,7 @@ use std::sync::{PoisonError, atomic::Ordering};
 use weft_protocol::{BatchHeader, Incarnation, MemberId, Signed, Statement, sign_batch};
 use weft_store::{Room, Tx, View};
 
-use super::{Condition, Member, MemberError, records, shards_in};
+use super::{Condition, Member, MemberError, Peer, records, shards_in};
 
 impl Member {
     /// Signs what one commit made true.
@@ -60,14 +60,16 @@ impl Member {
 
     /// Judges the volume by what peers remember of it, once holders of n − f shards have told; its own count, for a
     /// volume that is behind is one of the f faults.
-    pub(crate) async fn judge(&self, answers: &[(MemberId, u64)]) -> Result<(), MemberError> {
+    pub(crate) async fn judge(&self, answers: &[(Peer, u64)]) -> Result<(), MemberError> {
         if self.condition() != Condition::WaitingForPeers {
             return Ok(());
         }
         let known = self.known();
         let Some(newest) = &known.newest else { return Ok(()) };
         let own = shards_in(&self.identity, &newest.view);
-        let heard = answers.iter().filter_map(|(member, _)| newest.view.seat(*member));
+        let heard = answers.iter().filter_map(|((member, number), _)| {
+            newest.view.seat(*member).filter(|seat| seat.incarnation.number == *number)
+        });
         let heard = heard.fold(own, |heard, seat| heard.union(seat.shards));
         let here = self.opened_at;
         let remembered = answers.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);

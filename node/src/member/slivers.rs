@@ -95,11 +95,7 @@ impl Member {
     async fn drop_rotten(&self, blob: BlobId, place: SliverKey) -> Result<(), MemberError> {
         let shards = self.must_hold();
         let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Ok(()) };
-        let axis = match place.axis {
-            weft_store::Axis::Primary => Axis::Primary,
-            weft_store::Axis::Secondary => Axis::Secondary,
-        };
-        let shard = metadata.code().shard_of(axis, u16::from(place.index)) as u8;
+        let shard = metadata.code().shard_of(coded(place.axis), u16::from(place.index)) as u8;
         let write = self.store.write(Room::Reserved, move |tx| {
             if tx.holding(&blob.0)? == Some(place.upload) && tx.remove_sliver(&place)? && shards.contains(shard) {
                 tx.add_missing(&blob.0, shard)?;
@@ -133,11 +129,7 @@ impl Member {
         let view = self.store.view();
         let Some(upload) = view.holding(&blob.0)? else { return Ok(Vec::new()) };
         let slivers = view.slivers_of_stripe(upload, stripe)?;
-        let axis = |axis| match axis {
-            weft_store::Axis::Primary => Axis::Primary,
-            weft_store::Axis::Secondary => Axis::Secondary,
-        };
-        Ok(slivers.into_iter().map(|(place, _)| (axis(place.axis), u16::from(place.index))).collect())
+        Ok(slivers.into_iter().map(|(place, _)| (coded(place.axis), u16::from(place.index))).collect())
     }
 }
 
@@ -155,6 +147,14 @@ pub(crate) fn stored(axis: Axis) -> weft_store::Axis {
     match axis {
         Axis::Primary => weft_store::Axis::Primary,
         Axis::Secondary => weft_store::Axis::Secondary,
+    }
+}
+
+/// An axis as the code calls it.
+pub(crate) fn coded(axis: weft_store::Axis) -> Axis {
+    match axis {
+        weft_store::Axis::Primary => Axis::Primary,
+        weft_store::Axis::Secondary => Axis::Secondary,
     }
 }
 

@@ -19,9 +19,9 @@ impl control_server::Control for Control {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
         self.gate.admit(&request, Service::Control)?;
         let request = request.into_inner();
-        self.member.is_meant(request.identity.as_ref())?;
+        let meant = self.member.is_meant(request.identity.as_ref())?;
         let order = Order::parse(&request)?;
-        if let Some((view, shards)) = self.member.obey(order).await? {
+        if meant && let Some((view, shards)) = self.member.obey(order).await? {
             let member = self.member.clone();
             tokio::spawn(async move {
                 if let Err(error) = member.retire(view, shards).await {
