@@ -114,7 +114,8 @@ impl Fleet {
 
     /// The newest known view, looked for when none is known yet.
     pub async fn current(&self) -> Result<Arc<Current>, FleetError> {
-        if let Some(current) = self.known() {
+        // A view is known a moment before its members' addresses are.
+        if let Some(current) = self.known().filter(|current| !current.holders.is_empty()) {
             return Ok(current);
         }
         self.refresh().await
