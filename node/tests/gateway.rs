@@ -241,3 +241,53 @@ async fn the_process_serves_over_tls_and_finds_the_fleet_by_one_seed() {
     let distrusting = Gateways::new(other).expect("a configuration");
     assert!(matches!(distrusting.stat(&stored.id).await, Err(HttpError::Unreachable { .. })));
 }
+
+/// Puts and gets, one after the other, until told to end; gives what failed.
+async fn work(gateways: Gateways, worker: u64, end: tokio::sync::watch::Receiver<bool>) -> (u64, Vec<String>) {
+    let (mut done, mut failures, mut stored) = (0, Vec::new(), Vec::new());
+    while !*end.borrow() {
+        let seed = worker << 32 | done;
+        let bytes = content(seed, [500, 20_000, 300_000][done as usize % 3]);
+        match put(&gateways, &seed.to_string(), &bytes).await {
+            Ok(answer) => stored.push((answer.id, bytes)),
+            Err(error) => failures.push(format!("put {done}: {error}")),
+        }
+        if let Some((id, bytes)) = stored.get((done as usize * 7) % stored.len().max(1)) {
+            match gateways.get(id, None).await {
+                Ok(read) if read == *bytes => {}
+                Ok(_) => failures.push(format!("get {done}: other bytes")),
+                Err(error) => failures.push(format!("get {done}: {error}")),
+            }
+        }
+        done += 1;
+    }
+    (done, failures)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_see_nothing_of_a_loss_custody_and_a_new_epoch() {
+    let mut fleet = Fleet::start(7).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let mut workers = JoinSet::new();
+    for worker in 0..2 {
+        workers.spawn(work(running.client(None), worker, ended.clone()));
+    }
+    let lost = fleet.newest().seats[3].shards;
+    fleet.kill(3).await;
+    let custody = fleet.without(&[3]);
+    fleet.change_view(&custody).await;
+    fleet.whole().await;
+    fleet.wipe(3).await;
+    let epoch = fleet.with(3, lost).await;
+    fleet.change_view(&epoch).await;
+    fleet.whole().await;
+    end.send_replace(true);
+    let (mut done, mut failures) = (0, Vec::new());
+    while let Some(worked) = workers.join_next().await {
+        let (count, failed) = worked.expect("the worker ends");
+        done += count;
+        failures.extend(failed);
+    }
+    assert!(failures.is_empty() && done > 20, "{done} done, failed: {failures:#?}");
+}

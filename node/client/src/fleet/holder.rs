@@ -101,7 +101,9 @@ impl Holder {
     }
 }
 
-/// Whether a status comes from a member that serves. Transports tell their failures as `Unknown` or `Unavailable`.
-fn reached(status: &Status) -> bool {
-    !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+/// Whether a status comes from a member that serves. Failures of the connection have a cause on this side, or one of
+/// these codes.
+pub(crate) fn reached(status: &Status) -> bool {
+    let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled);
+    !lost && std::error::Error::source(status).is_none()
 }

@@ -20,6 +20,7 @@ use weft_protocol::{FleetId, MemberId, PublicKey, View};
 use weft_redstuff::Hash;
 
 use self::holder::Health;
+pub(crate) use self::holder::reached;
 pub(crate) use self::views::Offer;
 use self::views::Views;
 pub use self::{holder::Holder, views::ViewRefused};

@@ -12,7 +12,7 @@ use weft_proto::v1::{CertifyRequest, FinishRequest};
 use weft_protocol::{DecodeError, MemberId, Signed};
 
 use super::Prepared;
-use crate::{Client, Fleet, Holder};
+use crate::{Client, Fleet, Holder, fleet::reached};
 
 /// For a commit on the holder's disk, which may be busy.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -120,7 +120,7 @@ where
         };
         if fleet.learn(&status).is_none() {
             attempt += 1;
-            if status.code() != Code::Unavailable || attempt == ATTEMPTS {
+            if reached(&status) || status.code() == Code::DeadlineExceeded || attempt == ATTEMPTS {
                 return Err(status);
             }
         }
