@@ -12,3 +12,4 @@ pub mod repair;
 pub mod run;
 pub mod serve;
 pub mod service;
+pub mod tls;

@@ -4,11 +4,14 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::D
 
 use futures::FutureExt;
 use thiserror::Error;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
-use tonic::{
-    service::Routes,
-    transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming},
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
 };
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{service::Routes, transport::Server};
 use weft_client::{ConnectError, TlsConnector};
 use weft_protocol::MemberId;
 use weft_store::{Disk, HostDisk, Options, Store, StoreError};
@@ -20,11 +23,15 @@ use crate::{
     exchange,
     member::{Member, MemberError, Opened, WhoAmI},
     repair, service,
+    tls::{Tls, TlsError},
 };
 
 /// Large enough for several slivers, so that one slow stream doesn't stall a connection.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Callers that lost their power are let go of after twice that.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How long running calls may take to end when the process is told to.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -37,38 +44,14 @@ pub enum ServeError {
     Store(#[from] StoreError),
     #[error("open the member")]
     Member(#[from] MemberError),
-    #[error("read the certificates")]
+    #[error("use the certificates for peers")]
     Certificates(#[from] ConnectError),
-    #[error("read {path}")]
-    Read { path: PathBuf, source: io::Error },
+    #[error("use the certificates for callers")]
+    Tls(#[from] TlsError),
     #[error("listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("serve")]
     Serve(#[from] tonic::transport::Error),
-}
-
-/// What is needed to take calls over mutual TLS, PEM.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    pub ca: Vec<u8>,
-    pub certificate: Vec<u8>,
-    pub key: Vec<u8>,
-}
-
-impl Tls {
-    fn from_dir(dir: &std::path::Path) -> Result<Self, ServeError> {
-        let read = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read(&path).map_err(|source| ServeError::Read { path, source })
-        };
-        Ok(Self { ca: read("ca.crt")?, certificate: read("tls.crt")?, key: read("tls.key")? })
-    }
-
-    fn config(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(Identity::from_pem(&self.certificate, &self.key))
-            .client_ca_root(Certificate::from_pem(&self.ca))
-    }
 }
 
 /// Serves a member until `ended`.
@@ -139,7 +122,8 @@ impl Node {
             }
             Opened::Foreign(found) => service::foreign_routes(self.who.fleet, *found),
         };
-        let served = take_calls(listener, routes, tls, ended).await;
+        let calls = tls.accept(listener, &mut tasks);
+        let served = take_calls(calls, routes, ended).await;
         tasks.shutdown().await;
         if let Some(member) = member {
             member.store().shutdown();
@@ -158,20 +142,19 @@ fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>) {
 }
 
 async fn take_calls(
-    listener: TcpListener,
+    calls: ReceiverStream<io::Result<TlsStream<TcpStream>>>,
     routes: Routes,
-    tls: &Tls,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut server = Server::builder()
-        .tls_config(tls.config())?
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE));
     let ended = ended.boxed().shared();
     let late = ended.clone().then(|()| tokio::time::sleep(DRAIN));
     tokio::select! {
-        served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, ended) => Ok(served?),
+        served = server.add_routes(routes).serve_with_incoming_shutdown(calls, ended) => Ok(served?),
         () = late => Ok(()),
     }
 }

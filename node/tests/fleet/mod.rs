@@ -21,7 +21,8 @@ use weft_client::{Client, FleetConfig, PutRequest, Stored, TlsConnector};
 use weft_node::{
     env::Env,
     member::{Condition, Member, WhoAmI},
-    serve::{Node, Tls},
+    serve::Node,
+    tls::Tls,
 };
 use weft_protocol::{FleetId, MemberId, Seal, SignedView, SigningKey};
 use weft_redstuff::{BlobId, Labels};
@@ -111,7 +112,7 @@ impl Fleet {
         let node = node.expect("the volume opens");
         let listener = TcpListener::bind(place.address).await.expect("the address is free");
         let member = node.member();
-        let tls = Tls { ca: self.authority.pem(), certificate, key };
+        let tls = Tls::new(&self.authority.pem(), &certificate, &key).expect("the certificates are sound");
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let ended = async move { drop(stopped.await) };
