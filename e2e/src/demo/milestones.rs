@@ -15,8 +15,6 @@ pub struct Milestones {
     pub(super) victims: Vec<Who>,
     /// The read margin before.
     pub(super) margin: i32,
-    /// The newest epoch before.
-    pub(super) epoch: u64,
     /// Whether less than the full margin was seen.
     pub(super) sagged: bool,
     /// The first victim was called Unreachable, or lost at once.
@@ -27,7 +25,7 @@ pub struct Milestones {
     pub custody: Option<Duration>,
     /// Nothing was missing any more, and the margin was what it had been.
     pub whole: Option<Duration>,
-    /// The replacements owned their shards.
+    /// All replacements owned their shards.
     pub committed: Option<Duration>,
     /// That epoch was retired.
     pub retired: Option<Duration>,
@@ -44,8 +42,7 @@ impl Milestones {
     pub fn before(snapshot: &Snapshot, victims: Vec<Who>) -> Self {
         let status = snapshot.status();
         let margin = status.and_then(|status| status.margin).map_or(0, |margin| margin.read);
-        let epoch = status.and_then(|status| status.epoch).map_or(0, |epoch| epoch.current);
-        Self { victims, margin, epoch, lowest_margin: margin, ..Self::default() }
+        Self { victims, margin, lowest_margin: margin, ..Self::default() }
     }
 
     /// Takes note of a snapshot, `elapsed` after the loss.
@@ -62,7 +59,7 @@ impl Milestones {
         reach(&mut self.custody, elapsed, self.lost.is_some() && excluded);
         self.levels(snapshot, elapsed);
         self.epochs(snapshot, elapsed);
-        let ready = self.retired.or(self.committed).is_some() && snapshot.is(committee_condition::READY);
+        let ready = self.committed.is_some() && snapshot.is(committee_condition::READY);
         reach(&mut self.ready, elapsed, ready);
     }
 
@@ -77,14 +74,17 @@ impl Milestones {
         reach(&mut self.whole, elapsed, whole);
     }
 
+    /// Replacements may become owners one after another, each with an epoch of its own: the last one counts.
     fn epochs(&mut self, snapshot: &Snapshot, elapsed: Duration) {
-        let phase = |wanted: &[EpochPhase]| {
-            snapshot.epochs.iter().filter(|epoch| epoch.spec.number > self.epoch).any(|epoch| {
-                epoch.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| wanted.contains(&phase))
-            })
+        let replaced = |(id, incarnation): &Who| {
+            let newer = |member: &weft_crds::ViewMember| member.id == *id && member.incarnation > *incarnation;
+            snapshot.view().is_some_and(|view| view.members.iter().any(newer))
         };
-        let committed = phase(&[EpochPhase::Committed, EpochPhase::Retired]);
-        let retired = phase(&[EpochPhase::Retired]);
+        let phases = snapshot.epochs.iter().filter_map(|epoch| epoch.status.as_ref()?.phase);
+        let newest = phases.filter(|phase| *phase != EpochPhase::Superseded).last();
+        let owned = !self.victims.is_empty() && self.victims.iter().all(replaced);
+        let committed = owned && matches!(newest, Some(EpochPhase::Committed | EpochPhase::Retired));
+        let retired = owned && newest == Some(EpochPhase::Retired);
         reach(&mut self.committed, elapsed, committed);
         reach(&mut self.retired, elapsed, retired);
     }

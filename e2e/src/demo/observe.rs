@@ -1,5 +1,6 @@
 //! What the API server tells of a committee, kept up to date by watches.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,8 +169,13 @@ async fn objects(client: Client, namespace: String, committee: String, sender: w
 async fn events(client: Client, namespace: String, story: Story) {
     let api = Api::<Event>::namespaced(client, &namespace);
     let mut events = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
+    // A repeated Event is the same object counted again, with the words of its first time.
+    let mut told = HashSet::new();
     while let Some(event) = events.next().await {
         let Ok(event) = event else { continue };
+        if !told.insert(event.uid()) {
+            continue;
+        }
         let about = event.regarding.as_ref().and_then(|regarding| regarding.kind.as_deref());
         if matches!(about, Some("StorageCommittee" | "Epoch")) {
             let reason = event.reason.unwrap_or_default();

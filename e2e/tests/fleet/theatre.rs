@@ -67,7 +67,7 @@ impl Theatre {
             return Ok(());
         }
         let tar = variable("WEFT_IMAGE_TAR")?;
-        let cluster = Cluster::up(&Options { name: CLUSTER.to_owned(), ..Options::default() })?;
+        let cluster = Cluster::up(&Options { name: CLUSTER.to_owned(), node_monitor_grace: 20, ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(stage.clone());
