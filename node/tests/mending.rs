@@ -2,8 +2,11 @@
 
 mod fleet;
 
-use fleet::{Fleet, OrderChanges, content, get, put};
-use weft_proto::v1::Target;
+use fleet::{Fleet, OrderChanges, content, eventually, get, put};
+use weft_proto::v1::{Retire, Target};
+use weft_protocol::ShardSet;
+use weft_redstuff::Axis;
+use weft_store::FILE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
@@ -32,7 +35,102 @@ async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
     fleet.change_view(&epoch).await;
     fleet.whole().await;
     assert_eq!(fleet.member(6).must_hold(), lost);
+    retire(&fleet).await;
     for (blob, content) in blobs.iter().zip(&contents) {
         assert_eq!(get(&client, *blob).await, content);
+    }
+}
+
+/// Orders everyone to drop spare copies, and waits until they hold what the view gives them and no more (R23).
+async fn retire(fleet: &Fleet) {
+    let view = fleet.newest();
+    for (id, member) in fleet.members() {
+        let spare = ShardSet::first(view.code.shards()).difference(member.must_hold());
+        let order = Retire { view: view.hash().0.to_vec().into(), shards: spare.to_bytes().to_vec().into() };
+        fleet.order(id, OrderChanges { retire: Some(order), ..OrderChanges::default() }).await.unwrap();
+    }
+    // Three blobs have slivers, of four stripes in all: two slivers of each of four shards.
+    for (id, member) in fleet.members() {
+        eventually(&format!("member {id} holds no more than its own"), || async {
+            let levels = member.levels().unwrap();
+            levels.slivers == 2 * 4 * 4 && levels.missing_slivers == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_copy_goes_only_under_the_view_that_makes_it_spare() {
+    let mut fleet = Fleet::start(7).await;
+    let client = fleet.client();
+    let (old, content) = (fleet.newest().hash(), content(1, 100_000));
+    let blob = put(&client, 1, &content).await.id;
+    let custody = fleet.without(&[6]);
+    fleet.change_view(&custody).await;
+    let held = fleet.member(6).levels().unwrap().slivers;
+    assert_eq!(held, 8);
+    // Of a view that was sealed, and of shards that the member must hold.
+    let own = fleet.member(0).must_hold();
+    for (id, view, shards) in [(6, old, ShardSet::first(28)), (0, custody.hash(), own)] {
+        let order = Retire { view: view.0.to_vec().into(), shards: shards.to_bytes().to_vec().into() };
+        fleet.order(id, OrderChanges { retire: Some(order), ..OrderChanges::default() }).await.unwrap();
+    }
+    fleet.whole().await;
+    assert_eq!(fleet.member(6).levels().unwrap().slivers, held);
+    assert_eq!(get(&client, blob).await, content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotten_sliver_is_noticed_and_mended() {
+    let mut fleet = Fleet::start(7).await;
+    let blob = put(&fleet.client(), 1, &content(1, 300_000)).await.id;
+    let shard = fleet.newest().seats[0].shards.iter().next().unwrap();
+    let index = fleet.newest().code.sliver_index(u16::from(shard), Axis::Primary);
+    let sound = fleet.member(0).read_sliver(&blob, 0, Axis::Primary, index).await.unwrap().unwrap();
+    fleet.kill(0).await;
+    let disk = &fleet.places[&0].disk;
+    let at = disk.find(FILE, &sound[..64]).expect("the sliver is on the disk");
+    assert!(disk.flip_bit(FILE, at + 10, 3));
+    fleet.run(0).await;
+    let member = fleet.member(0);
+    assert_eq!(member.read_sliver(&blob, 0, Axis::Primary, index).await.unwrap(), None);
+    eventually("the sliver is rebuilt", || async {
+        member.read_sliver(&blob, 0, Axis::Primary, index).await.unwrap().as_ref() == Some(&sound)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_comes_back_without_its_operator() {
+    let mut fleet = Fleet::start(7).await;
+    let content = content(1, 200_000);
+    let blob = put(&fleet.client(), 1, &content).await.id;
+    for id in 0..7 {
+        fleet.kill(id).await;
+    }
+    for id in 0..7 {
+        fleet.run(id).await;
+    }
+    fleet.settled().await;
+    let client = fleet.client();
+    assert_eq!(get(&client, blob).await, content);
+    put(&client, 2, &content).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_seal_a_view_among_themselves() {
+    let fleet = Fleet::start(7).await;
+    let successor = fleet.without(&[6]);
+    let order = fleet.seal_order(&successor);
+    // The operator reaches holders of 20 of 28 shards, and is gone before it learns of their refusals.
+    for id in 0..5 {
+        let changes = OrderChanges { seal_order: Some(order.clone()), ..OrderChanges::default() };
+        fleet.order(id, changes).await.unwrap();
+    }
+    for (id, member) in fleet.members() {
+        eventually(&format!("member {id} has the successor"), || async {
+            member.newest().is_some_and(|newest| newest.view == successor)
+        })
+        .await;
     }
 }

@@ -72,6 +72,8 @@ impl Member {
         if view != newest.view.hash() || named != successor.view.hash() {
             return Ok(());
         }
+        // Only what the operator signed is counted for: a liar can't fill the memory with successors of its own.
+        newest.view.check_successor(&successor).map_err(|error| MemberError::order(error.into()))?;
         let refusals = {
             let mut all = lock(&self.refusals);
             let same = all.entry(named).or_default();
