@@ -113,6 +113,7 @@ fn ticks(changes: watch::Receiver<()>) -> impl Stream<Item = ()> {
     stream::unfold(changes, |mut changes| async move { changes.changed().await.ok().map(|()| ((), changes)) })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "watches hand it over")]
 fn of_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Guarded>> {
     let committee = object.labels().get(names::COMMITTEE)?;
     Some(ObjectRef::new(committee).within(&object.namespace()?))

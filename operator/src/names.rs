@@ -14,6 +14,8 @@ pub const INCARNATION: &str = "weft.dev/incarnation";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Annotation of claims and of the CA's Secret: the fleet whose data they keep.
 pub const FLEET: &str = "weft.dev/fleet";
+/// Annotation of the CA's Secret: the newest term, so that it outlives the committee with the keys (R4).
+pub const TERM: &str = "weft.dev/term";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
 

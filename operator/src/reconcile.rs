@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use thiserror::Error;
 use weft_crds::StorageCommittee;
 use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth};
@@ -110,11 +111,12 @@ async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session
     report::measure(&context.telemetry, subject, &plan);
     if let (Some(keys), Some(fleet)) = (keys, fleet) {
         order(context, subject, session, &observed, &plan, (keys, fleet)).await?;
+        let objects = &observed.objects;
         if plan.steps.iter().any(|step| matches!(step.act, Act::CreatePod { .. })) {
             // A pod that finds its Secret is scheduled once.
-            secrets::ensure(subject, fleet, &incarnations(subject), context.env.as_ref()).await?;
+            secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref())
+                .await?;
         }
-        let objects = &observed.objects;
         let image = subject.image(&context.image).to_owned();
         let members = &plan.members;
         let means = Means { subject, fleet, keys, image: &image, term, now, objects, members };
@@ -132,7 +134,8 @@ async fn prepare(
 ) -> Result<Option<Keys>, ReconcileError> {
     let Some(fleet) = subject.status.fleet_id.as_deref() else { return Ok(None) };
     let fleet: FleetId = fleet.parse().map_err(ReconcileError::Fleet)?;
-    let keys = secrets::ensure(subject, fleet, &incarnations(subject), context.env.as_ref()).await?;
+    let keys =
+        secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref()).await?;
     if !subject.spec.paused {
         foundation::ensure(subject, fleet, &keys, subject.image(&context.image)).await?;
         foundation::retain(subject, &objects.claims, &objects.bound()).await?;
@@ -181,7 +184,7 @@ async fn write(
         term: session.term.unwrap_or_default(),
         now,
         key: keys.map(|keys| &keys.views),
-        fleet: fleet(context, subject, plan).await?,
+        fleet: fleet(context, subject, plan, &observed.objects.claims).await?,
         image: subject.image(&context.image),
     };
     let mut status = subject.status.clone();
@@ -197,19 +200,20 @@ async fn write(
 
 /// The fleet's name: recorded, adopted, or new. Keys of another fleet in the way are for a person to decide on, before
 /// a name is recorded for good.
-async fn fleet(context: &Context, subject: &Subject, plan: &Plan) -> Result<FleetId, ReconcileError> {
+async fn fleet(
+    context: &Context,
+    subject: &Subject,
+    plan: &Plan,
+    claims: &[PersistentVolumeClaim],
+) -> Result<FleetId, ReconcileError> {
     let named = subject.status.fleet_id.as_deref().or(subject.spec.fleet_id.as_deref());
     let named: Option<FleetId> = named.map(str::parse).transpose().map_err(ReconcileError::Fleet)?;
     let mints = plan.steps.iter().any(|step| matches!(step.act, Act::MintFleet));
     let mut drawn = [0; 16];
     context.env.fill(&mut drawn).map_err(ReconcileError::Random)?;
     let fleet = named.unwrap_or(FleetId(drawn));
-    if mints
-        && let Some(theirs) = secrets::fleet_of_authority(subject).await?
-        && theirs != fleet.to_string()
-    {
-        let secret = crate::names::authority(&subject.name);
-        return Err(SecretError::OtherFleet { secret, theirs, ours: fleet }.into());
+    if mints {
+        secrets::clear_way(subject, fleet, claims).await?;
     }
     Ok(fleet)
 }
@@ -271,7 +275,8 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
 /// The errors that nothing but a person can end, and the word for them.
 fn waits_for(error: &ReconcileError) -> Option<&'static str> {
     match error {
-        ReconcileError::Secrets(SecretError::OtherFleet { .. }) => Some("OtherFleet"),
+        ReconcileError::Secrets(SecretError::OtherFleet { .. } | SecretError::OtherData { .. }) => Some("OtherFleet"),
+        ReconcileError::Secrets(SecretError::NoKeys { .. }) => Some("NoKeys"),
         ReconcileError::Secrets(SecretError::Field { .. } | SecretError::Cert(_)) => Some("BadSecret"),
         ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
         ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),

@@ -270,5 +270,23 @@ async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
     let epochs = bench.api::<Epoch>().list(&ListParams::default()).await?.items;
     let phases: Vec<Option<EpochPhase>> = epochs.into_iter().map(|epoch| epoch.status.and_then(|s| s.phase)).collect();
     assert!(!phases.is_empty() && phases.iter().all(Option::is_some), "{phases:?}");
+    Box::pin(adopts_again(&bench, &operator)).await
+}
+
+/// The committee is deleted, and made again with the name of its fleet: claims, keys and members are taken up.
+async fn adopts_again(bench: &Bench, operator: &Context) -> Outcome {
+    let before = bench.committee("demo").await?.status.ok_or("no status")?;
+    let fleet = before.fleet_id.ok_or("no fleet")?;
+    bench.api::<StorageCommittee>().delete("demo", &DeleteParams::default()).await?;
+    // The garbage collector's work.
+    let all = ListParams::default().labels("weft.dev/committee=demo");
+    bench.api::<Pod>().delete_collection(&DeleteParams::default(), &all).await?;
+    bench.api::<Epoch>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    bench.apply("demo", &format!(", epochs: {{settle: 10s}}, fleetId: {fleet}"))?;
+
+    let status = until(operator, bench, "its view again", |status| status.view.is_some()).await?;
+    assert!(status.term > before.term, "{:?} follows {:?}", status.term, before.term);
+    let hash = |view: Option<weft_crds::View>| view.map(|view| view.hash);
+    assert_eq!(hash(status.view), hash(before.view));
     Ok(())
 }

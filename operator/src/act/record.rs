@@ -24,6 +24,10 @@ pub struct Recording<'a> {
 
 /// Applies the plan's recorded changes to a status.
 pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording<'_>) {
+    if status.view.is_none() {
+        // An adopted fleet has told its view.
+        status.view = with.world.record.view.as_ref().map(|adopted| view(adopted, true));
+    }
     for step in &plan.steps {
         match &step.act {
             Act::MintFleet => {

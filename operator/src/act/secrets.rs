@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{PersistentVolumeClaim, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
@@ -29,8 +33,12 @@ pub enum SecretError {
     Random(#[source] getrandom::Error),
     #[error("Secret {secret} has no usable {key}")]
     Field { secret: String, key: &'static str },
-    #[error("Secret {secret} holds the keys of fleet {theirs}, not of {ours}")]
+    #[error("Secret {secret} holds the keys of fleet {theirs}, not of {ours}; spec.fleetId adopts a fleet")]
     OtherFleet { secret: String, theirs: String, ours: FleetId },
+    #[error("claim {claim} holds data of fleet {theirs:?}, not of {ours}; spec.fleetId adopts a fleet")]
+    OtherData { claim: String, theirs: String, ours: FleetId },
+    #[error("claim {claim} holds data of this fleet, but Secret {secret} with its keys is gone")]
+    NoKeys { claim: String, secret: String },
     #[error("Secret {secret} appeared and went again")]
     Vanished { secret: String },
 }
@@ -57,14 +65,37 @@ impl Keys {
     }
 }
 
-/// The fleet whose keys lie in the committee's authority Secret, if there is one.
-pub async fn fleet_of_authority(subject: &Subject) -> Result<Option<String>, SecretError> {
-    let secret: Option<Secret> = subject.namespace.get(&names::authority(&subject.name)).await?;
-    Ok(secret.and_then(|secret| secret.annotations().get(names::FLEET).cloned()))
+/// Checks, before a fleet is recorded for good, that neither keys nor claims of another one are in its way, and that
+/// data which is to be adopted still has its keys.
+pub async fn clear_way(subject: &Subject, fleet: FleetId, claims: &[PersistentVolumeClaim]) -> Result<(), SecretError> {
+    let authority = names::authority(&subject.name);
+    let secret: Option<Secret> = subject.namespace.get(&authority).await?;
+    let of = |annotations: &BTreeMap<String, String>| annotations.get(names::FLEET).cloned().unwrap_or_default();
+    let ours = fleet.to_string();
+    if let Some(theirs) = secret.as_ref().map(|secret| of(secret.annotations())).filter(|theirs| *theirs != ours) {
+        return Err(SecretError::OtherFleet { secret: authority, theirs, ours: fleet });
+    }
+    for claim in claims {
+        let (name, theirs) = (claim.name_any(), of(claim.annotations()));
+        if theirs != ours {
+            return Err(SecretError::OtherData { claim: name, theirs, ours: fleet });
+        }
+        if secret.is_none() {
+            return Err(SecretError::NoKeys { claim: name, secret: authority });
+        }
+    }
+    Ok(())
 }
 
-/// Makes what is missing, renews what is due, and gives the keys. `members` are the incarnations that run or will.
-pub async fn ensure(subject: &Subject, fleet: FleetId, members: &[Which], env: &dyn Env) -> Result<Keys, SecretError> {
+/// Makes what is missing, renews what is due, removes what belongs to no incarnation any more, and gives the keys.
+/// `members` are the incarnations that run or will; `others` have objects still.
+pub async fn ensure(
+    subject: &Subject,
+    fleet: FleetId,
+    members: &[Which],
+    others: &[Which],
+    env: &dyn Env,
+) -> Result<Keys, SecretError> {
     let listed: Vec<Secret> = subject.namespace.list(&format!("{}={}", names::COMMITTEE, subject.name)).await?;
     let existing: BTreeMap<String, Secret> = listed.into_iter().map(|secret| (secret.name_any(), secret)).collect();
     let now = calendar(env.now());
@@ -73,6 +104,13 @@ pub async fn ensure(subject: &Subject, fleet: FleetId, members: &[Which], env: &
     if !existing.contains_key(&gateway) {
         let data = [("token", random_hex(env)?), ("ca.crt", keys.authority.certificate().to_owned())];
         subject.namespace.create(&secret(subject, &gateway, true, &data)).await?;
+    }
+    keep_term(subject, existing.get(&names::authority(&subject.name))).await?;
+    for secret in existing.values() {
+        let spare = |which: &Which| !members.contains(which) && !others.contains(which);
+        if which(secret).as_ref().is_some_and(spare) {
+            subject.namespace.delete_as_read(secret).await?;
+        }
     }
     let hosts = certs::gateway_names(&gateway, &subject.namespace.name);
     let delete_key = [("delete.key", hex::encode(keys.deletes.seed()))];
@@ -90,6 +128,22 @@ pub async fn ensure(subject: &Subject, fleet: FleetId, members: &[Which], env: &
     Ok(keys)
 }
 
+/// The incarnation that a leaf is for.
+fn which(secret: &Secret) -> Option<Which> {
+    let number = |label| secret.labels().get(label)?.parse().ok();
+    Some(Which { member: number(names::MEMBER)?, incarnation: number(names::INCARNATION)? })
+}
+
+/// Keeps the term with the keys: members refuse a lower one, also from a committee that was made again.
+async fn keep_term(subject: &Subject, authority: Option<&Secret>) -> Result<(), SecretError> {
+    let Some((secret, term)) = authority.zip(subject.status.term) else { return Ok(()) };
+    if secret.annotations().get(names::TERM).and_then(|kept| kept.parse().ok()) != Some(term) {
+        let change = json!({"metadata": {"annotations": {names::TERM: term.to_string()}}});
+        subject.namespace.merge::<Secret>(&secret.name_any(), &change).await?;
+    }
+    Ok(())
+}
+
 /// Reads the authority, or makes it. Two operators may try at once: what is stored counts.
 async fn keys(
     subject: &Subject,
@@ -101,7 +155,7 @@ async fn keys(
     if let Some(secret) = existing {
         return read_keys(secret, &name, fleet);
     }
-    let leaf = Authority::new(fleet, calendar(env.now()))?;
+    let leaf = Authority::create(fleet, calendar(env.now()))?;
     let data = [
         ("ca.crt", leaf.certificate),
         ("ca.key", leaf.key),

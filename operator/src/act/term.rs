@@ -1,10 +1,11 @@
 //! Terms (R4): raised in status by compare-and-swap before this leader's first order for a committee.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::{api::ApiError, session::Session, subject::Subject};
+use crate::{api::ApiError, names, session::Session, subject::Subject};
 
 #[derive(Debug, Error)]
 pub enum TermError {
@@ -28,7 +29,9 @@ pub async fn hold(subject: &mut Subject, session: &mut Session) -> Result<u64, T
         Some(ours) if theirs < ours => Err(TermError::Rewound { ours, theirs }),
         Some(ours) => Ok(ours),
         None => {
-            let term = theirs + 1;
+            let kept: Option<Secret> = subject.namespace.get(&names::authority(&subject.name)).await?;
+            let kept = kept.and_then(|secret| secret.annotations().get(names::TERM)?.parse().ok());
+            let term = theirs.max(kept.unwrap_or_default()) + 1;
             let change = json!({
                 "metadata": {"resourceVersion": subject.version},
                 "status": {"term": term},

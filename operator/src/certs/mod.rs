@@ -65,7 +65,7 @@ impl std::fmt::Debug for Authority {
 
 impl Authority {
     /// Makes a new authority for a fleet.
-    pub fn new(fleet: FleetId, now: Timestamp) -> Result<Leaf, CertError> {
+    pub fn create(fleet: FleetId, now: Timestamp) -> Result<Leaf, CertError> {
         let subject = format!("Weft fleet {fleet}");
         let mut params = params(&subject, now, AUTHORITY_LIFE);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_leaf_names_its_role_and_hosts() {
         let now = at(1_800_000_000);
-        let made = Authority::new(FLEET, now).expect("an authority");
+        let made = Authority::create(FLEET, now).expect("an authority");
         let authority = Authority::load(made.certificate, &made.key).expect("the same authority");
         let role = Role::Member { id: 3, incarnation: 2 };
         let leaf = authority.issue(FLEET, role, &[MEMBER_NAME.to_owned()], now).expect("a leaf");
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_leaf_is_due_after_a_day() {
         let now = at(1_800_000_000);
-        let made = Authority::new(FLEET, now).expect("an authority");
+        let made = Authority::create(FLEET, now).expect("an authority");
         let authority = Authority::load(made.certificate, &made.key).expect("the same authority");
         let leaf = authority.issue(FLEET, Role::Gateway, &[], now).expect("a leaf");
         assert!(!is_due(&leaf.certificate, now + SignedDuration::from_hours(23)));

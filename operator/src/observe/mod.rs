@@ -1,6 +1,7 @@
 //! Observe: everything that a plan is made from. The API server is read live where a stale answer could do harm; the
 //! members are asked by the order that was planned last, which is still what they should do.
 
+mod adopt;
 pub mod fleet;
 pub mod inventory;
 pub mod nodes;
@@ -19,7 +20,7 @@ use weft_crds::Epoch;
 use weft_planner::{Gateway, Record, Timestamp, World};
 
 use crate::{
-    act::{foundation, secrets::Keys},
+    act::{foundation, members::Which, secrets::Keys},
     api::ApiError,
     env::Env,
     names,
@@ -65,6 +66,13 @@ impl Objects {
     /// The volumes that claims are bound to.
     pub fn bound(&self) -> Vec<PersistentVolume> {
         self.volumes.by_name.values().cloned().collect()
+    }
+
+    /// The incarnations that have a pod or a claim.
+    pub fn incarnations(&self) -> Vec<Which> {
+        let pods = self.pods.iter().map(|(pod, _)| (pod.member, pod.incarnation));
+        let claims = self.claims.iter().filter_map(objects::which);
+        pods.chain(claims).map(|(member, incarnation)| Which { member: member.0, incarnation }).collect()
     }
 }
 
@@ -119,12 +127,19 @@ async fn world(
     session: &mut Session,
     stores: &Stores,
     objects: &Objects,
-    record: Record,
+    mut record: Record,
     keys: Option<&Keys>,
     now: Timestamp,
 ) -> Result<World, ObserveError> {
     let claims: Vec<_> = objects.claims.iter().filter_map(|claim| objects::claim(claim, &objects.volumes)).collect();
     let pods: Vec<_> = objects.pods.iter().map(|(pod, _)| pod.clone()).collect();
+    let heard: Vec<_> = session.heard.values().cloned().collect();
+    if subject.spec.fleet_id.is_some() {
+        adopt::members(&mut record, &claims, now);
+        if let Some(keys) = keys {
+            adopt::view(&mut record, &heard, &keys.trust());
+        }
+    }
     let incarnations =
         record.members.iter().flat_map(|member| std::iter::once(&member.current).chain(&member.successor));
     let named: BTreeSet<String> = incarnations
@@ -141,7 +156,7 @@ async fn world(
         pods,
         claims,
         nodes,
-        heard: session.heard.values().cloned().collect(),
+        heard,
         gateway: Gateway { wanted: subject.spec.gateway.replicas, ready: objects.gateways_ready },
     })
 }

@@ -46,12 +46,11 @@ pub async fn volumes(client: &Client, stores: &Stores, claims: &[PersistentVolum
             continue;
         }
         let kept = stores.volumes.find(|volume| volume.name_any() == name).map(|volume| (*volume).clone());
-        let found = match kept {
-            Some(kept) => Some(kept),
-            None => {
-                let read = Api::<PersistentVolume>::all(client.clone()).get_opt(&name).await;
-                read.map_err(|source| NodeError::Volume { name: name.clone(), source: Box::new(source) })?
-            }
+        let found = if kept.is_some() {
+            kept
+        } else {
+            let read = Api::<PersistentVolume>::all(client.clone()).get_opt(&name).await;
+            read.map_err(|source| NodeError::Volume { name: name.clone(), source: Box::new(source) })?
         };
         by_name.extend(found.map(|volume| (name, volume)));
     }
@@ -83,13 +82,13 @@ pub fn pinned_to(volume: &PersistentVolume, nodes: &[Arc<Node>]) -> Vec<String> 
 fn matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     let label = |key: &str| node.labels().get(key).cloned();
     let field = |key: &str| (key == "metadata.name").then(|| node.name_any());
-    let mut rules = term.match_expressions.iter().flatten().map(|rule| holds(rule, label(&rule.key)));
-    let mut fields = term.match_fields.iter().flatten().map(|rule| holds(rule, field(&rule.key)));
+    let mut rules = term.match_expressions.iter().flatten().map(|rule| holds(rule, label(&rule.key).as_ref()));
+    let mut fields = term.match_fields.iter().flatten().map(|rule| holds(rule, field(&rule.key).as_ref()));
     rules.all(|holds| holds) && fields.all(|holds| holds)
 }
 
-fn holds(rule: &NodeSelectorRequirement, value: Option<String>) -> bool {
-    let named = value.as_ref().is_some_and(|value| rule.values.iter().flatten().any(|other| other == value));
+fn holds(rule: &NodeSelectorRequirement, value: Option<&String>) -> bool {
+    let named = value.is_some_and(|value| rule.values.iter().flatten().any(|other| other == value));
     let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
     let bound = number(rule.values.as_ref().and_then(|values| values.first()));
     match rule.operator.as_str() {
@@ -97,8 +96,8 @@ fn holds(rule: &NodeSelectorRequirement, value: Option<String>) -> bool {
         "NotIn" => !named,
         "Exists" => value.is_some(),
         "DoesNotExist" => value.is_none(),
-        "Gt" => number(value.as_ref()).zip(bound).is_some_and(|(value, bound)| value > bound),
-        "Lt" => number(value.as_ref()).zip(bound).is_some_and(|(value, bound)| value < bound),
+        "Gt" => number(value).zip(bound).is_some_and(|(value, bound)| value > bound),
+        "Lt" => number(value).zip(bound).is_some_and(|(value, bound)| value < bound),
         _ => false,
     }
 }

@@ -8,7 +8,7 @@ use weft_protocol::MemberId;
 use crate::{names, observe::nodes};
 
 /// Member and incarnation by labels; `None` for what others have made under the committee's label.
-fn which<K: ResourceExt>(object: &K) -> Option<(MemberId, u32)> {
+pub(super) fn which<K: ResourceExt>(object: &K) -> Option<(MemberId, u32)> {
     let number = |label| object.labels().get(label)?.parse::<u32>().ok();
     Some((MemberId(number(names::MEMBER)?), number(names::INCARNATION)?))
 }

@@ -35,14 +35,10 @@ impl Events {
     /// Tells of a step that was carried out, if it is worth it. An event that can't be published holds nothing up.
     pub async fn tell(&self, subject: &Subject, step: &Step) {
         let Some((type_, reason)) = worth(step) else { return };
+        // Events that differ in nothing but their note would be counted as one.
+        let action = format!("{} {}", step.act.name(), step.target).chars().take(128).collect();
         let note = format!("{}: {}", step.target, step.reason).chars().take(1000).collect();
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: step.act.name().to_owned(),
-            secondary: None,
-        };
+        let event = Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None };
         if let Err(error) = self.0.publish(&event, &subject.reference()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(committee = subject.name, reason, error, "an event is lost");
@@ -54,6 +50,7 @@ fn worth(step: &Step) -> Option<(EventType, &'static str)> {
     Some(match &step.act {
         Act::MintFleet => (EventType::Normal, "FleetCreated"),
         Act::DeclareLost { .. } => (EventType::Warning, "MemberLost"),
+        Act::Admit { incarnation: 1, .. } => (EventType::Normal, "MemberAdmitted"),
         Act::Admit { .. } => (EventType::Normal, "ReplacementAdmitted"),
         Act::ProposeView(view) if view.predecessor.is_some() && view.revision > 0 => {
             (EventType::Normal, "CustodyAssigned")
