@@ -2,11 +2,11 @@
 
 use thiserror::Error;
 use tonic::Status;
-use weft_proto::v1::{EntriesRequest, EntryIdsRequest, peers_client::PeersClient};
+use weft_proto::v1::{EntriesRequest, EntryIdsRequest, RegistryDigestsRequest, peers_client::PeersClient};
 use weft_protocol::{DecodeError, Entry, SignedView};
 use weft_redstuff::{BlobId, Hash};
 
-use crate::member::{Digest, Kind, Member, MemberError, Peer};
+use crate::member::{Digest, Kind, Member, MemberError, Peer, read_digests, whole};
 
 /// IDs asked for at a time.
 const IDS: u32 = 32 * 1024;
@@ -33,16 +33,23 @@ pub(super) enum PullError {
     Wanting(usize),
 }
 
-/// Merges a peer's registry into this one. When it succeeds, this registry has everything that the peer listed, and
-/// what it listed has the digest `expected`, where one is given.
+/// Merges a peer's registry into this one, at a cost that follows the difference. When it succeeds, this registry has
+/// everything that the peer's had; and where a digest is `expected`, the peer's was the one of that digest.
 pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) -> Result<(), PullError> {
     let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let rows = list(member, &mut client).await?;
-    let mut digest = Digest::default();
-    for (blob, wire) in &rows {
-        digest.add(blob, *wire);
+    let reply = client.registry_digests(RegistryDigestsRequest {}).await?.into_inner();
+    member.metrics().received("registry", reply.digests.len());
+    let theirs = read_digests(&reply.digests).ok_or(PullError::Malformed)?;
+    if expected.is_some_and(|expected| expected != whole(&theirs)) {
+        return Err(PullError::Moved);
     }
-    if expected.is_some_and(|expected| expected != digest.finish()) {
+    let parts = theirs.iter().zip(member.registry_digests()).zip(0..=u8::MAX);
+    let parts: Vec<u8> = parts.filter(|((theirs, ours), _)| *theirs != ours).map(|(_, part)| part).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let rows = list(member, &mut client, &parts).await?;
+    if expected.is_some() && !parts.iter().all(|part| theirs[usize::from(*part)] == digest(&rows, *part)) {
         return Err(PullError::Moved);
     }
     let lacking = |(blob, wire): &(BlobId, u8)| match member.kind(blob) {
@@ -66,14 +73,24 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
     }
 }
 
+fn digest(rows: &[(BlobId, u8)], part: u8) -> Hash {
+    let mut digest = Digest::default();
+    for (blob, wire) in rows.iter().filter(|(blob, _)| blob.0[0] == part) {
+        digest.add(blob, *wire);
+    }
+    digest.finish()
+}
+
 async fn list(
     member: &Member,
     client: &mut PeersClient<tonic::transport::Channel>,
+    parts: &[u8],
 ) -> Result<Vec<(BlobId, u8)>, PullError> {
     let mut rows: Vec<(BlobId, u8)> = Vec::new();
     loop {
         let after = rows.last().map(|(blob, _)| blob.0.to_vec().into()).unwrap_or_default();
-        let reply = client.entry_ids(EntryIdsRequest { after, limit: IDS }).await?.into_inner();
+        let reply =
+            client.entry_ids(EntryIdsRequest { after, limit: IDS, parts: parts.to_vec().into() }).await?.into_inner();
         member.metrics().received("registry", reply.ids.len());
         if reply.ids.len() % ROW != 0 || (reply.more && reply.ids.is_empty()) {
             return Err(PullError::Malformed);

@@ -7,6 +7,9 @@ use weft_protocol::{DecodeError, Signed, SignedView, Statement, SyncError, SyncT
 use super::{ask, pull::PullError, pull::pull};
 use crate::member::{Member, MemberError, Peer};
 
+/// How often a peer whose registry moves is asked in one round.
+const ATTEMPTS: u32 = 4;
+
 #[derive(Debug, Error)]
 pub(super) enum SyncPeerError {
     #[error("ask for its standing: {0}")]
@@ -52,16 +55,25 @@ pub(super) async fn sync(member: &Member, view: &SignedView) -> Result<bool, Mem
     Ok(true)
 }
 
+/// Counts a peer, after merging the registry that its standing tells of. Blobs that come under the next view move the
+/// registry meanwhile: then its standing is asked for again.
 async fn count(member: &Member, view: &SignedView, peer: Peer, tally: &mut SyncTally<'_>) -> Result<(), SyncPeerError> {
-    let reply = ask(member, peer, Some(view.view.id())).await?;
-    if reply.standing.is_empty() {
-        return Err(SyncPeerError::NotRefusing);
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        let reply = ask(member, peer, Some(view.view.id())).await?;
+        if reply.standing.is_empty() {
+            return Err(SyncPeerError::NotRefusing);
+        }
+        let standing = Signed::decode(&reply.standing)?;
+        let Statement::Standing { registry, .. } = &standing.statement else { return Err(SyncPeerError::NotRefusing) };
+        // Where the digests are equal there is nothing to merge.
+        if *registry != member.registry_digest() {
+            match pull(member, peer, Some(*registry)).await {
+                Err(PullError::Moved) if left > 0 => continue,
+                pulled => pulled?,
+            }
+        }
+        return Ok(tally.add(&standing)?);
     }
-    let standing = Signed::decode(&reply.standing)?;
-    let Statement::Standing { registry, .. } = &standing.statement else { return Err(SyncPeerError::NotRefusing) };
-    // Where the digests are equal there is nothing to merge.
-    if *registry != member.registry_digest() {
-        pull(member, peer, Some(*registry)).await?;
-    }
-    Ok(tally.add(&standing)?)
 }

@@ -15,6 +15,10 @@ use weft_store::View;
 
 use super::MemberError;
 
+/// The registry is digested in parts, by the first byte of the ID: finding what two members don't share costs little
+/// when they share nearly everything.
+const PARTS: usize = 256;
+
 /// Rows read at a time when the index is made.
 const PAGE: usize = 1024;
 
@@ -66,7 +70,8 @@ pub(crate) struct Totals {
 struct Inner {
     blobs: BTreeMap<BlobId, Kind>,
     totals: Totals,
-    digest: Option<Hash>,
+    /// Of the parts that haven't changed since they were digested.
+    digests: BTreeMap<u8, Hash>,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +97,7 @@ impl Index {
 
     pub(crate) fn set(&self, blob: BlobId, kind: Kind) {
         let mut inner = self.lock();
-        let Inner { blobs, totals, digest } = &mut *inner;
+        let Inner { blobs, totals, digests } = &mut *inner;
         let count = |totals: &mut Totals, kind: Kind, by: fn(u64, u64) -> u64| match kind {
             Kind::Deleted => totals.tombstones = by(totals.tombstones, 1),
             Kind::Live { slivers, bytes } => {
@@ -106,7 +111,7 @@ impl Index {
             count(totals, before, |total, by| total - by);
         }
         count(totals, kind, |total, by| total + by);
-        *digest = None;
+        digests.remove(&blob.0[0]);
     }
 
     pub(crate) fn get(&self, blob: &BlobId) -> Option<Kind> {
@@ -117,32 +122,72 @@ impl Index {
         self.lock().totals
     }
 
-    /// BLAKE3 over what [`Index::page`] gives, of all blobs.
-    pub(crate) fn digest(&self) -> Hash {
+    /// The digests of all parts.
+    pub(crate) fn digests(&self) -> Vec<Hash> {
         let mut inner = self.lock();
-        if let Some(digest) = inner.digest {
-            return digest;
-        }
-        let mut digest = Digest::default();
-        for (blob, kind) in &inner.blobs {
-            digest.add(blob, kind.wire());
-        }
-        let digest = digest.finish();
-        inner.digest = Some(digest);
-        digest
+        let Inner { blobs, totals: _, digests } = &mut *inner;
+        let part = |part: u8| {
+            let digest = digests.entry(part).or_insert_with(|| {
+                let mut digest = Digest::default();
+                for (blob, kind) in rows(blobs, part, None) {
+                    digest.add(&blob, kind.wire());
+                }
+                digest.finish()
+            });
+            *digest
+        };
+        (0..PARTS).map(|number| number as u8).map(part).collect()
     }
 
-    /// IDs and kinds, in order of ID, and whether there are more.
-    pub(crate) fn page(&self, after: Option<BlobId>, limit: usize) -> (Vec<(BlobId, Kind)>, bool) {
+    /// The digest of the whole registry.
+    pub(crate) fn digest(&self) -> Hash {
+        whole(&self.digests())
+    }
+
+    /// IDs and kinds of the given parts (ascending; none: all), in order of ID, and whether there are more.
+    pub(crate) fn page(&self, parts: &[u8], after: Option<BlobId>, limit: usize) -> (Vec<(BlobId, Kind)>, bool) {
         let inner = self.lock();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rows = inner.blobs.range((from, Bound::Unbounded)).map(|(blob, kind)| (*blob, *kind));
-        let page = rows.by_ref().take(limit).collect();
-        (page, rows.next().is_some())
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        let parts = if parts.is_empty() { &all } else { parts };
+        let first = after.map_or(0, |blob| blob.0[0]);
+        let parts = parts.iter().filter(|part| **part >= first);
+        let mut found = parts.flat_map(|part| rows(&inner.blobs, *part, after.filter(|blob| blob.0[0] == *part)));
+        let page = found.by_ref().take(limit).collect();
+        (page, found.next().is_some())
     }
 }
 
-/// The digest of a registry, from its rows in order of ID.
+/// The rows of a part, in order of ID.
+fn rows(
+    blobs: &BTreeMap<BlobId, Kind>,
+    part: u8,
+    after: Option<BlobId>,
+) -> impl Iterator<Item = (BlobId, Kind)> + use<'_> {
+    let edge = |part: u8, rest: u8| {
+        let mut id = [rest; BlobId::LENGTH];
+        id[0] = part;
+        BlobId(id)
+    };
+    let from = after.map_or(Bound::Included(edge(part, 0)), Bound::Excluded);
+    blobs.range((from, Bound::Included(edge(part, u8::MAX)))).map(|(blob, kind)| (*blob, *kind))
+}
+
+/// The digest of a registry, from those of its parts.
+pub(crate) fn whole(digests: &[Hash]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for digest in digests {
+        hasher.update(digest.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// Reads the digests of all parts.
+pub(crate) fn read_digests(bytes: &[u8]) -> Option<Vec<Hash>> {
+    let digests: Vec<Hash> = bytes.chunks(Hash::LENGTH).map(Hash::from_slice).collect::<Option<_>>()?;
+    (digests.len() == PARTS).then_some(digests)
+}
+
+/// The digest of a part, from its rows in order of ID.
 #[derive(Debug, Default)]
 pub(crate) struct Digest(blake3::Hasher);
 
@@ -154,5 +199,48 @@ impl Digest {
 
     pub(crate) fn finish(&self) -> Hash {
         self.0.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(first: u8, last: u8) -> BlobId {
+        let mut id = [0; 32];
+        (id[0], id[31]) = (first, last);
+        BlobId(id)
+    }
+
+    #[test]
+    fn only_the_part_that_changed_has_another_digest() {
+        let (one, other) = (Index::default(), Index::default());
+        for (first, last) in [(0, 1), (7, 1), (7, 2), (255, 9)] {
+            one.set(id(first, last), Kind::Deleted);
+            other.set(id(first, last), Kind::Deleted);
+        }
+        assert_eq!(one.digest(), other.digest());
+        other.set(id(7, 3), Kind::Live { slivers: 2, bytes: 10 });
+        assert_ne!(one.digest(), other.digest());
+        let differ = one.digests().iter().zip(other.digests()).map(|(a, b)| *a != b).collect::<Vec<_>>();
+        assert_eq!(differ.iter().position(|differs| *differs), Some(7));
+        assert_eq!(differ.iter().filter(|differs| **differs).count(), 1);
+    }
+
+    #[test]
+    fn pages_go_through_the_wanted_parts_in_order() {
+        let index = Index::default();
+        let all = [id(0, 1), id(7, 1), id(7, 2), id(8, 0), id(255, 255)];
+        for blob in all {
+            index.set(blob, Kind::Deleted);
+        }
+        let page = |parts: &[u8], after, limit| {
+            let (rows, more) = index.page(parts, after, limit);
+            (rows.into_iter().map(|(blob, _)| blob).collect::<Vec<_>>(), more)
+        };
+        assert_eq!(page(&[], None, 9), (all.to_vec(), false));
+        assert_eq!(page(&[7, 255], None, 2), (all[1..3].to_vec(), true));
+        assert_eq!(page(&[7, 255], Some(all[2]), 2), (vec![all[4]], false));
+        assert_eq!(page(&[], Some(all[1]), 2), (all[2..4].to_vec(), true));
     }
 }

@@ -42,7 +42,7 @@ use crate::{env::Env, metrics::Metrics};
 pub use error::MemberError;
 pub(crate) use finish::Finish;
 use index::Index;
-pub(crate) use index::{Digest, Kind};
+pub(crate) use index::{Digest, Kind, read_digests, whole};
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
 pub(crate) use reads::Filter;

@@ -95,9 +95,14 @@ impl Member {
         named.into_values().collect()
     }
 
-    /// IDs and kinds, in order of ID, and whether there are more.
-    pub(crate) fn entry_ids(&self, after: Option<BlobId>, limit: usize) -> (Vec<(BlobId, Kind)>, bool) {
-        self.index.page(after, limit)
+    /// IDs and kinds of the given parts of the registry (none: all), in order of ID, and whether there are more.
+    pub(crate) fn entry_ids(&self, parts: &[u8], after: Option<BlobId>, limit: usize) -> (Vec<(BlobId, Kind)>, bool) {
+        self.index.page(parts, after, limit)
+    }
+
+    /// The digests of the registry's parts.
+    pub(crate) fn registry_digests(&self) -> Vec<Hash> {
+        self.index.digests()
     }
 
     /// Kind of a blob's entry.

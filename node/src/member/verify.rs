@@ -25,7 +25,7 @@ impl Member {
     pub(crate) async fn verify(&self, shard: u8) -> Result<(), MemberError> {
         let mut after = None;
         loop {
-            let (page, _) = self.entry_ids(after, PAGE);
+            let (page, _) = self.entry_ids(&[], after, PAGE);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (blob, kind) in page {

@@ -6,8 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
-    EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, SliverItem,
-    SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+    EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, RegistryDigestsReply,
+    RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest,
+    peers_server,
 };
 use weft_redstuff::BlobId;
 
@@ -56,11 +57,24 @@ impl peers_server::Peers for Peers {
         Ok(Response::new(EntriesReply { entries, views }))
     }
 
+    async fn registry_digests(
+        &self,
+        request: Request<RegistryDigestsRequest>,
+    ) -> Result<Response<RegistryDigestsReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let digests = self.member.registry_digests().iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
+        self.member.metrics().sent("registry", digests.len());
+        Ok(Response::new(RegistryDigestsReply { digests: digests.into() }))
+    }
+
     async fn entry_ids(&self, request: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {
         self.gate.admit(&request, Service::Peers)?;
-        let EntryIdsRequest { after, limit } = request.into_inner();
+        let EntryIdsRequest { after, limit, parts } = request.into_inner();
+        if !parts.is_sorted_by(|a, b| a < b) {
+            return Err(Status::invalid_argument("the parts of a registry are asked for in order"));
+        }
         let after: Option<BlobId> = if after.is_empty() { None } else { Some(blob(&after)?) };
-        let (page, more) = self.member.entry_ids(after, (limit as usize).clamp(1, MAX_IDS));
+        let (page, more) = self.member.entry_ids(&parts, after, (limit as usize).clamp(1, MAX_IDS));
         let mut ids = BytesMut::with_capacity(page.len() * (BlobId::LENGTH + 1));
         for (blob, kind) in &page {
             ids.put_slice(blob.as_bytes());
