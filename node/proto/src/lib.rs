@@ -3,11 +3,7 @@
 //! What is hashed or signed is opaque here: its canonical bytes are those of crate `weft-protocol`.
 
 /// Package `weft.node.v1`.
-#[expect(
-    clippy::pedantic,
-    clippy::allow_attributes,
-    reason = "generated code"
-)]
+#[expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("weft.node.v1");
 }
