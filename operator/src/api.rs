@@ -16,14 +16,50 @@ pub struct ApiError {
     pub verb: &'static str,
     pub kind: String,
     pub name: String,
-    #[source]
-    pub source: Box<kube::Error>,
+    pub source: Cause,
+}
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub enum Cause {
+    /// The API server has answered.
+    #[error("{}", .0.message)]
+    Refused(Box<Status>),
+    /// It hasn't, or nothing that could be understood.
+    #[error(transparent)]
+    Failed(Box<kube::Error>),
+}
+
+impl From<kube::Error> for Cause {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused(status),
+            other => Self::Failed(Box::new(other)),
+        }
+    }
+}
+
+impl Cause {
+    /// The HTTP status code of an answer.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused(status) => Some(status.code),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 impl ApiError {
     /// Whether someone else changed the object first.
     pub fn is_conflict(&self) -> bool {
-        code(&self.source) == Some(409)
+        self.source.code() == Some(409)
+    }
+
+    /// Whether the namespace is being deleted: nothing new is to be made in it, and everything in it goes.
+    pub fn is_namespace_ending(&self) -> bool {
+        let Cause::Refused(status) = &self.source else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
     }
 }
 
@@ -36,7 +72,7 @@ fn code(error: &kube::Error) -> Option<u16> {
 
 fn error<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str) -> impl FnOnce(kube::Error) -> ApiError {
     let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
-    move |source| ApiError { verb, kind, name, source: Box::new(source) }
+    move |source| ApiError { verb, kind, name, source: source.into() }
 }
 
 /// What every call here works on.
@@ -147,16 +183,8 @@ impl Namespace {
         let change = json!({"metadata": {"annotations": {"weft.dev/touched-in-term": term.to_string()}}});
         match self.merge::<K>(name, &change).await {
             Ok(_) => Ok(()),
-            Err(ApiError { source, .. }) if code(&source) == Some(404) => Ok(()),
+            Err(ApiError { source, .. }) if source.code() == Some(404) => Ok(()),
             Err(other) => Err(other),
         }
-    }
-}
-
-/// What tells a failure of the API server's from one of the network's, for logs.
-pub fn status_of(error: &kube::Error) -> Option<&Status> {
-    match error {
-        kube::Error::Api(status) => Some(status),
-        _ => None,
     }
 }

@@ -147,11 +147,12 @@ fn after_error(object: Arc<Guarded>, error: &ReconcileError, _: Arc<Context>) ->
     let (name, cause) = (object.name_any(), reconcile::chain(error));
     let pause = match error {
         _ if error.is_conflict() => AFTER_CONFLICT,
+        _ if error.is_namespace_ending() => AFTER_REFUSAL,
         ReconcileError::Term(_) | ReconcileError::Malformed(_) => AFTER_REFUSAL,
         _ => AFTER_ERROR,
     };
-    if error.is_conflict() {
-        tracing::debug!(committee = name, cause, "someone else wrote first");
+    if error.is_conflict() || error.is_namespace_ending() {
+        tracing::debug!(committee = name, cause, "there is nothing to do right now");
     } else {
         tracing::warn!(committee = name, cause, "a reconciliation failed; it is tried again");
     }

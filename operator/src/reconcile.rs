@@ -10,7 +10,7 @@ use weft_protocol::{DecodeError, FleetId};
 
 use crate::{
     act::{
-        self, Means,
+        self, ActError, Means,
         foundation::{self, FoundationError},
         members::Which,
         record::{self, Recording},
@@ -251,8 +251,12 @@ async fn carry_out(context: &Context, means: &Means<'_>, plan: &Plan) {
                 tracing::info!(committee = means.subject.name, step = %step, "done");
                 context.events.tell(means.subject, step).await;
             }
+            Err(ActError::Api(error)) if error.is_namespace_ending() => {
+                tracing::debug!(committee = means.subject.name, step = %step, "the namespace ends");
+                return;
+            }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
+                let error = chain(&error);
                 tracing::warn!(committee = means.subject.name, step = %step, error, "a step failed");
             }
         }
@@ -276,7 +280,7 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
 fn waits_for(error: &ReconcileError) -> Option<&'static str> {
     match error {
         ReconcileError::Secrets(SecretError::OtherFleet { .. } | SecretError::OtherData { .. }) => Some("OtherFleet"),
-        ReconcileError::Secrets(SecretError::NoKeys { .. }) => Some("NoKeys"),
+        ReconcileError::Secrets(SecretError::NoKeys { .. } | SecretError::KeysGone { .. }) => Some("NoKeys"),
         ReconcileError::Secrets(SecretError::Field { .. } | SecretError::Cert(_)) => Some("BadSecret"),
         ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
         ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),
@@ -299,13 +303,24 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 impl ReconcileError {
     /// Whether someone else changed an object first; then the next try is made at once.
     pub fn is_conflict(&self) -> bool {
+        self.call().is_some_and(ApiError::is_conflict)
+    }
+
+    /// Whether the committee's namespace is being deleted.
+    pub fn is_namespace_ending(&self) -> bool {
+        self.call().is_some_and(ApiError::is_namespace_ending)
+    }
+
+    /// The call of the API server that failed, if it was one.
+    fn call(&self) -> Option<&ApiError> {
         match self {
             Self::Api(error)
             | Self::Term(TermError::Api(error))
             | Self::Report(ReportError::Api(error))
             | Self::Secrets(SecretError::Api(error))
-            | Self::Foundation(FoundationError::Api(error)) => error.is_conflict(),
-            _ => false,
+            | Self::Observe(ObserveError::Api(error))
+            | Self::Foundation(FoundationError::Api(error)) => Some(error),
+            _ => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
@@ -268,9 +268,27 @@ async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
     assert!(status.view.is_some_and(|view| view.members.iter().all(|member| member.id != 2)));
 
     let epochs = bench.api::<Epoch>().list(&ListParams::default()).await?.items;
+    keeps_its_keys(&bench, &operator).await?;
     let phases: Vec<Option<EpochPhase>> = epochs.into_iter().map(|epoch| epoch.status.and_then(|s| s.phase)).collect();
     assert!(!phases.is_empty() && phases.iter().all(Option::is_some), "{phases:?}");
     Box::pin(adopts_again(&bench, &operator)).await
+}
+
+/// Keys that members trust are never made anew: where they are gone, a person has to restore them.
+async fn keeps_its_keys(bench: &Bench, operator: &Context) -> Outcome {
+    let secrets = bench.api::<Secret>();
+    let kept = secrets.get("demo-ca").await?;
+    secrets.delete("demo-ca", &DeleteParams::default()).await?;
+    reconcile(operator, NAMESPACE, "demo").await.expect_err("no keys");
+    assert!(secrets.get_opt("demo-ca").await?.is_none());
+    let status = bench.committee("demo").await?.status.ok_or("no status")?;
+    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").ok_or("not told")?;
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "NoKeys"));
+    let mut restored = kept.clone();
+    restored.metadata.resource_version = None;
+    restored.metadata.uid = None;
+    secrets.create(&PostParams::default(), &restored).await?;
+    Ok(())
 }
 
 /// The committee is deleted, and made again with the name of its fleet: claims, keys and members are taken up.

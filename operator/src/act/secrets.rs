@@ -39,6 +39,8 @@ pub enum SecretError {
     OtherData { claim: String, theirs: String, ours: FleetId },
     #[error("claim {claim} holds data of this fleet, but Secret {secret} with its keys is gone")]
     NoKeys { claim: String, secret: String },
+    #[error("Secret {secret} with the fleet's keys is gone, and has to be restored")]
+    KeysGone { secret: String },
     #[error("Secret {secret} appeared and went again")]
     Vanished { secret: String },
 }
@@ -154,6 +156,10 @@ async fn keys(
     let name = names::authority(&subject.name);
     if let Some(secret) = existing {
         return read_keys(secret, &name, fleet);
+    }
+    if subject.status.view.is_some() {
+        // New keys would be worth nothing: members trust those that their views name.
+        return Err(SecretError::KeysGone { secret: name });
     }
     let leaf = Authority::create(fleet, calendar(env.now()))?;
     let data = [
