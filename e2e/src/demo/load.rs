@@ -151,7 +151,7 @@ impl Client {
     }
 
     async fn write(&self, number: u64, draw: u64) {
-        let bytes = content(number, (LONGEST * ((draw >> 40) as f64 / (1 << 24) as f64).powi(4)) as usize);
+        let bytes = content(number, (LONGEST * ((draw >> 40) as f64 / f64::from(1 << 24)).powi(4)) as usize);
         let hash = blake3::hash(&bytes);
         let length = bytes.len() as u64;
         let started = Instant::now();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
 use kube::api::DeleteParams;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use weft_crds::MemberStatus;
 
 use super::DemoError;
@@ -47,7 +47,7 @@ impl Loss {
         let worker = cluster.worker_of_node(node);
         let worker = worker.ok_or_else(|| DemoError::Unfit(format!("{node} is none of the cluster's workers")))?;
         let gateways = snapshot.component("gateway").filter(|pod| node_of(pod) == Some(node));
-        let gateways = gateways.map(|pod| pod.name_any()).collect();
+        let gateways = gateways.map(ResourceExt::name_any).collect();
         let operator = operators.iter().any(|operator| operator == node);
         Ok(Self { worker: Some((worker, node.to_owned())), members, gateways, operator })
     }

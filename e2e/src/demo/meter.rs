@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn metrics_are_summed_over_their_labels() {
         let sample = Sample::parse(TEXT);
-        assert_eq!(sample.sum("weft_rpc_received_bytes_total"), 75.0);
-        assert_eq!(sample.sum("weft_store_slivers"), 3.0);
-        assert_eq!(sample.sum("weft_rpc_received_bytes"), 0.0);
+        assert_eq!(sample.sum("weft_rpc_received_bytes_total") as u64, 75);
+        assert_eq!(sample.sum("weft_store_slivers") as u64, 3);
+        assert_eq!(sample.sum("weft_rpc_received_bytes") as u64, 0);
     }
 
     #[test]

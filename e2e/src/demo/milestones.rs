@@ -80,8 +80,8 @@ impl Milestones {
             let newer = |member: &weft_crds::ViewMember| member.id == *id && member.incarnation > *incarnation;
             snapshot.view().is_some_and(|view| view.members.iter().any(newer))
         };
-        let phases = snapshot.epochs.iter().filter_map(|epoch| epoch.status.as_ref()?.phase);
-        let newest = phases.filter(|phase| *phase != EpochPhase::Superseded).last();
+        let mut phases = snapshot.epochs.iter().filter_map(|epoch| epoch.status.as_ref()?.phase);
+        let newest = phases.rfind(|phase| *phase != EpochPhase::Superseded);
         let owned = !self.victims.is_empty() && self.victims.iter().all(replaced);
         let committed = owned && matches!(newest, Some(EpochPhase::Committed | EpochPhase::Retired));
         let retired = owned && newest == Some(EpochPhase::Retired);

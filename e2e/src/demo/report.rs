@@ -182,7 +182,7 @@ mod tests {
         let milestones = Milestones { noticed: at, custody: at, whole: at, committed: at, ..Milestones::default() };
         let tally = Tally { reads: 100, lasted: Duration::from_secs(4), ..Tally::default() };
         let counts = Counts { rebuilt: 1000, moved: 1050, ..Counts::default() };
-        Report { milestones, tally, counts, ..Report::default() }
+        Report { counts, milestones, tally, ..Report::default() }
     }
 
     #[test]

@@ -239,7 +239,9 @@ impl Narrator {
             let mut before = Snapshot::default();
             while snapshots.changed().await.is_ok() {
                 let after = snapshots.borrow_and_update().clone();
-                narrate::changes(&before, &after).iter().for_each(|line| story.say(line));
+                for line in narrate::changes(&before, &after) {
+                    story.say(&line);
+                }
                 let since: Option<Instant> = *clock.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(since) = since {
                     sender.send_modify(|milestones| milestones.observe(&after, since.elapsed()));
