@@ -37,7 +37,11 @@ impl Fleet {
     /// Makes the namespace, and applies the committee of seven members.
     pub async fn create(stage: &Stage, namespace: &str, story: &Story) -> Result<Self, DemoError> {
         let name = "demo".to_owned();
-        let manifest = COMMITTEE.replace("NAMESPACE", namespace).replace("NAME", &name);
+        let mut manifest = COMMITTEE.replace("NAMESPACE", namespace).replace("NAME", &name);
+        if stage.cluster().is_none() {
+            // Nobody wants the volumes of a demonstration to outlive it on a cluster that stays.
+            manifest.push_str("  deletionPolicy: Delete\n");
+        }
         stage.apply(format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")).await?;
         stage.apply(manifest).await?;
         let observer = Observer::begin(stage.client(), namespace, &name, story);

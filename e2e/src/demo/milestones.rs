@@ -100,3 +100,71 @@ fn state(snapshot: &Snapshot, (id, incarnation): Who) -> Option<MemberState> {
     let member = snapshot.members().iter().find(|member| member.id == id)?;
     (member.incarnation == incarnation).then_some(member.state)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weft_crds::{Epoch, EpochStatus, MemberStatus, StorageCommittee};
+
+    use super::*;
+
+    /// A committee of which members 1 and 2 have these incarnations and states, and whose view names `seats`.
+    fn snapshot(margin: i32, members: [(u32, MemberState); 2], seats: &[Who], epochs: &[EpochPhase]) -> Snapshot {
+        let members = members.into_iter().zip(1..).map(|((incarnation, state), id)| MemberStatus {
+            id,
+            incarnation,
+            state,
+            ..MemberStatus::default()
+        });
+        let seats: Vec<_> = (seats.iter())
+            .map(|(id, incarnation)| {
+                serde_json::json!({"id": id, "incarnation": incarnation, "volumeId": "", "publicKey": "", "shards": []})
+            })
+            .collect();
+        let mut committee: StorageCommittee = serde_json::from_value(serde_json::json!({
+            "apiVersion": "weft.dev/v1alpha1", "kind": "StorageCommittee", "metadata": {"name": "c"},
+            "spec": {"members": 4, "storage": {"size": "1Gi"}},
+            "status": {
+                "margin": {"read": margin, "write": 0},
+                "view": {"epoch": 1, "revision": 0, "term": 1, "hash": "", "inEffect": true, "members": seats},
+            },
+        }))
+        .expect("a committee");
+        if let Some(status) = &mut committee.status {
+            status.members = members.collect();
+        }
+        let epochs = epochs.iter().zip(1..).map(|(phase, number)| {
+            let mut epoch = Epoch::new(
+                "c-1",
+                weft_crds::EpochSpec { committee: "c".to_owned(), number, owners: None, reason: None },
+            );
+            epoch.status = Some(EpochStatus { phase: Some(*phase), ..EpochStatus::default() });
+            Arc::new(epoch)
+        });
+        Snapshot { committee: Some(Arc::new(committee)), epochs: epochs.collect(), pods: Vec::new() }
+    }
+
+    #[test]
+    fn a_loss_is_made_good_when_the_last_replacement_owns_its_shards() {
+        use EpochPhase::{Committed, Retired};
+        use MemberState::{Lost, Serving, Unreachable};
+        let at = Duration::from_secs;
+        let whole = snapshot(18, [(1, Serving), (1, Serving)], &[(1, 1), (2, 1)], &[Retired]);
+        let mut noted = Milestones::before(&whole, vec![(1, 1), (2, 1)]);
+        noted.observe(&whole, at(1));
+        assert_eq!((noted.noticed, noted.whole, noted.committed), (None, None, None));
+        noted.observe(&snapshot(10, [(1, Unreachable), (1, Serving)], &[(1, 1), (2, 1)], &[Retired]), at(2));
+        noted.observe(&snapshot(10, [(1, Lost), (1, Lost)], &[(1, 1), (2, 1)], &[Retired]), at(3));
+        noted.observe(&snapshot(10, [(1, Lost), (1, Lost)], &[], &[Retired]), at(4));
+        assert_eq!((noted.noticed, noted.lost, noted.custody), (Some(at(2)), Some(at(3)), Some(at(4))));
+        noted.observe(&snapshot(18, [(1, Lost), (1, Lost)], &[], &[Retired]), at(5));
+        noted.observe(&snapshot(18, [(2, Serving), (1, Lost)], &[(1, 2)], &[Retired, Retired]), at(6));
+        assert_eq!((noted.whole, noted.committed), (Some(at(5)), None));
+        let both = [(2, Serving), (2, Serving)];
+        noted.observe(&snapshot(18, both, &[(1, 2), (2, 2)], &[Retired, Retired, Committed]), at(7));
+        noted.observe(&snapshot(18, both, &[(1, 2), (2, 2)], &[Retired, Retired, Retired]), at(8));
+        assert_eq!((noted.committed, noted.retired), (Some(at(7)), Some(at(8))));
+        assert_eq!(noted.lowest_margin, 10);
+    }
+}

@@ -103,7 +103,7 @@ fn phases(before: Option<&Epoch>, after: &Epoch, told: &mut Vec<String>) {
             moves.shards,
             moves.minimum
         ),
-        Some(_) => format!(" (copied {}, rebuilt {})", bytes(moves.copied), bytes(moves.rebuilt)),
+        Some(_) => String::new(),
     };
     told.push(format!("epoch {}: {now:?}{detail}", after.spec.number));
 }

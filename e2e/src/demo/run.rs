@@ -20,7 +20,7 @@ use super::observe::Snapshot;
 use super::report::{Counts, Report};
 use super::stage::Stage;
 use super::store::{Weft, compare};
-use super::story::Story;
+use super::story::{Bar, Story};
 
 /// From nothing to Ready: images are there, so this is volumes, pods and the first view.
 const TO_READY: Duration = Duration::from_secs(300);
@@ -99,22 +99,21 @@ impl Run {
         let load = Load::begin(self.gateway.clone(), &self.stored);
         let followed = self.follow(&load).await;
         let tally = load.end().await?;
-        let (loss, lost) = match followed {
-            Ok(followed) => followed,
+        self.fleet.story().say(told_load(&tally));
+        let lost = match followed {
+            Ok(lost) => lost,
             Err(error) => {
-                self.fleet.story().say(told_load(&tally));
                 self.fleet.dump().await;
                 return Err(error);
             }
         };
-        self.fleet.story().say(told_load(&tally));
         let milestones = self.narrator.milestones();
-        drop(loss);
         let report = self.settle_up(lost, tally, milestones).await?;
         Ok((self, report))
     }
 
-    async fn follow(&mut self, load: &Load) -> Result<(Loss, u64), DemoError> {
+    /// Gives the bytes that were lost.
+    async fn follow(&mut self, load: &Load) -> Result<u64, DemoError> {
         let story = self.fleet.story().clone();
         story.say("clients read and write 25 times a second; each operation is tried once");
         warm(load).await;
@@ -130,9 +129,7 @@ impl Run {
         self.reach("the members being called lost", |milestones| milestones.lost).await?;
         self.reach("custody of the lost shards", |milestones| milestones.custody).await?;
         drop(bar);
-        let bar = story.spinner("survivors rebuild what was lost");
         self.reach("full redundancy", |milestones| milestones.whole).await?;
-        drop(bar);
         story.say("nothing is lost any more: every shard has a holder, and every holder what it must have");
         self.meter.update(&self.fleet).await?;
         loss.finish(&self.fleet).await?;
@@ -145,7 +142,7 @@ impl Run {
         self.reach("Ready again", |milestones| milestones.ready).await?;
         drop(bar);
         warm(load).await;
-        Ok((loss, lost))
+        Ok(lost)
     }
 
     async fn settle_up(&mut self, lost: u64, tally: Tally, milestones: Milestones) -> Result<Report, DemoError> {
@@ -237,11 +234,13 @@ impl Narrator {
         let (mut snapshots, story) = (fleet.observer().subscribe(), fleet.story().clone());
         let task = tokio::spawn(async move {
             let mut before = Snapshot::default();
+            let mut mending = Mending::default();
             while snapshots.changed().await.is_ok() {
                 let after = snapshots.borrow_and_update().clone();
                 for line in narrate::changes(&before, &after) {
                     story.say(&line);
                 }
+                mending.show(&after, &story);
                 let since: Option<Instant> = *clock.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(since) = since {
                     sender.send_modify(|milestones| milestones.observe(&after, since.elapsed()));
@@ -259,6 +258,23 @@ impl Narrator {
 
     fn milestones(&self) -> Milestones {
         self.noted.borrow().clone()
+    }
+}
+
+/// A bar of what is missing, while something is.
+#[derive(Default)]
+struct Mending(Option<(Bar, u64)>);
+
+impl Mending {
+    fn show(&mut self, snapshot: &Snapshot, story: &Story) {
+        let missing = snapshot.status().and_then(|status| status.missing).unwrap_or_default().slivers;
+        if missing == 0 {
+            self.0 = None;
+            return;
+        }
+        let (bar, most) = self.0.get_or_insert_with(|| (story.count("slivers brought back", missing), missing));
+        *most = missing.max(*most);
+        bar.set(*most - missing, *most);
     }
 }
 
