@@ -255,6 +255,10 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
         Finding::Doomed(reason) | Finding::Gone(reason) => Some(reason),
     };
     let spoilt = spoilt.filter(|_| !draft.watches_only() && draft.is_wanted(id))?;
+    // Whatever spoils one volume may spoil the next: no more than one new claim each settling time.
+    if !draft.has_passed(record.since, draft.world.committee.settle) {
+        return None;
+    }
     let number = next_number(draft, id).max(record.number + 1);
     draft.step(
         Act::Admit { member: id, incarnation: number },
