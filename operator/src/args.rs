@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::http::Uri;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// The operator of Weft's storage committees.
@@ -16,6 +17,11 @@ pub struct Args {
 pub enum Command {
     /// Run the operator against the cluster of the kubeconfig, or the one that it runs in.
     Run(RunArgs),
+    /// Ask an operator over plain HTTP, and succeed if it answers with success.
+    Probe {
+        /// E.g. `http://weft.weft-system.svc:8080/readyz`.
+        url: Uri,
+    },
 }
 
 /// Where to watch and what to run there.

@@ -13,6 +13,7 @@ pub mod env;
 mod leader;
 pub mod names;
 pub mod observe;
+mod probe;
 pub mod reconcile;
 pub mod report;
 mod run;

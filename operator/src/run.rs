@@ -8,11 +8,12 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    args::{Args, Command, RunArgs},
+    args::{Args, Command, LogFormat, RunArgs},
     context::Context,
     controller,
     env::SystemEnv,
     leader::{self, LeaderError},
+    probe::{ProbeError, probe},
     telemetry::{self, Telemetry, TelemetryError},
 };
 
@@ -36,11 +37,19 @@ pub enum RunError {
     Deposed,
     #[error("the controllers ended")]
     Ended,
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
 }
 
 /// Does what the arguments say, until a signal ends it.
 pub async fn run(args: Args) -> Result<(), RunError> {
-    let Command::Run(args) = args.command;
+    let args = match args.command {
+        Command::Run(args) => args,
+        Command::Probe { url } => {
+            telemetry::log("info", LogFormat::Text)?;
+            return Ok(probe(url).await?);
+        }
+    };
     telemetry::log(&args.log, args.log_format)?;
     // Another crate may have chosen the same provider already; either way there is one.
     drop(rustls::crypto::ring::default_provider().install_default());
