@@ -37,8 +37,8 @@ pub enum RunError {
     Deposed,
     #[error("the controllers ended")]
     Ended,
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
+    #[error("probe an operator")]
+    Probe(#[source] Box<ProbeError>),
 }
 
 /// Does what the arguments say, until a signal ends it.
@@ -47,7 +47,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         Command::Run(args) => args,
         Command::Probe { url } => {
             telemetry::log("info", LogFormat::Text)?;
-            return Ok(probe(url).await?);
+            return probe(url).await.map_err(|error| RunError::Probe(Box::new(error)));
         }
     };
     telemetry::log(&args.log, args.log_format)?;
