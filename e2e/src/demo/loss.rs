@@ -68,7 +68,8 @@ impl Loss {
     pub fn told(&self) -> String {
         let members: Vec<String> = self.members.iter().map(|member| member.id.to_string()).collect();
         let shards: usize = self.members.iter().map(|member| member.shards.len()).sum();
-        let members = format!("members {} with {shards} shards", members.join(" and "));
+        let plural = if members.len() == 1 { "member" } else { "members" };
+        let members = format!("{plural} {} with {shards} shards", members.join(" and "));
         let Some((_, node)) = &self.worker else { return format!("pod and claim of {members}") };
         let gateways = match self.gateways.as_slice() {
             [] => "no gateway".to_owned(),

@@ -105,10 +105,15 @@ impl Meter {
 
     fn traffic(&self, counter: &str, side: impl Fn(InterfaceCounters) -> u64) -> Traffic {
         let mut traffic = Traffic::default();
+        let asked = self.last.values().any(|reading| reading.interface.is_some());
         for (pod, last) in &self.last {
-            let Some(now) = last.interface else { continue };
-            let before = self.first.get(pod).and_then(|reading| reading.interface).unwrap_or_default();
-            traffic.carried += side(now).saturating_sub(side(before));
+            if let Some(now) = last.interface {
+                let before = self.first.get(pod).and_then(|reading| reading.interface).unwrap_or_default();
+                traffic.carried += side(now).saturating_sub(side(before));
+            } else if asked {
+                // Its end took its interface along.
+                continue;
+            }
             traffic.accounted += (last.sample.sum(counter) - self.before(pod, counter, last)) as u64;
         }
         traffic
