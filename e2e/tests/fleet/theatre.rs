@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
 use weft_e2e::{Cluster, Options};
 
+/// Silent: this; `WEFT_CLUSTER` names another, so that two runs don't take each other's.
 const CLUSTER: &str = "fleet";
 const IMAGE: &str = "localhost/weft:dev";
 const INSTALL: Duration = Duration::from_secs(180);
@@ -50,9 +51,9 @@ impl Theatre {
     pub(crate) fn close(&self) {
         let open = self.stage.lock().unwrap_or_else(PoisonError::into_inner).take();
         if open.is_some()
-            && let Err(error) = Cluster::down(CLUSTER)
+            && let Err(error) = Cluster::down(&cluster_name())
         {
-            eprintln!("end the cluster {CLUSTER}: {error}");
+            eprintln!("end the cluster: {error}");
         }
     }
 
@@ -67,7 +68,7 @@ impl Theatre {
             return Ok(());
         }
         let tar = variable("WEFT_IMAGE_TAR")?;
-        let cluster = Cluster::up(&Options { name: CLUSTER.to_owned(), node_monitor_grace: 20, ..Options::default() })?;
+        let cluster = Cluster::up(&Options { name: cluster_name(), node_monitor_grace: 20, ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(stage.clone());
@@ -75,6 +76,10 @@ impl Theatre {
         self.wait(stage.install(IMAGE, INSTALL))?;
         Ok(())
     }
+}
+
+fn cluster_name() -> String {
+    env::var("WEFT_CLUSTER").unwrap_or_else(|_| CLUSTER.to_owned())
 }
 
 fn variable(name: &str) -> Result<PathBuf, DemoError> {
