@@ -10,10 +10,10 @@ use weft_proto::v1::{
     SliverItem, SliverRequest, SliversRequest, StripeHashesRequest, StripeItem, StripesRequest, SymbolBatch,
     SymbolItem, SymbolsRequest,
 };
-use weft_redstuff::{Axis, BlobId, symbol};
+use weft_redstuff::{BlobId, symbol};
 
 use crate::{
-    member::Member,
+    member::{Member, sliver_axis},
     repair::{request_digest, statement},
 };
 
@@ -77,7 +77,7 @@ async fn send(
 
 /// The symbol where the helper's sliver crosses the wanted one; `None` when the helper isn't held here.
 async fn one_symbol(member: &Member, item: &SymbolItem, helper: u32) -> Option<Bytes> {
-    let (blob, target) = (BlobId::from_slice(&item.blob)?, axis(item.axis)?);
+    let (blob, target) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
     let code = member.newest()?.view.code;
     let (symbol_size, _) = member.stripe_hashes(&blob, item.stripe).ok()??;
     let crossing = target.crossing();
@@ -85,10 +85,6 @@ async fn one_symbol(member: &Member, item: &SymbolItem, helper: u32) -> Option<B
     let sliver = member.read_sliver(&blob, item.stripe, crossing, helper).await.ok()??;
     let index = u16::try_from(item.index).ok()?;
     symbol(code, crossing, &sliver, symbol_size, index).ok().map(Bytes::from)
-}
-
-fn axis(wire: u32) -> Option<Axis> {
-    Axis::BOTH.into_iter().find(|axis| *axis as u32 == wire)
 }
 
 pub(crate) fn slivers(member: Arc<Member>, request: SliversRequest) -> Result<Replies<SliverItem>, Status> {
@@ -109,7 +105,7 @@ pub(crate) fn slivers(member: Arc<Member>, request: SliversRequest) -> Result<Re
 }
 
 async fn one_sliver(member: &Member, item: &SliverRequest) -> Option<Bytes> {
-    let (blob, axis) = (BlobId::from_slice(&item.blob)?, axis(item.axis)?);
+    let (blob, axis) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
     member.read_sliver(&blob, item.stripe, axis, u16::try_from(item.index).ok()?).await.ok()?
 }
 
