@@ -16,7 +16,7 @@ use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
 use weft_protocol::{Encoder, Incarnation, MemberId, ViewId, VolumeId};
 use weft_redstuff::Hash;
 
-use crate::member::{Member, MemberError, Peer};
+use crate::member::{Lacking, Member, MemberError, Peer};
 pub(crate) use upkeep::{upkeep, verify};
 
 /// Between two rounds.
@@ -34,12 +34,15 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
         let own = (member.identity().member, member.identity().incarnation.number);
         let peers: Vec<Peer> = member.peers().into_keys().filter(|peer| *peer != own).collect();
         let replies = join_all(peers.iter().map(|peer| async { (*peer, ask(&member, *peer, None).await) })).await;
-        let (mut digests, mut remembered) = (Heard::new(), Vec::new());
+        let (mut digests, mut remembered, mut lacking) = (Heard::new(), Vec::new(), Lacking::default());
         for (peer, reply) in replies {
             match reply {
                 Ok(reply) => {
                     digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, digest)));
                     remembered.push((peer, reply.remembered_sequence));
+                    if let Some(told) = Lacking::read(&reply.lacking) {
+                        lacking.add(&told);
+                    }
                     if let Err(error) = take(&member, &reply).await {
                         tracing::warn!(member = %peer.0, incarnation = peer.1, %error, "exchange: what the peer said is refused");
                     }
@@ -50,6 +53,7 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
             }
         }
         member.set_reachable(digests.keys().copied().collect());
+        member.set_peers_lacking(lacking);
         if let Err(error) = member.judge(&remembered).await {
             tracing::warn!(%error, "exchange: what peers remember of this volume could not be recorded");
         }
@@ -130,6 +134,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         remembered_sequence,
         peers: member.peer_list(),
         sequence: said.sequence,
+        lacking: member.lacking()?.wire(),
     })
 }
 

@@ -68,6 +68,7 @@ impl Member {
             newest_signed_view: newest.map(|newest| newest.encode().into()).unwrap_or_default(),
             newest_seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            lacking: self.lacking()?.wire(),
         })
     }
 

@@ -9,6 +9,7 @@ mod error;
 mod finish;
 mod index;
 mod inventory;
+mod lacking;
 mod open;
 mod order;
 mod reads;
@@ -43,6 +44,7 @@ pub use error::MemberError;
 pub(crate) use finish::Finish;
 use index::Index;
 pub(crate) use index::{Digest, Kind, read_digests, whole};
+pub(crate) use lacking::Lacking;
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
 pub(crate) use reads::Filter;
@@ -96,6 +98,8 @@ pub struct Member {
     /// The highest sequence under which something was signed.
     signed: AtomicU64,
     reachable: Mutex<BTreeSet<Peer>>,
+    /// What the peers that answered the last exchange lack, summed.
+    peers_lacking: Mutex<Lacking>,
     /// When blobs were certified here, while their uploads may still be coming in.
     fresh: Mutex<HashMap<BlobId, Instant>>,
     /// Refusals of the newest view, by successor, until they seal it (R5).
@@ -234,6 +238,12 @@ impl Member {
     pub fn is_fresh(&self, blob: &BlobId) -> bool {
         let now = self.env.clock.now();
         lock(&self.fresh).get(blob).is_some_and(|since| now.duration_since(*since) < UPLOAD_GRACE)
+    }
+
+    fn fresh_blobs(&self) -> Vec<BlobId> {
+        let now = self.env.clock.now();
+        let fresh = lock(&self.fresh);
+        fresh.iter().filter(|(_, since)| now.duration_since(**since) < UPLOAD_GRACE).map(|(blob, _)| *blob).collect()
     }
 
     pub(crate) fn mark_fresh(&self, blob: BlobId) {

@@ -91,6 +91,7 @@ impl Member {
             known: RwLock::new(Arc::new(known)),
             condition: RwLock::new(condition),
             reachable: Mutex::default(),
+            peers_lacking: Mutex::default(),
             fresh: Mutex::default(),
             refusals: Mutex::default(),
             repair_limit: AtomicU64::new(0),

@@ -14,7 +14,7 @@ impl Member {
         let known = self.known();
         let view = self.store.view();
         for shard in self.must_hold().intersection(known.work).difference(known.verified).iter() {
-            if view.missing_count(shard)? == 0 {
+            if !view.lacks(shard)? {
                 return Ok(Some(shard));
             }
         }
@@ -39,7 +39,7 @@ impl Member {
         }
         let write = self.store.write(Room::Reserved, move |tx| {
             let mut verified = records::verified(tx)?;
-            if tx.missing_count(shard)? == 0 && records::work(tx)?.contains(shard) {
+            if !tx.lacks(shard)? && records::work(tx)?.contains(shard) {
                 verified.insert(shard);
                 records::put_verified(tx, verified);
             }

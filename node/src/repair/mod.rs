@@ -5,6 +5,7 @@
 //! into the game for the primaries. The list is durable, slivers are stored one by one, so a crash loses no more than a
 //! batch. There is no terminal error: what can't be rebuilt now is tried again with other helpers.
 
+mod pass;
 mod rebuild;
 mod select;
 mod symbols;
@@ -27,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Runs for the life of the process.
 pub async fn run(member: Arc<Member>) {
-    let mut repair = Repair { member, attempts: HashMap::new(), after: None };
+    let mut repair = Repair { member, attempts: HashMap::new(), pass: pass::Pass::default() };
     loop {
         match repair.round().await {
             Ok(Progress::Some) => {}
@@ -50,14 +51,13 @@ struct Repair {
     member: Arc<Member>,
     /// How often an item failed: each time other helpers are asked.
     attempts: HashMap<(BlobId, u8), usize>,
-    /// Where the next batch begins, so that what is stuck doesn't hold up the rest.
-    after: Option<(BlobId, u8)>,
+    pass: pass::Pass,
 }
 
 impl Repair {
     async fn round(&mut self) -> Result<Progress, work::WorkError> {
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
-        let items = work::next(&self.member, &fleet, &mut self.after, BATCH_ITEMS)?;
+        let items = work::next(&self.member, &fleet, &mut self.pass, BATCH_ITEMS)?;
         if items.is_empty() {
             return Ok(Progress::None);
         }

@@ -8,6 +8,7 @@ use weft_protocol::{Entry, MemberId, ShardSet, SignedView};
 use weft_redstuff::{Axis, BlobId, Hash, Layout, StripeHashes, merkle};
 use weft_store::{StoreError, View as _};
 
+use super::pass::Pass;
 use crate::member::{Member, MemberError};
 
 /// Bytes of slivers that one batch may bring.
@@ -84,34 +85,30 @@ impl Fleet {
     }
 }
 
-/// The next batch of the work list after `after`, which moves on; from the start again behind its end. Blobs whose
-/// upload may still be coming in are left for later.
-pub(super) fn next(
-    member: &Member,
-    fleet: &Fleet,
-    after: &mut Option<(BlobId, u8)>,
-    limit: usize,
-) -> Result<Vec<Item>, WorkError> {
+/// The next batch of the work list, which the pass tells the order of. Blobs whose upload may still be coming in are
+/// left for later. Empty when the pass has ended.
+pub(super) fn next(member: &Member, fleet: &Fleet, pass: &mut Pass, limit: usize) -> Result<Vec<Item>, WorkError> {
+    pass.begin(member, fleet.newest.view.hash())?;
     let view = member.store().view();
-    let page = view.missing(after.as_ref().map(|(blob, shard)| (&blob.0, *shard)), limit)?;
-    if page.is_empty() {
-        *after = None;
-        return Ok(Vec::new());
-    }
     let (mut items, mut bytes) = (Vec::new(), 0);
-    for (blob, shard) in page {
-        let blob = BlobId(blob);
-        *after = Some((blob, shard));
-        if member.is_fresh(&blob) {
-            continue;
-        }
-        let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
-        let source = fleet.source(member.identity().member, shard);
-        let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
-        bytes += item.bytes();
-        items.push(item);
-        if bytes >= BATCH_BYTES {
+    while items.len() < limit {
+        let rows = pass.rows(&view, limit - items.len())?;
+        if rows.is_empty() {
             break;
+        }
+        for (blob, shard) in rows {
+            pass.visited((blob, shard));
+            if member.is_fresh(&blob) {
+                continue;
+            }
+            let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
+            let source = fleet.source(member.identity().member, shard);
+            let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
+            bytes += item.bytes();
+            items.push(item);
+            if bytes >= BATCH_BYTES {
+                return Ok(items);
+            }
         }
     }
     Ok(items)

@@ -127,6 +127,11 @@ impl Upload {
     }
 }
 
+/// The slot of a blob: one of 256 parts of all IDs, by which what is missing is counted.
+pub fn slot_of(blob: &[u8; 32]) -> u8 {
+    blob[0]
+}
+
 pub(crate) fn missing_key(blob: &[u8; 32], shard: u8) -> [u8; 33] {
     let mut key = [0; 33];
     key[..32].copy_from_slice(blob);

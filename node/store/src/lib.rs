@@ -49,7 +49,7 @@ mod view;
 pub use disk::{Disk, DiskFile, Space};
 pub use error::StoreError;
 pub use host::HostDisk;
-pub use keys::{Axis, SliverKey, Totals, Upload, UploadNumber};
+pub use keys::{Axis, SliverKey, Totals, Upload, UploadNumber, slot_of};
 pub use snapshot::ReadTx;
 pub use space::{Room, Usage};
 pub use store::{Committed, FILE, Health, IDENTITY, Options, Pending, Store, Writer};

@@ -33,7 +33,7 @@ pub enum Table {
     Holdings,
     /// (blob, shard) → ().
     Missing,
-    /// shard → number of its rows in [`Table::Missing`].
+    /// (shard, slot) → number of its rows in [`Table::Missing`].
     MissingCounts,
     /// upload → (), for uploads whose chunks wait to be swept.
     Trash,

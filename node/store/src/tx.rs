@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::changes::Changes;
 use crate::counters::Counters;
-use crate::keys::missing_key;
+use crate::keys::{missing_key, slot_of};
 use crate::rows::{Bounds, Rows, Visit, scan_prefix};
 use crate::tables::Table;
 use crate::{SliverKey, StoreError, Upload, UploadNumber, View};
@@ -199,7 +199,7 @@ impl<'base> Tx<'base> {
         }
         self.changes.insert(Table::Missing, &missing_key(blob, shard), Bytes::new());
         self.changes.counters.totals.missing += 1;
-        self.set_missing_count(shard, self.missing_count(shard)? + 1);
+        self.set_missing_count(shard, slot_of(blob), |count| count + 1)?;
         Ok(true)
     }
 
@@ -210,7 +210,7 @@ impl<'base> Tx<'base> {
         }
         self.changes.remove(Table::Missing, &missing_key(blob, shard));
         self.changes.counters.totals.missing -= 1;
-        self.set_missing_count(shard, self.missing_count(shard)?.saturating_sub(1));
+        self.set_missing_count(shard, slot_of(blob), |count| count.saturating_sub(1))?;
         Ok(true)
     }
 
@@ -223,12 +223,12 @@ impl<'base> Tx<'base> {
         Ok(shards.len())
     }
 
-    fn set_missing_count(&mut self, shard: u8, count: u64) {
-        if count == 0 {
-            self.changes.remove(Table::MissingCounts, &[shard]);
-        } else {
-            self.changes.insert(Table::MissingCounts, &[shard], count.to_be_bytes().to_vec().into());
+    fn set_missing_count(&mut self, shard: u8, slot: u8, step: impl Fn(u64) -> u64) -> Result<(), StoreError> {
+        match step(self.missing_in_slot(shard, slot)?) {
+            0 => self.changes.remove(Table::MissingCounts, &[shard, slot]),
+            count => self.changes.insert(Table::MissingCounts, &[shard, slot], count.to_be_bytes().to_vec().into()),
         }
+        Ok(())
     }
 
     fn new_number(&mut self) -> UploadNumber {

@@ -132,21 +132,37 @@ pub trait View: Rows {
     /// A page of what is missing: blob and shard.
     fn missing(&self, after: Option<(&[u8; 32], u8)>, limit: usize) -> Result<Page<[u8; 32], u8>, StoreError> {
         let after = after.map(|(blob, shard)| missing_key(blob, shard));
-        page(self, Table::Missing, &[], after.as_ref().map(<[u8; 33]>::as_slice), limit, |key, _| {
-            let (blob, shard) = key.split_first_chunk::<32>()?;
-            Some((*blob, *shard.first()?))
-        })
+        page(self, Table::Missing, &[], after.as_ref().map(<[u8; 33]>::as_slice), limit, missing_row)
     }
 
-    /// How many blobs miss that shard.
-    fn missing_count(&self, shard: u8) -> Result<u64, StoreError> {
-        let row = self.get(Table::MissingCounts, &[shard])?;
+    /// The same, of the blobs of one slot ([`crate::slot_of`]).
+    fn missing_in(
+        &self,
+        slot: u8,
+        after: Option<(&[u8; 32], u8)>,
+        limit: usize,
+    ) -> Result<Page<[u8; 32], u8>, StoreError> {
+        let after = after.map(|(blob, shard)| missing_key(blob, shard));
+        page(self, Table::Missing, &[slot], after.as_ref().map(<[u8; 33]>::as_slice), limit, missing_row)
+    }
+
+    /// Whether any blob misses that shard.
+    fn lacks(&self, shard: u8) -> Result<bool, StoreError> {
+        Ok(!page(self, Table::MissingCounts, &[shard], None, 1, |_, value| count(value))?.is_empty())
+    }
+
+    /// How many blobs of a slot miss that shard.
+    fn missing_in_slot(&self, shard: u8, slot: u8) -> Result<u64, StoreError> {
+        let row = self.get(Table::MissingCounts, &[shard, slot])?;
         row.map_or(Ok(0), |row| count(&row).ok_or_else(|| misshapen(Table::MissingCounts)))
     }
 
-    /// The shards of which something is missing, and of how many blobs.
-    fn missing_counts(&self) -> Result<Page<u8, u64>, StoreError> {
-        page(self, Table::MissingCounts, &[], None, usize::MAX, |key, value| Some((*key.first()?, count(value)?)))
+    /// Shards and slots of which something is missing, and of how many blobs.
+    fn missing_counts(&self) -> Result<Page<(u8, u8), u64>, StoreError> {
+        page(self, Table::MissingCounts, &[], None, usize::MAX, |key, value| match key {
+            [shard, slot] => Some(((*shard, *slot), count(value)?)),
+            _ => None,
+        })
     }
 
     /// The running totals.
@@ -164,6 +180,11 @@ impl<R: Rows> View for R {}
 
 fn sliver_row(key: &[u8], value: &[u8]) -> Option<(SliverKey, u32)> {
     Some((SliverKey::from_key(key)?, u32::from_be_bytes(value.try_into().ok()?)))
+}
+
+fn missing_row(key: &[u8], _: &[u8]) -> Option<([u8; 32], u8)> {
+    let (blob, shard) = key.split_first_chunk::<32>()?;
+    Some((*blob, *shard.first()?))
 }
 
 fn count(value: &[u8]) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_store::{Axis, SliverKey, StoreError, Totals, Tx, UploadNumber, View};
+use weft_store::{Axis, SliverKey, StoreError, Totals, Tx, UploadNumber, View, slot_of};
 
 use crate::Random;
 
@@ -58,9 +58,16 @@ impl Model {
         {
             model.missing.extend(page);
         }
-        for (shard, count) in view.missing_counts()? {
-            assert_eq!(count, model.missing.iter().filter(|row| row.1 == shard).count() as u64);
-            assert_eq!(count, view.missing_count(shard)?);
+        let mut counts = BTreeMap::<(u8, u8), u64>::new();
+        for (blob, shard) in &model.missing {
+            *counts.entry((*shard, slot_of(blob))).or_default() += 1;
+        }
+        assert_eq!(view.missing_counts()?, counts.clone().into_iter().collect::<Vec<_>>());
+        for ((shard, slot), count) in counts {
+            assert!(view.lacks(shard)?);
+            assert_eq!(view.missing_in_slot(shard, slot)?, count);
+            let rows = model.missing.iter().filter(|(blob, _)| slot_of(blob) == slot).copied();
+            assert_eq!(view.missing_in(slot, None, usize::MAX)?, rows.collect::<Vec<_>>());
         }
         assert_eq!(view.totals(), model.totals());
         Ok(model)
