@@ -17,7 +17,7 @@ mod process;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError};
-pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options};
+pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options, RunId};
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
 pub use parts::{Parts, PartsError};

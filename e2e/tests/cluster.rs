@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{env, fs};
 
-use weft_e2e::{Cluster, Isolation, Options, Parts, wait_until};
+use serde_json::json;
+use weft_e2e::{Cluster, ClusterError, Isolation, Options, Parts, RunId, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -55,20 +56,20 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 /// One cluster at a time: they would only wait for each other. Ends it even where the test fails.
 struct Turn {
-    name: &'static str,
+    name: String,
     _held: MutexGuard<'static, ()>,
 }
 
 impl Turn {
-    fn take(name: &'static str) -> Self {
+    fn take(purpose: &str) -> Result<Self, ClusterError> {
         static ONE: Mutex<()> = Mutex::new(());
-        Self { name, _held: ONE.lock().unwrap_or_else(PoisonError::into_inner) }
+        Ok(Self { name: RunId::cluster(purpose)?, _held: ONE.lock().unwrap_or_else(PoisonError::into_inner) })
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Err(error) = Cluster::down(self.name) {
+        if let Err(error) = Cluster::down(&self.name) {
             eprintln!("end the cluster {}: {error}", self.name);
         }
     }
@@ -76,8 +77,8 @@ impl Drop for Turn {
 
 #[test]
 fn workers_are_taken_away_and_come_back() -> Outcome {
-    let _turn = Turn::take("workers");
-    let options = Options { name: "workers".to_owned(), workers: 2, node_monitor_grace: 12 };
+    let turn = Turn::take("workers")?;
+    let options = Options { name: turn.name.clone(), workers: 2, node_monitor_grace: 12 };
     let cluster = Cluster::up(&options)?;
     cluster.kubectl().apply(WEB)?;
     wait(&cluster, "condition=Ready", "pod/web")?;
@@ -134,22 +135,22 @@ fn volumes(cluster: &Cluster) -> Outcome {
 
 #[test]
 fn a_cluster_leaves_nothing_behind_twice_in_a_row() -> Outcome {
-    let _turn = Turn::take("clean");
-    let options = Options { name: "clean".to_owned(), workers: 1, ..Options::default() };
+    let turn = Turn::take("clean")?;
+    let options = Options { name: turn.name.clone(), workers: 1, ..Options::default() };
     for _ in 0..2 {
         let cluster = Cluster::up(&options)?;
         cluster.kubectl().apply(WEB)?;
         wait(&cluster, "condition=Ready", "pod/web")?;
-        assert_ne!(Cluster::leftovers(Some("clean"))?, []);
-        Cluster::down("clean")?;
-        assert_eq!(Cluster::leftovers(Some("clean"))?, []);
+        assert_ne!(Cluster::leftovers(Some(&turn.name))?, []);
+        Cluster::down(&turn.name)?;
+        assert_eq!(Cluster::leftovers(Some(&turn.name))?, []);
     }
     Ok(())
 }
 
 #[test]
 fn what_does_not_come_up_leaves_nothing_behind() -> Outcome {
-    let _turn = Turn::take("broken");
+    let turn = Turn::take("broken")?;
     // A cache of its own, where everything is as it should be but containerd.
     let cache = env::temp_dir().join(format!("weft-broken-{}", process::id()));
     let parts = Parts::locate()?;
@@ -162,13 +163,39 @@ fn what_does_not_come_up_leaves_nothing_behind() -> Outcome {
     }
 
     let output = Command::new(env!("CARGO_BIN_EXE_weft-cluster"))
-        .args(["--name", "broken", "up", "--workers", "1"])
+        .args(["--name", &turn.name, "up", "--workers", "1"])
         .env("XDG_CACHE_HOME", &cache)
         .output()?;
     let told = String::from_utf8(output.stderr)?;
     assert!(told.contains("containerd ended"), "{told}");
-    assert!(!cache.join("weft/cluster/broken").exists());
-    assert_eq!(Cluster::leftovers(Some("broken"))?, []);
+    assert!(!cache.join("weft/cluster").join(&turn.name).exists());
+    assert_eq!(Cluster::leftovers(Some(&turn.name))?, []);
+    fs::remove_dir_all(cache)?;
+    Ok(())
+}
+
+#[test]
+fn a_run_ends_its_own_clusters_and_no_others() -> Outcome {
+    let cache = env::temp_dir().join(format!("weft-runs-{}", process::id()));
+    // Records as `up` writes them, of clusters with nothing to them.
+    for (name, run) in [("mine", json!("0a1b2c3d")), ("theirs", json!("4e5f6a7b")), ("nobodys", json!(null))] {
+        let options = json!({"name": name, "workers": 1, "node_monitor_grace": 40});
+        let folder = cache.join("weft/cluster").join(name);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("state.json"), json!({"number": 31, "options": options, "run": run}).to_string())?;
+    }
+    // And one of which nothing else is left than a folder with its name.
+    fs::create_dir_all(cache.join("weft/cluster/fleet0a1b2c3d"))?;
+
+    let output = Command::new(env!("CARGO_BIN_EXE_weft-cluster"))
+        .args(["down", "--run", "0a1b2c3d"])
+        .env("XDG_CACHE_HOME", &cache)
+        .output()?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout)?, "ending the cluster fleet0a1b2c3d\nending the cluster mine\n");
+    let mut left: Vec<_> = cache.join("weft/cluster").read_dir()?.flatten().map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["nobodys", "theirs"]);
     fs::remove_dir_all(cache)?;
     Ok(())
 }

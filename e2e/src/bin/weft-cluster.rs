@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use weft_e2e::{Cluster, Image, Isolation, Options};
+use weft_e2e::{Cluster, Image, Isolation, Options, RunId};
 
 /// A Kubernetes cluster on this host: a control plane and workers that can be taken away.
 #[derive(Debug, Parser)]
@@ -31,7 +31,11 @@ enum Command {
         node_monitor_grace: u32,
     },
     /// End it, whatever is left of it.
-    Down,
+    Down {
+        /// All clusters that this run started, instead of one by its name.
+        #[arg(long)]
+        run: Option<RunId>,
+    },
     /// Print the path of its kubeconfig.
     Kubeconfig,
     /// Take a worker's power away.
@@ -54,7 +58,11 @@ enum Command {
     /// Print what a pod's interface has carried, in bytes.
     Counters { worker: usize, namespace: String, pod: String },
     /// Print the names of the clusters that are up.
-    List,
+    List {
+        /// Those that this run started.
+        #[arg(long)]
+        run: Option<RunId>,
+    },
     /// Fail if any cluster has left something on this host.
     CheckClean,
     /// Make the image of static weft-operator, weft-node and weft.
@@ -103,7 +111,13 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
             println!("up with {workers} workers after {:.1} s", started.elapsed().as_secs_f64());
             println!("export KUBECONFIG={}", cluster.kubeconfig().display());
         }
-        Command::Down => Cluster::down(&name)?,
+        Command::Down { run: None } => Cluster::down(&name)?,
+        Command::Down { run: Some(run) } => {
+            for name in Cluster::names_of(&run)? {
+                println!("ending the cluster {name}");
+                Cluster::down(&name)?;
+            }
+        }
         Command::Kubeconfig => println!("{}", find()?.kubeconfig().display()),
         Command::CutPower { worker } => find()?.cut_power(worker)?,
         Command::Restore { worker } => find()?.restore(worker)?,
@@ -122,7 +136,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
             Some(counters) => println!("received {}\nsent {}", counters.received, counters.sent),
             None => return Err(format!("no pod {namespace}/{pod} runs on worker {worker}").into()),
         },
-        Command::List => Cluster::names()?.iter().for_each(|name| println!("{name}")),
+        Command::List { run } => {
+            let names = run.as_ref().map_or_else(Cluster::names, Cluster::names_of)?;
+            for name in names {
+                println!("{name}");
+            }
+        }
         Command::CheckClean => {
             let leftovers = Cluster::leftovers(None)?;
             for leftover in &leftovers {

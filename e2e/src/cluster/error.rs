@@ -33,6 +33,12 @@ pub enum ClusterError {
         /// The name.
         name: String,
     },
+    /// The name of a run.
+    #[error("name a run {name:?}: 8 lower-case letters and digits")]
+    Run {
+        /// The name.
+        name: String,
+    },
     /// More workers than there are addresses, or none.
     #[error("start {workers} workers: 1 to {most}")]
     Workers {

@@ -57,7 +57,7 @@ pub(crate) fn find(cluster: Option<&str>) -> Result<Vec<Leftover>, ClusterError>
 }
 
 /// All clusters that have left a trace of any kind.
-fn known(cgroups: &Cgroups) -> Result<BTreeSet<String>, ClusterError> {
+pub(crate) fn known(cgroups: &Cgroups) -> Result<BTreeSet<String>, ClusterError> {
     let mut names: BTreeSet<String> = state::names()?.into_iter().collect();
     let prefix = format!("{PREFIX}-");
     names.extend(cgroups.groups(&prefix).iter().filter_map(|group| group.strip_prefix(&prefix)).map(str::to_owned));

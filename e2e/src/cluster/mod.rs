@@ -10,6 +10,7 @@ mod leftovers;
 mod machine;
 mod network;
 mod pods;
+mod run;
 mod shell;
 mod state;
 
@@ -25,6 +26,7 @@ pub use leftovers::Leftover;
 use machine::Machine;
 pub use network::Isolation;
 pub use pods::InterfaceCounters;
+pub use run::RunId;
 
 use crate::kubectl::Kubectl;
 use crate::parts::Parts;
@@ -104,6 +106,18 @@ impl Cluster {
     /// The names of the clusters that were started and not ended.
     pub fn names() -> Result<Vec<String>, ClusterError> {
         state::names()
+    }
+
+    /// The names of the clusters that a run started: those whose record says so, and those that carry its name, whatever is
+    /// left of them.
+    pub fn names_of(run: &RunId) -> Result<Vec<String>, ClusterError> {
+        let mut names = Vec::new();
+        for name in leftovers::known(&Cgroups::detect()?)? {
+            if run.names(&name) || state::read(&name)?.is_some_and(|state| state.run.as_ref() == Some(run)) {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Whether its API answers.

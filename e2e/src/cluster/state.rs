@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Layout, MOST_CLUSTERS, host_link};
+use super::run::RunId;
 use super::{ClusterError, Options};
 use crate::parts::cache;
 
@@ -18,6 +19,9 @@ pub(crate) struct State {
     pub(crate) number: u8,
     /// As asked for.
     pub(crate) options: Options,
+    /// The run that started it, where one did.
+    #[serde(default)]
+    pub(crate) run: Option<RunId>,
 }
 
 /// The folder of all clusters.
@@ -58,7 +62,7 @@ pub(crate) fn create(options: &Options) -> Result<Layout, ClusterError> {
     let number = (0..MOST_CLUSTERS)
         .find(|number| !taken.contains(number) && !host_link_exists(*number))
         .ok_or(ClusterError::TooMany)?;
-    let state = State { number, options: options.clone() };
+    let state = State { number, options: options.clone(), run: RunId::current()? };
     let path = folder.join("state.json");
     let text =
         serde_json::to_string_pretty(&state).map_err(|source| ClusterError::State { path: path.clone(), source })?;

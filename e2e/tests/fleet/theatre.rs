@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
-use weft_e2e::{Cluster, Options};
+use weft_e2e::{Cluster, Options, RunId};
 
-/// Silent: this; `WEFT_CLUSTER` names another, so that two runs don't take each other's.
 const CLUSTER: &str = "fleet";
 const IMAGE: &str = "localhost/weft:dev";
 const INSTALL: Duration = Duration::from_secs(180);
@@ -50,8 +49,8 @@ impl Theatre {
     /// Ends the cluster, if there is one.
     pub(crate) fn close(&self) {
         let open = self.stage.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if open.is_some()
-            && let Err(error) = Cluster::down(&cluster_name())
+        if let Some(cluster) = open.as_ref().and_then(Stage::cluster)
+            && let Err(error) = Cluster::down(&cluster.options().name)
         {
             eprintln!("end the cluster: {error}");
         }
@@ -68,7 +67,8 @@ impl Theatre {
             return Ok(());
         }
         let tar = variable("WEFT_IMAGE_TAR")?;
-        let cluster = Cluster::up(&Options { name: cluster_name(), node_monitor_grace: 20, ..Options::default() })?;
+        let name = RunId::cluster(CLUSTER)?;
+        let cluster = Cluster::up(&Options { name, node_monitor_grace: 20, ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(stage.clone());
@@ -76,10 +76,6 @@ impl Theatre {
         self.wait(stage.install(IMAGE, INSTALL))?;
         Ok(())
     }
-}
-
-fn cluster_name() -> String {
-    env::var("WEFT_CLUSTER").unwrap_or_else(|_| CLUSTER.to_owned())
 }
 
 fn variable(name: &str) -> Result<PathBuf, DemoError> {
