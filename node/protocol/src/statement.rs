@@ -36,6 +36,8 @@ pub enum Statement {
     Standing { view: Hash, synced: Option<ViewId>, registry: Hash },
     /// The symbols of digest `payload` answer the request of digest `request` (R18).
     Symbols { request: Hash, payload: Hash },
+    /// The signer's durable sequence has reached the header's: for peers to remember, and to tell back (R1).
+    Sequence,
 }
 
 impl Statement {
@@ -61,6 +63,7 @@ impl Statement {
                 .option(synced.as_ref(), |to, id| id.encode(to))
                 .fixed(registry.as_bytes()),
             Self::Symbols { request, payload } => to.u8(5).fixed(request.as_bytes()).fixed(payload.as_bytes()),
+            Self::Sequence => to.u8(6),
         }
         .finish()
     }
@@ -91,6 +94,7 @@ impl Statement {
                 registry: hash(&mut from)?,
             },
             5 => Self::Symbols { request: hash(&mut from)?, payload: hash(&mut from)? },
+            6 => Self::Sequence,
             other => return Err(from.invalid(format!("{other} is no kind of statement"))),
         };
         from.finish()?;

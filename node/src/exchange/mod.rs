@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tonic::Status;
 use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
-use weft_protocol::{Encoder, Incarnation, MemberId, ViewId, VolumeId};
+use weft_protocol::{Encoder, Incarnation, MemberId, Signed, ViewId, VolumeId};
 use weft_redstuff::Hash;
 
 use crate::member::{Lacking, Member, MemberError, Peer};
@@ -39,7 +39,7 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
             match reply {
                 Ok(reply) => {
                     digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, digest)));
-                    remembered.push((peer, reply.remembered_sequence));
+                    remembered.push((peer, reply.remembered.clone()));
                     if let Some(told) = Lacking::read(&reply.lacking) {
                         lacking.add(&told);
                     }
@@ -90,7 +90,7 @@ fn say(member: &Member, standing_for: Option<ViewId>) -> ExchangeRequest {
         seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
         refusal: known.refusal.as_ref().map(|refusal| refusal.encode().into()).unwrap_or_default(),
         successor: known.fence.successor().map(|next| next.encode().into()).unwrap_or_default(),
-        sequence: member.signed_sequence(),
+        sequence: member.signed_sequence().encode().into(),
     }
 }
 
@@ -98,9 +98,7 @@ fn say(member: &Member, standing_for: Option<ViewId>) -> ExchangeRequest {
 async fn take(member: &Member, reply: &ExchangeReply) -> Result<(), MemberError> {
     member.learn(&reply.newest, &reply.seal).await?;
     member.collect(&reply.refusal, &reply.successor).await?;
-    if let Some((peer, incarnation)) = reply.identity.as_ref().and_then(incarnation) {
-        member.remember(peer, incarnation, reply.sequence).await?;
-    }
+    member.remember(Signed::decode(&reply.sequence)?).await?;
     member.learn_peers(&reply.peers).await
 }
 
@@ -108,12 +106,12 @@ async fn take(member: &Member, reply: &ExchangeReply) -> Result<(), MemberError>
 pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<ExchangeReply, MemberError> {
     member.learn(&request.newest, &request.seal).await?;
     member.collect(&request.refusal, &request.successor).await?;
-    let mut remembered_sequence = 0;
-    if let Some((peer, incarnation)) = request.from.as_ref().and_then(incarnation) {
-        // What was remembered before: a volume that came back behind it must hear of it.
-        remembered_sequence = member.remembered(peer, incarnation)?;
-        member.remember(peer, incarnation, request.sequence).await?;
-    }
+    // What was remembered before: a volume that came back behind it must hear of it.
+    let remembered = match request.from.as_ref().and_then(incarnation) {
+        Some((peer, incarnation)) => member.remembered(peer, incarnation)?,
+        None => None,
+    };
+    member.remember(Signed::decode(&request.sequence)?).await?;
     let standing = if request.standing_for.is_empty() {
         None
     } else {
@@ -131,7 +129,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         successor: said.successor,
         standing: standing.map(|standing| standing.encode().into()).unwrap_or_default(),
         registry_digest: member.registry_digest().0.to_vec().into(),
-        remembered_sequence,
+        remembered: remembered.map(|signed| signed.encode().into()).unwrap_or_default(),
         peers: member.peer_list(),
         sequence: said.sequence,
         lacking: member.lacking()?.wire(),

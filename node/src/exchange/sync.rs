@@ -22,6 +22,8 @@ pub(super) enum SyncPeerError {
     Pull(#[from] PullError),
     #[error(transparent)]
     Sync(#[from] SyncError),
+    #[error("remember it: {0}")]
+    Remember(#[from] MemberError),
 }
 
 /// Tries to become synced to a view that this member refuses. Returns whether it is.
@@ -74,6 +76,8 @@ async fn count(member: &Member, view: &SignedView, peer: Peer, tally: &mut SyncT
                 pulled => pulled?,
             }
         }
-        return Ok(tally.add(&standing)?);
+        tally.add(&standing)?;
+        member.remember(standing).await?;
+        return Ok(());
     }
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use weft_client::ConnectError;
 use weft_proto::v1::ViewChanged;
-use weft_protocol::{DecodeError, EntryError, Fence, FenceError, MemberId};
+use weft_protocol::{DecodeError, EntryError, Fence, FenceError, MemberId, StatementError};
 use weft_redstuff::{Axis, BlobId, Hash, MetadataError, StripeHashesError};
 use weft_store::StoreError;
 
@@ -52,6 +52,8 @@ pub enum MemberError {
     Retire(&'static str),
     #[error("the member serves reads only: {0}")]
     Ailing(String),
+    #[error("what is to be remembered is not signed by whom it names: {0} (R1)")]
+    Forged(#[from] StatementError),
     #[error("no address of member {0} is known")]
     NoAddress(MemberId),
     #[error("reach member {member}: {source}")]
@@ -91,6 +93,7 @@ impl MemberError {
             | Self::Metadata(_)
             | Self::StripeHashes(_)
             | Self::Entry(_)
+            | Self::Forged(_)
             | Self::OtherCertificate { .. }
             | Self::WrongSliver { .. }
             | Self::WrongStripes

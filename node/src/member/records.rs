@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weft_protocol::{
-    DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet, SignedView,
-    SigningKey, ViewId, VolumeId,
+    DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet, Signed,
+    SignedView, SigningKey, ViewId, VolumeId,
 };
 use weft_store::{IDENTITY, Tx, View};
 
@@ -15,7 +15,6 @@ const SYNCED: &str = "synced";
 const TARGET: &str = "target";
 const PEERS: &str = "peers";
 const VIEWS: &str = "views";
-const MEMORY: &str = "memory";
 const WORK: &str = "work";
 const VERIFIED: &str = "verified";
 const UNJUDGED: &str = "unjudged";
@@ -73,9 +72,6 @@ pub type Peer = (MemberId, u32);
 
 /// Where they are, `host:port`.
 pub type Peers = BTreeMap<Peer, String>;
-
-/// The highest sequences that this member saw signed, by incarnation (R1).
-pub(crate) type Memory = BTreeMap<(MemberId, Incarnation), u64>;
 
 fn load<T>(
     from: &impl View,
@@ -173,23 +169,23 @@ pub(crate) fn is_operators(view: &SignedView, fence: &Fence, known: &[SignedView
     last
 }
 
-pub(crate) fn memory(from: &impl View) -> Result<Memory, MemberError> {
-    let memory = load(from, MEMORY, |from| {
-        from.list(|from| {
-            let member = MemberId(from.u32()?);
-            let incarnation = Incarnation { number: from.u32()?, volume: VolumeId(from.fixed()?) };
-            Ok(((member, incarnation), from.u64()?))
-        })
-    })?;
-    Ok(memory.unwrap_or_default().into_iter().collect())
+/// What an incarnation signed with the highest sequence that this member saw (R1).
+pub(crate) fn remembered(
+    from: &impl View,
+    member: MemberId,
+    incarnation: Incarnation,
+) -> Result<Option<Signed>, MemberError> {
+    let bytes = from.state(&memory_of(member, incarnation))?;
+    Ok(bytes.map(|bytes| Signed::decode(&bytes)).transpose()?)
 }
 
-pub(crate) fn put_memory(to: &mut Tx<'_>, memory: &Memory) {
-    let memory: Vec<_> = memory.iter().collect();
-    let bytes = Encoder::new().list(&memory, |to, ((member, incarnation), sequence)| {
-        to.u32(member.0).u32(incarnation.number).fixed(&incarnation.volume.0).u64(**sequence)
-    });
-    to.put_state(MEMORY, bytes.finish());
+pub(crate) fn put_remembered(to: &mut Tx<'_>, signed: &Signed) {
+    to.put_state(&memory_of(signed.header.member, signed.header.incarnation), signed.encode());
+}
+
+/// A record of its own for each incarnation, so that what is written follows what changed.
+fn memory_of(member: MemberId, incarnation: Incarnation) -> String {
+    format!("memory {member} {incarnation}")
 }
 
 fn shards(from: &impl View, name: &'static str) -> Result<ShardSet, MemberError> {

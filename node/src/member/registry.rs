@@ -132,8 +132,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
     let blob = entry.blob();
     let known = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
     if let Entry::Live { certificate, .. } = entry {
-        let acks = certificate.acks.iter().map(|ack| &ack.header);
-        signing::note(tx, acks.map(|header| (header.member, header.incarnation, header.sequence)))?;
+        signing::note(tx, &certificate.acks)?;
     }
     if known.as_ref().is_some_and(|known| !entry.supersedes(known) && !is_newer(tx, entry, known)) {
         return Ok(false);

@@ -2,10 +2,11 @@
 
 use std::sync::{PoisonError, atomic::Ordering};
 
-use weft_protocol::{BatchHeader, Incarnation, MemberId, Signed, Statement, sign_batch};
+use bytes::Bytes;
+use weft_protocol::{BatchHeader, Incarnation, MemberId, Seat, ShardSet, Signed, Statement, sign_batch};
 use weft_store::{Room, Tx, View};
 
-use super::{Condition, Member, MemberError, Peer, records, shards_in};
+use super::{Condition, Identity, Member, MemberError, Peer, records, shards_in};
 
 impl Member {
     /// Signs what one commit made true.
@@ -29,50 +30,86 @@ impl Member {
         self.sign_at(statement, self.store.view().sequence())
     }
 
-    /// What peers are to remember: the highest sequence under which this incarnation signed anything that others rest
-    /// on, or could have before it was started. What it commits before it is judged doesn't count: it would be judged
-    /// by that.
-    pub(crate) fn signed_sequence(&self) -> u64 {
-        match self.condition() {
+    /// What peers are to remember, signed: the highest sequence under which this incarnation signed anything that
+    /// others rest on, or could have before it was started. What it commits before it is judged doesn't count: it would
+    /// be judged by that.
+    pub(crate) fn signed_sequence(&self) -> Signed {
+        let sequence = match self.condition() {
             Condition::Healthy => self.signed.load(Ordering::Relaxed),
             Condition::WaitingForPeers | Condition::Rewound { .. } => self.opened_at,
-        }
+        };
+        self.sign_at(Statement::Sequence, sequence)
     }
 
-    /// Remembers, durably, what an incarnation has signed.
-    pub(crate) async fn remember(
-        &self,
-        member: MemberId,
-        incarnation: Incarnation,
-        sequence: u64,
-    ) -> Result<(), MemberError> {
-        if self.remembered(member, incarnation)? >= sequence {
+    /// Remembers, durably, what an incarnation has signed, where its sequence is news. Only of incarnations that a view
+    /// has seated: before, it signs nothing that anyone rests on, and its key isn't known.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::Forged`] when the incarnation that it names didn't sign it.
+    pub(crate) async fn remember(&self, signed: Signed) -> Result<(), MemberError> {
+        let BatchHeader { member, incarnation, sequence, fleet: _ } = signed.header;
+        if self.remembered(member, incarnation)?.is_some_and(|known| known.header.sequence >= sequence) {
             return Ok(());
         }
-        self.store.write(Room::Reserved, move |tx| note(tx, [(member, incarnation, sequence)])).await?;
+        let known = self.known();
+        let seats = known.views.values().filter_map(|view| view.view.seat(member));
+        let Some(seat) = seats.into_iter().find(|seat| seat.incarnation == incarnation) else { return Ok(()) };
+        signed.verify(self.identity.fleet, seat)?;
+        self.store.write(Room::Reserved, move |tx| note(tx, [&signed])).await?;
         Ok(())
     }
 
-    /// The highest sequence that this member saw signed by an incarnation; 0 for none.
-    pub(crate) fn remembered(&self, member: MemberId, incarnation: Incarnation) -> Result<u64, MemberError> {
-        Ok(records::memory(&self.store.view())?.get(&(member, incarnation)).copied().unwrap_or(0))
+    /// What an incarnation signed with the highest sequence that this member saw.
+    pub(crate) fn remembered(&self, member: MemberId, incarnation: Incarnation) -> Result<Option<Signed>, MemberError> {
+        records::remembered(&self.store.view(), member, incarnation)
+    }
+
+    /// The sequence of a statement that a peer remembers of this volume; 0 for none.
+    ///
+    /// # Errors
+    ///
+    /// When it isn't this very volume's: nobody else's word counts (R1).
+    fn own_sequence(&self, told: &[u8]) -> Result<u64, MemberError> {
+        if told.is_empty() {
+            return Ok(0);
+        }
+        let signed = Signed::decode(told)?;
+        let Identity { fleet, member, incarnation, key } = &self.identity;
+        let (member, incarnation, shards) = (*member, *incarnation, ShardSet::EMPTY);
+        signed.verify(*fleet, &Seat { member, incarnation, key: key.public(), shards })?;
+        Ok(signed.header.sequence)
+    }
+
+    /// The sequences of what peers tell, without those who tell what this volume never signed.
+    fn believed(&self, answers: &[(Peer, Bytes)]) -> Vec<(Peer, u64)> {
+        let believe = |(peer, remembered): &(Peer, Bytes)| match self.own_sequence(remembered) {
+            Ok(sequence) => Some((*peer, sequence)),
+            Err(error) => {
+                tracing::warn!(member = %peer.0, incarnation = peer.1, %error, "the peer remembers what this volume never signed");
+                None
+            }
+        };
+        answers.iter().filter_map(believe).collect()
     }
 
     /// Judges the volume by what peers remember of it, once holders of n − f shards have told; its own count, for a
-    /// volume that is behind is one of the f faults.
-    pub(crate) async fn judge(&self, answers: &[(Peer, u64)]) -> Result<(), MemberError> {
+    /// volume that is behind is one of the f faults. What a peer remembers counts as signed by this volume; a peer
+    /// that tells anything else has told nothing.
+    pub(crate) async fn judge(&self, answers: &[(Peer, Bytes)]) -> Result<(), MemberError> {
         if self.condition() != Condition::WaitingForPeers {
             return Ok(());
         }
         let known = self.known();
         let Some(newest) = &known.newest else { return Ok(()) };
         let own = shards_in(&self.identity, &newest.view);
-        let heard = answers.iter().filter_map(|((member, number), _)| {
+        let told = self.believed(answers);
+        let heard = told.iter().filter_map(|((member, number), _)| {
             newest.view.seat(*member).filter(|seat| seat.incarnation.number == *number)
         });
         let heard = heard.fold(own, |heard, seat| heard.union(seat.shards));
         let here = self.opened_at;
-        let remembered = answers.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
+        let remembered = told.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
         let condition = if remembered > here {
             Condition::Rewound { here, remembered }
         } else if heard.len() >= newest.view.quorum() {
@@ -96,22 +133,14 @@ impl Member {
     }
 }
 
-/// Raises what is remembered, where it is higher.
-pub(crate) fn note(
-    tx: &mut Tx<'_>,
-    seen: impl IntoIterator<Item = (MemberId, Incarnation, u64)>,
-) -> Result<(), MemberError> {
-    let mut memory = records::memory(tx)?;
-    let mut raised = false;
-    for (member, incarnation, sequence) in seen {
-        let remembered = memory.entry((member, incarnation)).or_default();
-        if *remembered < sequence {
-            *remembered = sequence;
-            raised = true;
+/// Remembers statements whose signatures were checked, where their sequences are higher than what is remembered.
+pub(crate) fn note<'s>(tx: &mut Tx<'_>, seen: impl IntoIterator<Item = &'s Signed>) -> Result<(), MemberError> {
+    for signed in seen {
+        let header = &signed.header;
+        let known = records::remembered(tx, header.member, header.incarnation)?;
+        if known.is_none_or(|known| known.header.sequence < header.sequence) {
+            records::put_remembered(tx, signed);
         }
-    }
-    if raised {
-        records::put_memory(tx, &memory);
     }
     Ok(())
 }

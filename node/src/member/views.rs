@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weft_protocol::{Fence, FenceError, MemberId, Seal, SealError, Signed, SignedView, Statement};
 use weft_store::{Room, Tx, View};
 
-use super::{Member, MemberError, lock, records};
+use super::{Member, MemberError, lock, records, signing};
 
 impl Member {
     /// Takes a newer view from a peer or a gateway, where it is one: on its seal; or the first, on an empty volume.
@@ -112,6 +112,7 @@ pub(crate) fn install(tx: &mut Tx<'_>, seal: Seal) -> Result<bool, MemberError> 
     if changed {
         records::put_fence(tx, &fence);
         records::add_views(tx, [&sealed, &successor])?;
+        signing::note(tx, fence.seal().into_iter().flat_map(|seal| &seal.refusals))?;
     }
     Ok(changed)
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "every test binary uses its own part")]
 
 mod certificates;
+pub mod liar;
 mod operator;
 
 use std::{

@@ -1,0 +1,88 @@
+//! What peers remember of a member's sequence counts only as signed by that member's volume (R1).
+
+mod fleet;
+
+use fleet::liar::{Liar, sequence};
+use fleet::{FLEET, Fleet, content, eventually, put};
+use tonic::Code;
+use weft_client::Connector;
+use weft_node::member::Condition;
+use weft_proto::v1::{ExchangeRequest, Identity, peers_client::PeersClient};
+use weft_protocol::{MemberId, SigningKey};
+use weft_store::FILE;
+
+/// Restarts member 0 beside a peer that says it remembers this of it, and gives what comes of it.
+async fn restarted_beside(mut fleet: Fleet, remembered: Vec<u8>) -> Condition {
+    fleet.kill(6).await;
+    let liar = Liar::start(&fleet, 6, remembered).await;
+    fleet.restart(0).await;
+    let member = fleet.member(0);
+    eventually("the member is judged", || async { member.condition() != Condition::WaitingForPeers }).await;
+    eventually("the peer has told", || async { liar.asked() > 0 }).await;
+    member.condition()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_a_memory_that_another_signed_is_ignored() {
+    let fleet = Fleet::start(7).await;
+    put(&fleet.client(), 1, &content(1, 200)).await;
+    let victim = fleet.newest().seats[0].incarnation;
+    let forged = sequence(FLEET, MemberId(0), victim, u64::MAX, &SigningKey::from_seed([66; 32]));
+    assert_eq!(restarted_beside(fleet, forged).await, Condition::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_a_memory_of_another_incarnation_is_ignored() {
+    let fleet = Fleet::start(7).await;
+    let seat = fleet.newest().seats[6].clone();
+    let foreign = sequence(FLEET, MemberId(6), seat.incarnation, u64::MAX, &SigningKey::from_seed([66; 32]));
+    assert_eq!(restarted_beside(fleet, foreign).await, Condition::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_nobody_remembers_what_the_member_did_not_sign() {
+    let mut fleet = Fleet::start(7).await;
+    put(&fleet.client(), 1, &content(1, 200)).await;
+    let victim = fleet.newest().seats[0].incarnation;
+    let forged = sequence(FLEET, MemberId(0), victim, u64::MAX, &SigningKey::from_seed([66; 32]));
+    let liar = fleet.newest().seats[6].incarnation;
+    for id in 1..6 {
+        let channel = fleet.connector("member/6/1").channel(&fleet.places[&id].address.to_string()).unwrap();
+        let request = ExchangeRequest {
+            from: Some(Identity {
+                fleet: FLEET.0.to_vec().into(),
+                member: 6,
+                incarnation: liar.number,
+                volume: liar.volume.0.to_vec().into(),
+            }),
+            sequence: forged.clone().into(),
+            ..ExchangeRequest::default()
+        };
+        let status = PeersClient::new(channel).exchange(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    fleet.restart(0).await;
+    let member = fleet.member(0);
+    eventually("the member is judged", || async { member.condition() != Condition::WaitingForPeers }).await;
+    assert_eq!(member.condition(), Condition::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_acks_in_certificates_are_remembered_before_any_exchange() {
+    let mut fleet = Fleet::start(7).await;
+    // So few are left that a certificate takes everybody's ack.
+    for id in [0, 5, 6] {
+        fleet.kill(id).await;
+    }
+    let snapshot = fleet.places[&0].disk.contents(FILE).unwrap();
+    fleet.run(0).await;
+    fleet.settled().await;
+    // The member dies as soon as its put is answered: what it acked is in the certificate that its peers keep.
+    put(&fleet.client(), 1, &content(1, 200)).await;
+    fleet.kill(0).await;
+    fleet.places[&0].disk.restore(FILE, snapshot);
+    fleet.run(0).await;
+    let member = fleet.member(0);
+    eventually("the volume is found rewound", || async { matches!(member.condition(), Condition::Rewound { .. }) })
+        .await;
+}
