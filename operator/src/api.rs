@@ -9,6 +9,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use thiserror::Error;
 
+use crate::names;
+
 /// A call of the API server that failed.
 #[derive(Debug, Error)]
 #[error("{verb} {kind} {name}")]
@@ -178,13 +180,25 @@ impl Namespace {
         }
     }
 
-    /// Changes nothing but the resource version: a deletion that was decided on an earlier read fails from now on.
-    pub async fn touch<K: Object>(&self, name: &str, term: u64) -> Result<(), ApiError> {
-        let change = json!({"metadata": {"annotations": {"weft.dev/touched-in-term": term.to_string()}}});
-        match self.merge::<K>(name, &change).await {
-            Ok(_) => Ok(()),
-            Err(ApiError { source, .. }) if source.code() == Some(404) => Ok(()),
-            Err(other) => Err(other),
+    /// Marks the object of that name and UID with a term, which changes its resource version: a deletion that was
+    /// decided on an earlier read fails from now on, and one that is decided on a later read finds the mark. That it
+    /// is gone, or a namesake has come, is as good.
+    pub async fn touch<K: Object>(&self, name: &str, uid: &str, term: u64) -> Result<(), ApiError> {
+        loop {
+            let live: Option<K> = self.get(name).await?;
+            let Some(live) = live.filter(|live| live.uid().as_deref() == Some(uid)) else { return Ok(()) };
+            let change = json!({"metadata": {
+                "uid": uid,
+                "resourceVersion": live.resource_version(),
+                "annotations": {names::TOUCHED: term.to_string()},
+            }});
+            match self.merge::<K>(name, &change).await {
+                Ok(_) => return Ok(()),
+                Err(ApiError { source, .. }) if source.code() == Some(404) => return Ok(()),
+                // It changed since it was read: it is read again.
+                Err(error) if error.is_conflict() => {}
+                Err(other) => return Err(other),
+            }
         }
     }
 }

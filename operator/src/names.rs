@@ -16,6 +16,8 @@ pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const FLEET: &str = "weft.dev/fleet";
 /// Annotation of the CA's Secret: the newest term, so that it outlives the committee with the keys (R4).
 pub const TERM: &str = "weft.dev/term";
+/// Annotation of pods and claims: the term of the newest leader that has revoked what was decided about them (R24).
+pub const TOUCHED: &str = "weft.dev/touched-in-term";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
 

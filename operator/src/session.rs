@@ -34,6 +34,8 @@ pub struct Session {
     pub term: Option<u64>,
     pub channels: Option<Channels>,
     pub heard: BTreeMap<Incarnation, Heard>,
+    /// When the first call failed of those that are unanswered since the last answer.
+    pub missed: BTreeMap<Incarnation, Timestamp>,
     pub rooms: BTreeMap<Incarnation, Room>,
     /// The members' last answers didn't reach all who run.
     pub unheard: bool,

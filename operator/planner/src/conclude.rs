@@ -5,10 +5,12 @@ use weft_protocol::ShardSet;
 use crate::{
     Act, Condition, Conditions, EpochPhase, MemberOrder, MemberRecord, MemberState, Plan, PodPhase, Truth,
     assign::Who,
-    draft::Draft,
+    draft::{Draft, shards},
     epochs,
     measure::{Measure, measure},
 };
+
+const LACKING: [&str; 2] = ["lacks something or doesn't answer", "lack something or don't answer"];
 
 pub(crate) fn conclude(draft: Draft<'_>) -> Plan {
     let measured = draft.world.view().map(|view| measure(&draft, view));
@@ -107,7 +109,7 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
         degraded: match (heard, measure.gone.len()) {
             (false, _) => unknown("no member answers the operator"),
             (true, 0) => condition(false, "FullMargin", ""),
-            (true, gone) => condition(true, "BelowFullMargin", format!("{gone} shards lack something or don't answer")),
+            (true, gone) => condition(true, "BelowFullMargin", shards(gone, LACKING)),
         },
         stalled,
     }
@@ -119,7 +121,8 @@ fn available(draft: &Draft<'_>, measure: &Measure) -> Condition {
         return unknown("no member answers the operator");
     }
     if measure.margin.write < 0 {
-        return condition(false, "NoQuorum", format!("{} shards are wanting for writes", -measure.margin.write));
+        let wanting = measure.margin.write.unsigned_abs() as u16;
+        return condition(false, "NoQuorum", shards(wanting, ["is wanting for writes", "are wanting for writes"]));
     }
     if gateway.wanted > 0 && gateway.ready == 0 {
         return condition(false, "NoGateway", "no gateway is ready");
@@ -136,18 +139,18 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
     let unwell = draft.members.iter().filter(|member| !drained(member)).find(|member| {
         member.id.0 >= committee.members || member.current.state != MemberState::Serving || member.successor.is_some()
     });
-    let custody: usize = draft.members.iter().map(|member| member.custody.len()).sum();
+    let custody: u16 = draft.members.iter().map(|member| member.custody.len() as u16).sum();
     let epoch = draft.world.epoch(view.epoch);
     let (current, target) = epoch_pointer(draft);
     if !measure.gone.is_empty() {
-        Some(("NotWhole", format!("{} shards lack something or don't answer", measure.gone.len())))
+        Some(("NotWhole", shards(measure.gone.len(), LACKING)))
     } else if let Some(member) = unwell {
         let (state, reason) = (member.current.state, &member.current.reason);
         Some(("MembersNotServing", format!("member {} is {state:?} {reason}", member.id)))
     } else if record.pending.is_some() || draft.changes_view() {
         Some(("Sealing", "a view is being sealed".to_owned()))
     } else if custody > 0 {
-        Some(("InCustody", format!("{custody} shards are with custodians")))
+        Some(("InCustody", shards(custody, ["is with a custodian", "are with custodians"])))
     } else if current != target {
         Some(("Migrating", format!("epoch {target} is under way")))
     } else if !epoch.is_some_and(|epoch| matches!(epoch.phase, EpochPhase::Committed | EpochPhase::Retired)) {

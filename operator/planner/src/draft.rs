@@ -143,6 +143,18 @@ pub(crate) fn named(what: &str, (member, number): Who) -> String {
     format!("{what} {member}-{number}")
 }
 
+/// `member 3` or `members 0, 4`.
+pub(crate) fn members(ids: impl IntoIterator<Item = MemberId>) -> String {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+    let what = if ids.len() == 1 { "member" } else { "members" };
+    format!("{what} {}", ids.join(", "))
+}
+
+/// `1 shard lacks` or `3 shards lack`.
+pub(crate) fn shards(number: u16, [one, many]: [&str; 2]) -> String {
+    if number == 1 { format!("1 shard {one}") } else { format!("{number} shards {many}") }
+}
+
 /// `view 1.2`: epoch and revision.
 pub(crate) fn view_name(view: &View) -> String {
     format!("view {}.{}", view.epoch, view.revision)

@@ -125,11 +125,19 @@ fn node_gone(world: &World, claim: &Claim, now: Timestamp) -> Option<Result<&'st
     Some(if now >= known_at { Ok(reason) } else { Err(known_at) })
 }
 
-/// Since when it is silent, by the operator's own ears; or as recorded, where they are younger than the silence.
+/// Since when its silence is evident: by the first call that failed, or as recorded, where this operator's ears are
+/// younger than the silence. Not since its last answer: nobody may have asked it since.
 fn silent_since(world: &World, member: MemberId, record: &IncarnationRecord, now: Timestamp) -> Timestamp {
-    let heard = world.heard(member, record.number).map(|heard| heard.at);
-    let recorded = (record.state == MemberState::Unreachable).then_some(record.since);
-    heard.max(recorded).unwrap_or(now)
+    let missed = world.missed.get(&(member, record.number)).copied();
+    let recorded = (record.state == MemberState::Unreachable && !is_ailment(&record.reason)).then_some(record.since);
+    let known = missed.into_iter().chain(recorded);
+    let answered = world.heard(member, record.number).map_or(Timestamp(0), |heard| heard.at);
+    known.min().unwrap_or(now).max(answered)
+}
+
+/// Whether a member said this itself: then it wasn't silent.
+fn is_ailment(reason: &str) -> bool {
+    matches!(reason, "ForeignVolume" | "ReadOnly" | "WaitingForPeers")
 }
 
 fn why_silent(world: &World, member: MemberId, record: &IncarnationRecord) -> String {

@@ -19,6 +19,8 @@ pub struct Pod {
     pub node: Option<String>,
     /// Why it waits, one word: `Unschedulable`, `ImagePullBackOff`, `CrashLoopBackOff`, …
     pub waiting: Option<String>,
+    /// The Nodes that it was made to keep off, sorted.
+    pub avoids: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Claim {
     pub terminating: bool,
     /// The volume that it is or was bound to.
     pub volume: Option<Volume>,
+    /// The Node that the scheduler has chosen for a volume which is still to be made.
+    pub selected: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

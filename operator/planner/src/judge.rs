@@ -9,6 +9,9 @@ use crate::{
     restraint::{self, Suspect},
 };
 
+/// The reason of a member that served under the view before, and is about to be synced to it.
+pub(crate) const NEW_VIEW: &str = "NewView";
+
 /// Brings every member's record up to date: newcomers, states, losses, successors.
 pub(crate) fn judge(draft: &mut Draft<'_>) {
     admit_wanted(draft);
@@ -149,6 +152,11 @@ fn set(record: &mut IncarnationRecord, state: MemberState, reason: &str, since: 
     reason.clone_into(&mut record.reason);
 }
 
+/// Whether it counted until its view was sealed, as far as one can tell: it has served without a gap.
+fn is_between_views(record: &IncarnationRecord) -> bool {
+    matches!(record.state, MemberState::Serving | MemberState::Draining) || record.reason == NEW_VIEW
+}
+
 /// Judges the incarnation that a view names or will name; gives the suspicion that it is lost.
 fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
     let (now, id) = (draft.now, draft.members[at].id);
@@ -169,6 +177,7 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
         Finding::Answers(answer) => {
             let synced = answer.counts || draft.world.record.pending.is_some();
             let (state, reason) = match (synced, draft.shall_leave(who)) {
+                (false, _) if is_between_views(&record) => (MemberState::Starting, NEW_VIEW),
                 (false, _) => (MemberState::Starting, "Syncing"),
                 (true, true) => (MemberState::Draining, "Asked"),
                 (true, false) => (MemberState::Serving, ""),
@@ -181,9 +190,13 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
             Some(suspect(reason, now, false))
         }
         Finding::Gone(reason) => Some(suspect(reason, now, true)),
+        Finding::Ailing { reason: reason @ "WaitingForPeers", since: _ } => {
+            set(&mut record, MemberState::Starting, reason, now);
+            None
+        }
         Finding::Ailing { reason, since } => {
             set(&mut record, MemberState::Unreachable, reason, since);
-            (draft.has_passed(since, after) && reason != "WaitingForPeers").then(|| suspect(reason, since, false))
+            draft.has_passed(since, after).then(|| suspect(reason, since, false))
         }
         Finding::Silent { reason, since } => {
             let due = was_lost || draft.has_passed(since, after);
@@ -250,7 +263,7 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
         }
         Finding::Silent { reason, since: _ } => {
             set(record, MemberState::Pending, &reason, now);
-            on_dead_node(draft, record).then_some("NodeNotReady")
+            on_dead_node(draft, id, record).then_some("NodeNotReady")
         }
         Finding::Doomed(reason) | Finding::Gone(reason) => Some(reason),
     };
@@ -268,9 +281,12 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
     Some(new_incarnation(draft, number))
 }
 
-/// A newcomer whose node has been out of reach for as long as a member may be: it holds nothing, so another one is
-/// tried elsewhere.
-fn on_dead_node(draft: &mut Draft<'_>, record: &IncarnationRecord) -> bool {
+/// A newcomer whose volume waits to be made on a silent node, or whose node has been out of reach for as long as a
+/// member may be: it holds nothing, so another one is tried elsewhere.
+fn on_dead_node(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) -> bool {
+    if draft.world.claim(id, record.number).is_some_and(|claim| draft.world.hangs(claim, draft.now)) {
+        return true;
+    }
     let node = record.node.as_deref().and_then(|name| draft.world.node(name));
     let Some(since) = node.and_then(|node| node.unready_since) else { return false };
     let after = draft.world.committee.unreachable_after;

@@ -82,11 +82,16 @@ impl World {
 
 /// The shards of a seat that some blob may lack. A member that isn't synced to this view's predecessor doesn't know
 /// what it lacks: all of them (R9).
-fn lacking_at(view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
+pub(crate) fn lacking_at(view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
     let current = answer.newest_view.is_some_and(|newest| newest.position() >= view.position());
     if !answer.counts || !current {
         return seat.shards;
     }
+    told_lacking(seat, answer)
+}
+
+/// The shards of a seat that some blob lacks, of those blobs that the member knows.
+pub(crate) fn told_lacking(seat: &Seat, answer: &Inventory) -> ShardSet {
     let whole: ShardSet = (answer.shards.iter())
         .filter(|report| !report.target && report.missing_slivers == 0)
         .map(|report| report.shard)

@@ -12,6 +12,7 @@ mod facts;
 mod judge;
 mod known;
 mod measure;
+mod nodes;
 mod objects;
 mod plan;
 mod restraint;

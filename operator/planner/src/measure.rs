@@ -1,10 +1,18 @@
 //! Margins: lower bounds, for the worst blob. What isn't heard of counts as gone.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use weft_protocol::{ShardSet, View};
+use weft_protocol::{Seat, ShardSet, View};
 
-use crate::{Ailment, Margin, Missing, Survives, draft::Draft};
+use crate::{
+    Ailment, Inventory, Margin, Missing, Survives,
+    draft::Draft,
+    judge::NEW_VIEW,
+    known::{lacking_at, told_lacking},
+};
+
+/// For how long after a view change what members told before counts for the margin.
+const SETTLES: Duration = Duration::from_secs(30);
 
 /// The numbers that an operator looks at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +31,9 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     let lost = (view.seats.iter())
         .filter(|seat| draft.is_lost((seat.member, seat.incarnation.number)))
         .fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
-    let gone = world.lacking(view, now).union(world.unheard(view, now)).union(lost);
+    let lacking =
+        |seat: &Seat| world.seat_answer(seat, now).map_or(seat.shards, |answer| lacking(draft, view, seat, answer));
+    let gone = view.seats.iter().fold(view.vacant().union(lost), |gone, seat| gone.union(lacking(seat)));
     let mut missing = Missing::default();
     let mut writable = ShardSet::EMPTY;
     let mut answering = ShardSet::EMPTY;
@@ -47,6 +57,19 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
         answering: answering.len(),
         gone,
     }
+}
+
+/// The shards of a seat that some blob may lack. A member that counted until the view changed knows what it lacks of
+/// the blobs that were told of then; those of the last seconds are no part of a margin before they have settled (R22).
+fn lacking(draft: &Draft<'_>, view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
+    let record = draft.incarnation((seat.member, seat.incarnation.number));
+    let settles = record.is_some_and(|record| record.reason == NEW_VIEW && draft.now - record.since < SETTLES);
+    let before = answer.newest_seal.as_ref().filter(|seal| seal.successor.view.id() == view.id());
+    let counted = before.is_some_and(|seal| match seal.sealed.view.predecessor {
+        None => seal.sealed.view.seat(seat.member).is_some_and(|before| before.incarnation == seat.incarnation),
+        Some(predecessor) => answer.synced.is_some_and(|synced| synced.position() >= predecessor.position()),
+    });
+    if settles && counted { told_lacking(seat, answer) } else { lacking_at(view, seat, answer) }
 }
 
 /// How many of the largest holders, and of the largest zones, may go together and leave n − f shards whole: then

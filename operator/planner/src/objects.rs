@@ -8,6 +8,7 @@ use crate::{
     Act, ClaimPhase, EpochPhase, IncarnationRecord, MemberState, Pod, PodPhase,
     assign::Who,
     draft::{Draft, named},
+    nodes,
 };
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
@@ -44,6 +45,9 @@ fn runs(state: MemberState) -> bool {
 fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
     let who = (id, record.number);
     let (member, incarnation) = who;
+    // A volume that is there decides itself where its pod may run.
+    let is_made = draft.world.claim(id, record.number).is_some_and(|claim| claim.volume.is_some());
+    let avoid = if is_made { Vec::new() } else { draft.world.to_avoid(draft.now) };
     match draft.world.claim(id, record.number) {
         None => draft.step(
             Act::CreateClaim { member, incarnation },
@@ -55,7 +59,14 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
         Some(_) => {}
     }
     let pods: Vec<&Pod> = draft.world.pods_of(id, record.number).collect();
-    if pods.iter().any(|pod| !pod.terminating && pod.phase != PodPhase::Ended) {
+    let (outdated, alive): (Vec<&Pod>, Vec<&Pod>) = pods
+        .iter()
+        .filter(|pod| !pod.terminating && pod.phase != PodPhase::Ended)
+        .partition(|pod| !is_made && nodes::is_outdated(pod, &avoid));
+    for pod in &outdated {
+        delete_pod(draft, pod, "it waits, and the nodes to keep off have changed");
+    }
+    if !outdated.is_empty() || !alive.is_empty() {
         return;
     }
     for pod in pods.iter().filter(|pod| !pod.terminating) {
@@ -68,7 +79,7 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
         (false, _) => "its pod ends, and its claim is there",
     };
     let target = format!("pod {id}-{}-{attempt}", record.number);
-    draft.step(Act::CreatePod { member, incarnation, attempt }, target, reason);
+    draft.step(Act::CreatePod { member, incarnation, attempt, avoid }, target, reason);
 }
 
 fn delete_pod(draft: &mut Draft<'_>, pod: &Pod, reason: &str) {
@@ -96,17 +107,25 @@ fn destroy(draft: &mut Draft<'_>, wanted: &[(MemberId, IncarnationRecord)]) {
     let pods = world.pods.iter().map(|pod| (pod.member, pod.incarnation));
     let spare: BTreeSet<Who> = claims.chain(pods).filter(|who| !kept.contains(who)).collect();
     let by = obstacle(draft);
+    let owned = Some("R23: it is the last to own its shards, and custodians are none".to_owned());
     for who in spare {
         if world.view().is_none() {
             continue;
         }
-        match &by {
+        match by.as_ref().or(owned.as_ref().filter(|_| is_owner(draft, who))) {
             Some(by) if !is_empty(draft, who) => {
                 draft.withhold("DestroyClaim", named("claim", who), "no view names this incarnation", by.clone());
             }
             _ => destroy_incarnation(draft, who),
         }
     }
+}
+
+/// Whether the epoch in effect still names it: it was lost since. The next one begins `retainFor`, and has what others
+/// rebuilt re-read (R23).
+fn is_owner(draft: &Draft<'_>, (member, number): Who) -> bool {
+    let epoch = draft.world.view().and_then(|view| draft.world.epoch(view.epoch));
+    epoch.is_some_and(|epoch| epoch.members.contains(&(member, number)))
 }
 
 /// What keeps copies outside of the view from being destroyed now.

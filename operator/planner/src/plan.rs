@@ -98,6 +98,8 @@ pub enum Act {
         member: MemberId,
         incarnation: u32,
         attempt: u32,
+        /// Nodes to keep off, sorted: what would be made there would hang.
+        avoid: Vec<String>,
     },
     /// Delete a pod, with its UID as precondition, its own grace period, and never by force.
     DeletePod {

@@ -7,7 +7,7 @@ use weft_protocol::{MemberId, Seal, Seat, ShardSet, Statement, Tally, View};
 use crate::{
     Act, MemberState,
     assign::{self, Who},
-    draft::{Draft, holders, view_name},
+    draft::{Draft, holders, members, view_name},
 };
 
 /// At most one step about views: what members know already goes first, then what was begun, then custody.
@@ -135,11 +135,10 @@ fn revise(draft: &mut Draft<'_>, view: &View) {
     if next == before {
         return;
     }
-    let members: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let reason = if lost.is_empty() {
         "vacant shards find a holder".to_owned()
     } else {
-        format!("others keep the shards of lost member {} (R21)", members.join(", "))
+        format!("others keep the shards of lost {} (R21)", members(lost))
     };
     propose(draft, view, (view.epoch, view.revision + 1), &next, &reason);
 }

@@ -1,7 +1,10 @@
 //! What the planner knows: the wish, the record, the cluster's facts and the members' inventories. No Kubernetes
 //! types: the operator distils them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use weft_protocol::{Authority, FleetId, MemberId, PublicKey, SignedView, VolumeId};
 use weft_redstuff::Code;
@@ -24,6 +27,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// The last answer of each incarnation since this operator started, old ones too.
     pub heard: Vec<Heard>,
+    /// When the first call failed of those that incarnations have left unanswered since their last answer.
+    pub missed: BTreeMap<(MemberId, u32), Timestamp>,
     pub gateway: Gateway,
 }
 

@@ -22,6 +22,8 @@ pub enum DestroyError {
     Reclaim(#[from] FoundationError),
     #[error("{name} is to be deleted, but term {term} has recorded no intent to")]
     NoIntent { name: String, term: u64 },
+    #[error("{name} was to be deleted in term {ours}; the leader of term {theirs} has revoked that (R24)")]
+    Revoked { name: String, ours: u64, theirs: u64 },
 }
 
 /// Deletes a pod, with its own grace period.
@@ -45,12 +47,18 @@ pub async fn claim(with: &Means<'_>, which: Which, uid: &str) -> Result<(), Dest
     Ok(with.subject.namespace.delete_as_read(&claim).await?)
 }
 
-/// The object as it is now, if it is the one that status says is to go; `None` if it went already.
+/// The object as it is now, if it is the one that status says is to go; `None` if it went already. A later leader may
+/// have revoked the intent after it was recorded: then it has touched the object, before this read or after it.
 async fn intended<K: Object>(with: &Means<'_>, name: &str, uid: &str) -> Result<Option<K>, DestroyError> {
     let recorded = |intent: &weft_crds::Destruction| intent.uid == uid && intent.term == with.term;
     if !with.subject.status.destroying.iter().any(recorded) {
         return Err(DestroyError::NoIntent { name: name.to_owned(), term: with.term });
     }
     let live: Option<K> = with.subject.namespace.get(name).await?;
-    Ok(live.filter(|live| live.uid().as_deref() == Some(uid) && live.meta().deletion_timestamp.is_none()))
+    let live = live.filter(|live| live.uid().as_deref() == Some(uid) && live.meta().deletion_timestamp.is_none());
+    let touched = |live: &K| live.annotations().get(names::TOUCHED)?.parse().ok();
+    match live.as_ref().and_then(touched).filter(|theirs: &u64| *theirs > with.term) {
+        Some(theirs) => Err(DestroyError::Revoked { name: name.to_owned(), ours: with.term, theirs }),
+        None => Ok(live),
+    }
 }

@@ -50,8 +50,17 @@ pub fn claim(subject: &Subject, fleet: FleetId, which: Which) -> PersistentVolum
     }
 }
 
+/// Which pod is meant, and the Nodes that it shall keep off.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    pub which: Which,
+    pub attempt: u32,
+    pub avoid: &'a [String],
+}
+
 /// A pod of an incarnation. `trust` is the key that views are signed with.
-pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, which: Which, attempt: u32) -> Pod {
+pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, placed: Placed<'_>) -> Pod {
+    let Placed { which, attempt, avoid } = placed;
     let claim = names::member_claim(&subject.name, which.member, which.incarnation);
     let template = subject.spec.template.clone().unwrap_or_default();
     let mut tolerations = shape::tolerate_silence(None);
@@ -71,6 +80,7 @@ pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, whi
             containers: vec![container(fleet, trust, image, which, template.requirements())],
             volumes: Some(volumes(&subject.name, claim, which)),
             tolerations: Some(tolerations),
+            affinity: shape::avoid(avoid),
             topology_spread_constraints: Some(shape::spread(&subject.name, COMPONENT, &subject.spec.placement)),
             security_context: Some(shape::pod_security()),
             automount_service_account_token: Some(false),

@@ -54,9 +54,9 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         Act::CreateClaim { member, incarnation } => {
             subject.namespace.create(&members::claim(subject, *fleet, which(*member, *incarnation))).await?;
         }
-        Act::CreatePod { member, incarnation, attempt } => {
-            let which = which(*member, *incarnation);
-            let pod = members::pod(subject, *fleet, with.keys.trust(), with.image, which, *attempt);
+        Act::CreatePod { member, incarnation, attempt, avoid } => {
+            let placed = members::Placed { which: which(*member, *incarnation), attempt: *attempt, avoid };
+            let pod = members::pod(subject, *fleet, with.keys.trust(), with.image, placed);
             subject.namespace.create(&pod).await?;
         }
         Act::DeletePod { member, incarnation, attempt, uid } => {

@@ -198,9 +198,9 @@ fn successor(record: &IncarnationRecord) -> Successor {
     }
 }
 
-/// Times of status have whole seconds.
+/// Times of status have whole seconds; rounded up, so that nothing is due before its time has passed.
 fn time(at: Timestamp) -> Option<Time> {
-    (at.0 > 0).then(|| Time(calendar(Timestamp(at.0 - at.0.rem_euclid(1000)))))
+    (at.0 > 0).then(|| Time(calendar(Timestamp(at.0 + (-at.0).rem_euclid(1000)))))
 }
 
 fn state(state: MemberState) -> weft_crds::MemberState {

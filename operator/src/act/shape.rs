@@ -2,14 +2,18 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, EnvVar, HTTPGetAction, PodSecurityContext, Probe, SeccompProfile, SecretVolumeSource,
-        SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+        Affinity, Capabilities, EnvVar, HTTPGetAction, NodeAffinity, NodeSelector, NodeSelectorRequirement,
+        NodeSelectorTerm, Pod, PodSecurityContext, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
+        Toleration, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use weft_crds::{Placement, Spread};
 
 use crate::names;
+
+/// The field by which Nodes are told apart.
+const NODE_NAME: &str = "metadata.name";
 
 /// The user and group that the images run as.
 const USER: i64 = 65532;
@@ -89,6 +93,36 @@ pub fn tolerate_silence(seconds: Option<i64>) -> Vec<Toleration> {
             value: None,
         })
         .collect()
+}
+
+/// Keeps a pod off these Nodes.
+pub fn avoid(nodes: &[String]) -> Option<Affinity> {
+    let rule = |name: &String| NodeSelectorRequirement {
+        key: NODE_NAME.to_owned(),
+        operator: "NotIn".to_owned(),
+        values: Some(vec![name.clone()]),
+    };
+    // The API server takes one value a rule of this kind.
+    let term = NodeSelectorTerm { match_fields: Some(nodes.iter().map(rule).collect()), match_expressions: None };
+    (!nodes.is_empty()).then(|| Affinity {
+        node_affinity: Some(NodeAffinity {
+            required_during_scheduling_ignored_during_execution: Some(NodeSelector { node_selector_terms: vec![term] }),
+            ..NodeAffinity::default()
+        }),
+        ..Affinity::default()
+    })
+}
+
+/// The Nodes that a pod keeps off, sorted.
+pub fn avoided(pod: &Pod) -> Vec<String> {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
+    let required = affinity.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
+    let rules = required.into_iter().flat_map(|required| &required.node_selector_terms);
+    let rules = rules.flat_map(|term| term.match_fields.iter().flatten());
+    let names = rules.filter(|rule| rule.key == NODE_NAME && rule.operator == "NotIn");
+    let mut names: Vec<String> = names.flat_map(|rule| rule.values.iter().flatten().cloned()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Spreads a component's pods over zones, then over hosts.

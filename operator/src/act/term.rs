@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
+use weft_crds::Destruction;
 
 use crate::{api::ApiError, names, session::Session, subject::Subject};
 
@@ -52,9 +53,10 @@ async fn revoke(subject: &mut Subject, term: u64) -> Result<(), TermError> {
         return Ok(());
     }
     for intent in &subject.status.destroying {
-        match intent.kind.as_str() {
-            "Pod" => subject.namespace.touch::<Pod>(&intent.name, term).await?,
-            _ => subject.namespace.touch::<PersistentVolumeClaim>(&intent.name, term).await?,
+        let Destruction { kind, name, uid, .. } = intent;
+        match kind.as_str() {
+            "Pod" => subject.namespace.touch::<Pod>(name, uid, term).await?,
+            _ => subject.namespace.touch::<PersistentVolumeClaim>(name, uid, term).await?,
         }
     }
     let change = json!({

@@ -80,6 +80,7 @@ pub async fn order(
             Ok((inventory, room)) => hear(session, which, inventory, room, now()),
             Err(error) => {
                 silent += 1;
+                session.missed.entry(which).or_insert_with(&now);
                 let (member, incarnation) = which;
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(%member, incarnation, error, "a member does not answer");
@@ -117,6 +118,7 @@ fn hear(
     if let Some(room) = room {
         session.rooms.insert(which, room);
     }
+    session.missed.remove(&which);
     session.heard.insert(which, Heard { member, incarnation, at, inventory });
 }
 

@@ -157,6 +157,7 @@ async fn world(
         claims,
         nodes,
         heard,
+        missed: session.missed.clone(),
         gateway: Gateway { wanted: subject.spec.gateway.replicas, ready: objects.gateways_ready },
     })
 }

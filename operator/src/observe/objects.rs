@@ -5,7 +5,10 @@ use kube::ResourceExt;
 use weft_planner::{Claim, ClaimPhase, PodPhase, Volume};
 use weft_protocol::MemberId;
 
-use crate::{names, observe::nodes};
+use crate::{act::shape, names, observe::nodes};
+
+/// Annotation by which the scheduler tells provisioners where a volume is to be.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// Member and incarnation by labels; `None` for what others have made under the committee's label.
 pub(super) fn which<K: ResourceExt>(object: &K) -> Option<(MemberId, u32)> {
@@ -34,6 +37,7 @@ pub(super) fn pod(pod: &Pod) -> Option<weft_planner::Pod> {
         terminating: pod.metadata.deletion_timestamp.is_some(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         waiting: waiting(pod),
+        avoids: shape::avoided(pod),
     })
 }
 
@@ -75,6 +79,7 @@ pub(super) fn claim(claim: &PersistentVolumeClaim, volumes: &nodes::Volumes) -> 
         phase,
         terminating: claim.metadata.deletion_timestamp.is_some(),
         volume: name.map(|name| volume(name, volumes)),
+        selected: claim.annotations().get(SELECTED_NODE).cloned(),
     })
 }
 

@@ -6,7 +6,7 @@ use super::{content, name, owners_of};
 use crate::{
     Act, MemberState,
     assign::{self, Limits, Who},
-    draft::Draft,
+    draft::{Draft, members},
     views,
 };
 
@@ -16,11 +16,10 @@ pub(super) fn begin(draft: &mut Draft<'_>) {
     if draft.stalled.is_some() {
         return;
     }
-    let waiting: Vec<String> =
-        (0..committee.members).map(MemberId).filter(|id| !shows_key(draft, *id)).map(|id| id.to_string()).collect();
+    let waiting: Vec<MemberId> = (0..committee.members).map(MemberId).filter(|id| !shows_key(draft, *id)).collect();
     let reason = "the members' first view";
     if !waiting.is_empty() {
-        let by = format!("R3: waits for the key of member {} on an empty volume", waiting.join(", "));
+        let by = format!("R3: waits for the key of {} on an empty volume", members(waiting));
         draft.withhold("ProposeView", "view 1.0", reason, by);
         return;
     }

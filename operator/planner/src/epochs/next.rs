@@ -8,7 +8,7 @@ use super::{content, name, owners_of, set_phase};
 use crate::{
     Act, EpochPhase, EpochRecord, Inventory, MemberState, Timestamp,
     assign::{self, Limits, Who},
-    draft::{Draft, holders},
+    draft::{Draft, holders, members, shards},
     views,
 };
 
@@ -96,7 +96,10 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let obstacle = if intent.participants.len() * usize::from(f) < n {
         Some(format!("R2: {} members of at most f = {f} shards can't hold {n}", intent.participants.len()))
     } else if !lacking.difference(view.vacant()).is_empty() {
-        Some(format!("R6: {} shards lack something at their holders", lacking.len()))
+        Some(format!(
+            "R6: {}",
+            shards(lacking.len(), ["lacks something at its holder", "lack something at their holders"])
+        ))
     } else if draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed) {
         Some(format!("R6: epoch {} isn't committed", view.epoch))
     } else if !draft.is_established(view) {
@@ -143,7 +146,6 @@ fn cause(draft: &Draft<'_>, view: &View, intent: &Intent, current: &[Option<Who>
     let places: Vec<_> = intent.participants.iter().map(|who| draft.place(*who)).collect();
     let shares = assign::shares(current, &places, usize::from(draft.code.fault_tolerance()));
     let least = shares.values().min().copied().unwrap_or(0);
-    let list = |members: Vec<MemberId>| members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let gaining: Vec<MemberId> =
         intent.participants.iter().filter(|who| assign::load(current, **who) < least).map(|who| who.0).collect();
     let leaving: Vec<MemberId> = (view.seats.iter())
@@ -151,9 +153,10 @@ fn cause(draft: &Draft<'_>, view: &View, intent: &Intent, current: &[Option<Who>
         .map(|seat| seat.member)
         .collect();
     if !gaining.is_empty() {
-        Some(format!("member {} is ready to own shards", list(gaining)))
+        let verb = if gaining.len() == 1 { "is" } else { "are" };
+        Some(format!("{} {verb} ready to own shards", members(gaining)))
     } else if !leaving.is_empty() {
-        Some(format!("member {} shall hold no shards", list(leaving)))
+        Some(format!("{} shall hold no shards", members(leaving)))
     } else {
         None
     }
@@ -194,14 +197,15 @@ fn cross(draft: &mut Draft<'_>, view: &View, epoch: &EpochRecord) {
     let lacking = draft.world.lacking(view, draft.now);
     let touched = assign::moved(&current, &owners).union(lacking).len();
     let f = draft.code.fault_tolerance();
-    let behind: Vec<String> = (targets(draft).iter())
+    let behind: Vec<MemberId> = (targets(draft).iter())
         .filter(|(who, (_, gained))| !has_caught_up(draft, view, **who, *gained))
-        .map(|(who, _)| who.0.to_string())
+        .map(|(who, _)| who.0)
         .collect();
     let obstacle = if touched > f {
         Some(format!("R6: {touched} shards would move or lack something, more than f = {f}"))
     } else if !behind.is_empty() {
-        Some(format!("R22: member {} has yet to catch up", behind.join(", ")))
+        let verb = if behind.len() == 1 { "has" } else { "have" };
+        Some(format!("R22: {} {verb} yet to catch up", members(behind)))
     } else {
         None
     };

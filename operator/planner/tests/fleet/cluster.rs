@@ -44,11 +44,12 @@ impl Cluster {
                 phase: ClaimPhase::Pending,
                 terminating: false,
                 volume: None,
+                selected: None,
             });
         }
     }
 
-    pub(crate) fn create_pod(&mut self, member: MemberId, incarnation: u32, attempt: u32) {
+    pub(crate) fn create_pod(&mut self, member: MemberId, incarnation: u32, attempt: u32, avoids: Vec<String>) {
         let uid = self.uid();
         let pod = Pod {
             member,
@@ -60,6 +61,7 @@ impl Cluster {
             terminating: false,
             node: None,
             waiting: None,
+            avoids,
         };
         let twin = |other: &Pod| (other.member, other.incarnation, other.attempt) == (member, incarnation, attempt);
         if !self.pods.iter().any(twin) {
@@ -85,6 +87,11 @@ impl Cluster {
     pub(crate) fn cut(&mut self, name: &str, now: Timestamp) {
         self.powered.insert(name.to_owned(), false);
         self.node(name).unready_since.get_or_insert(now);
+    }
+
+    /// Cuts the power of a node that Kubernetes goes on calling Ready.
+    pub(crate) fn cut_quietly(&mut self, name: &str) {
+        self.powered.insert(name.to_owned(), false);
     }
 
     pub(crate) fn restore(&mut self, name: &str) {
@@ -148,10 +155,17 @@ impl Cluster {
                 continue;
             }
             let pinned = self.claims[claim].volume.as_ref().map(|volume| volume.pinned_to[0].clone());
-            let Some(node) = pinned.clone().or_else(|| self.emptiest()).filter(|node| self.is_up(node)) else {
+            let chosen = self.claims[claim].selected.clone().or_else(|| self.emptiest(&pod.avoids));
+            let Some(node) = pinned.clone().or(chosen).filter(|node| self.seems_up(node)) else {
                 self.pods[at].waiting = Some("Unschedulable".to_owned());
                 continue;
             };
+            if pinned.is_none() {
+                self.claims[claim].selected = Some(node.clone());
+            }
+            if !self.is_up(&node) {
+                continue;
+            }
             if pinned.is_none() {
                 let uid = self.uid();
                 let volume = Volume { name: uid.clone(), uid, exists: true, pinned_to: vec![node.clone()] };
@@ -165,12 +179,18 @@ impl Cluster {
         }
     }
 
-    fn emptiest(&self) -> Option<String> {
+    /// What Kubernetes believes.
+    fn seems_up(&self, node: &str) -> bool {
+        let up = |known: &&Node| known.gone_since.is_none() && known.unready_since.is_none();
+        self.nodes.iter().filter(up).any(|known| known.name == node)
+    }
+
+    fn emptiest(&self, avoids: &[String]) -> Option<String> {
         let pods_on = |node: &str| self.pods.iter().filter(|pod| pod.node.as_deref() == Some(node)).count();
         let zone = |node: &Node| -> usize {
             self.nodes.iter().filter(|other| other.zone == node.zone).map(|other| pods_on(&other.name)).sum()
         };
-        let up = self.nodes.iter().filter(|node| self.is_up(&node.name));
+        let up = self.nodes.iter().filter(|node| self.seems_up(&node.name) && !avoids.contains(&node.name));
         up.min_by_key(|node| (zone(node), pods_on(&node.name), node.name.clone())).map(|node| node.name.clone())
     }
 }

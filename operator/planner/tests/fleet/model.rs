@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{
-    Act, Committee, EpochPhase, EpochPlan, EpochRecord, Gateway, Heard, MemberOrder, Pending, Plan, Record, Spread,
-    Timestamp, Truth, World, plan,
+    Act, Committee, EpochPhase, EpochPlan, EpochRecord, Gateway, Heard, MemberOrder, Pending, Plan, PodPhase, Record,
+    Spread, Timestamp, Truth, World, plan,
 };
 use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim};
 use weft_redstuff::Code;
@@ -24,6 +24,10 @@ pub(crate) struct Model {
     pub(crate) cluster: Cluster,
     pub(crate) volumes: BTreeMap<(MemberId, u32), Process>,
     pub(crate) heard: BTreeMap<(MemberId, u32), Heard>,
+    pub(crate) missed: BTreeMap<(MemberId, u32), Timestamp>,
+    /// Orders go out with every so manieth tick.
+    pub(crate) asks_every: u32,
+    ticks: u32,
     pub(crate) blobs: u64,
     pub(crate) last: Option<Plan>,
     /// Acts done, by name.
@@ -63,6 +67,9 @@ impl Model {
             cluster: Cluster::new(nodes, zones),
             volumes: BTreeMap::new(),
             heard: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            asks_every: 1,
+            ticks: 0,
             blobs: 0,
             last: None,
             done: BTreeMap::new(),
@@ -81,6 +88,7 @@ impl Model {
             claims: self.cluster.claims.clone(),
             nodes: self.cluster.nodes.clone(),
             heard: self.heard.values().cloned().collect(),
+            missed: self.missed.clone(),
             gateway: Gateway { wanted: 2, ready: 2 },
         }
     }
@@ -89,6 +97,7 @@ impl Model {
     pub(crate) fn restart_operator(&mut self) {
         self.record.term += 1;
         self.heard.clear();
+        self.missed.clear();
     }
 
     /// One reconciliation, and the time until the next.
@@ -218,7 +227,15 @@ impl Model {
     }
 
     fn order(&mut self, planned: &Plan) {
-        let Some(fleet) = self.record.fleet.filter(|_| self.hears) else { return };
+        self.ticks += 1;
+        let Some(fleet) = self.record.fleet else { return };
+        if !self.ticks.is_multiple_of(self.asks_every) {
+            return;
+        }
+        self.miss();
+        if !self.hears {
+            return;
+        }
         let term = self.record.term;
         let first = self.record.view.as_ref().filter(|signed| signed.view.predecessor.is_none());
         let pending = self.record.pending.as_ref().zip(self.record.view.as_ref());
@@ -237,7 +254,18 @@ impl Model {
             };
             let process = self.volumes.get_mut(&who).expect("it runs");
             if let Some(inventory) = process.obey(&order, self.blobs, reachable.clone()) {
+                self.missed.remove(&who);
                 self.heard.insert(who, Heard { member: who.0, incarnation: who.1, at: self.now, inventory });
+            }
+        }
+    }
+
+    /// Notes whom a call doesn't reach.
+    fn miss(&mut self) {
+        let asked = self.cluster.pods.iter().filter(|pod| pod.phase == PodPhase::Running && !pod.terminating);
+        for who in asked.map(|pod| (pod.member, pod.incarnation)) {
+            if !self.hears || self.cluster.runs_on(who.0, who.1).is_none() {
+                self.missed.entry(who).or_insert(self.now);
             }
         }
     }
@@ -247,8 +275,8 @@ impl Model {
             *self.done.entry(step.act.name()).or_default() += 1;
             match &step.act {
                 Act::CreateClaim { member, incarnation } => self.cluster.create_claim(*member, *incarnation),
-                Act::CreatePod { member, incarnation, attempt } => {
-                    self.cluster.create_pod(*member, *incarnation, *attempt);
+                Act::CreatePod { member, incarnation, attempt, avoid } => {
+                    self.cluster.create_pod(*member, *incarnation, *attempt, avoid.clone());
                 }
                 Act::DeletePod { uid, .. } => {
                     self.cluster.pods.iter_mut().filter(|pod| pod.uid == *uid).for_each(|pod| pod.terminating = true);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weft_planner::{Inventory, MemberOrder, ShardReport};
 use weft_protocol::{
     BatchHeader, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, ShardSet, SignedView, SigningKey,
-    TermClaim, VolumeId, sign_batch,
+    TermClaim, ViewId, VolumeId, sign_batch,
 };
 
 /// How many blobs the fleet keeps; a shard has two slivers of each.
@@ -32,6 +32,7 @@ pub(crate) struct Process {
     target: ShardSet,
     /// Exchanges since the newest view came: after the first one it is synced to that view's predecessor.
     exchanges: u32,
+    synced: Option<ViewId>,
     /// Whether it has the registry.
     knows: bool,
     sequence: u64,
@@ -53,6 +54,7 @@ impl Process {
             held: BTreeMap::new(),
             target: ShardSet::EMPTY,
             exchanges: 0,
+            synced: None,
             knows: false,
             sequence: 0,
         }
@@ -100,8 +102,11 @@ impl Process {
     /// A second of exchange and repair. `sources`: how many shards are whole somewhere that can be asked.
     pub(crate) fn work(&mut self, k1: u16, sources: u16) {
         self.exchanges += 1;
-        if self.fence.newest().is_some() {
+        if let Some(newest) = self.fence.newest() {
             self.knows = true;
+            if self.exchanges > 1 {
+                self.synced = newest.view.predecessor;
+            }
         }
         if sources >= k1 {
             for missing in self.held.values_mut() {
@@ -132,6 +137,9 @@ impl Process {
             sequence: self.sequence,
         };
         let refusal = self.fence.refusal().and_then(|refusal| sign_batch(header, vec![refusal], &self.key).pop());
+        let predecessor = self.fence.newest().and_then(|newest| newest.view.predecessor);
+        let synced =
+            predecessor.zip(self.synced).is_some_and(|(before, synced)| synced.position() >= before.position());
         let first = self.fence.newest().is_some_and(|newest| newest.view.predecessor.is_none());
         Inventory {
             fleet: self.fleet,
@@ -144,8 +152,8 @@ impl Process {
             newest_seal: self.fence.seal().cloned(),
             successor: self.fence.successor().cloned(),
             refusal,
-            synced: None,
-            counts: (first && seat != ShardSet::EMPTY) || (self.fence.newest().is_some() && self.exchanges > 1),
+            synced: self.synced,
+            counts: (first && seat != ShardSet::EMPTY) || synced,
             blobs: if self.knows { existing } else { 0 },
             tombstones: 0,
             shards,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_planner::{Margin, MemberState, Survives, Timestamp, Truth};
+use weft_planner::{Margin, MemberState, Survives, Truth};
 use weft_protocol::MemberId;
 
 use crate::model::{Model, TICK};
@@ -259,9 +259,38 @@ fn the_plan_says_when_to_look_again() {
     for _ in 0..5 {
         model.tick();
     }
-    let heard = cut.0 - TICK.as_millis() as i64;
     let wake = model.last.as_ref().unwrap().wake_at;
-    assert_eq!(wake, Some(Timestamp(heard) + model.committee.unreachable_after));
+    assert_eq!(wake, Some(cut + model.committee.unreachable_after));
+}
+
+/// At rest members are asked every 15 s, so that the last answer may be nearly that old when the power goes.
+#[test]
+fn nobody_is_given_up_before_the_silence_has_lasted() {
+    let mut model = Model::rested(7, 8, 4);
+    model.asks_every = 3;
+    while model.heard.values().any(|heard| model.now - heard.at < 2 * TICK) {
+        model.tick();
+    }
+    let (node, cut) = (model.node_of(2), model.now);
+    model.cluster.cut(&node, cut);
+    model.until("DeclareLost");
+    // What was planned is told a tick later.
+    let after = model.now - (cut + TICK);
+    assert!(after >= model.committee.unreachable_after, "{after:?} after");
+    model.rest();
+    assert_full(&model);
+}
+
+/// Another leader goes on counting from what is recorded; it doesn't start anew.
+#[test]
+fn a_silence_goes_on_under_another_leader() {
+    let mut model = Model::rested(7, 8, 4);
+    let (node, cut) = (model.node_of(2), model.now);
+    model.cluster.cut(&node, cut);
+    (0..5).for_each(|_| model.tick());
+    model.restart_operator();
+    model.until("DeclareLost");
+    assert!(model.now - cut <= model.committee.unreachable_after + 2 * TICK);
 }
 
 #[test]
@@ -303,4 +332,93 @@ fn a_successor_that_members_refuse_their_view_for_is_continued() {
     model.until("ContinueView");
     model.rest();
     assert_full(&model);
+}
+
+/// Kubernetes calls a node Ready for a while after its power went: what is placed there hangs.
+#[test]
+fn replacements_keep_off_nodes_whose_members_are_silent() {
+    let mut model = Model::rested(7, 7, 7);
+    let member = model.members_on("node-0")[0];
+    model.cluster.cut_quietly("node-0");
+    model.until("CreateClaim");
+    (0..4).for_each(|_| model.tick());
+    let replaced = model.cluster.claims.iter().find(|claim| (claim.member.0, claim.incarnation) == (member, 2));
+    let replaced = replaced.expect("a replacement");
+    assert_ne!(replaced.selected.as_deref(), Some("node-0"), "the emptiest node is the silent one");
+    assert!(replaced.volume.is_some());
+    model.rest();
+    assert_full(&model);
+}
+
+/// The node went before anyone knew: the volume that the scheduler wanted there is never made.
+#[test]
+fn a_claim_that_waits_for_a_silent_node_is_made_anew() {
+    let mut model = Model::rested(7, 7, 7);
+    let lost = model.members_on("node-3")[0];
+    model.cluster.cut_quietly("node-0");
+    model.cluster.nodes[3].unready_since = Some(model.now);
+    model.delete_claim_and_pod(lost);
+    model.until("CreatePod");
+    let selected = |model: &Model| -> Vec<(u32, Option<String>)> {
+        let claims = model.cluster.claims.iter().filter(|claim| claim.member.0 == lost);
+        claims.map(|claim| (claim.incarnation, claim.selected.clone())).collect()
+    };
+    model.tick();
+    assert!(selected(&model).contains(&(2, Some("node-0".to_owned()))), "{:?}", selected(&model));
+    model.rest();
+    assert_full(&model);
+    assert!(selected(&model).iter().all(|(number, node)| *number > 2 && node.as_deref() != Some("node-0")));
+}
+
+/// Unknown isn't counted twice: four shards of one member are gone, and no more at any time.
+#[test]
+fn margins_are_told_truly_through_custody_and_back() {
+    let mut model = Model::rested(7, 8, 4);
+    model.delete_claim_and_pod(3);
+    let mut quiet = 0;
+    while quiet < 24 {
+        model.tick();
+        quiet = if model.is_at_rest() { quiet + 1 } else { 0 };
+        let (margin, position) = (model.last.as_ref().unwrap().margin, model.position());
+        assert!(margin.read >= FULL.read - 4, "{margin:?} in view {position:?}");
+    }
+    assert_full(&model);
+}
+
+/// Custodians hold for others; the last owner's volume is kept until new owners have re-read theirs (R23).
+#[test]
+fn a_lost_volume_is_kept_until_new_owners_have_kept_theirs_for_long_enough() {
+    let mut model = Model::rested(7, 8, 4);
+    let (node, member) = (model.node_of(2), 2);
+    model.cluster.cut(&node, model.now);
+    model.until("DeclareLost");
+    while model.position() != (2, 0) {
+        model.tick();
+        assert!(model.cluster.claims.iter().any(|claim| (claim.member.0, claim.incarnation) == (member, 1)));
+    }
+    let crossed = model.now;
+    model.until("DestroyClaim");
+    assert!(model.now - crossed >= model.committee.retain_for);
+    model.rest();
+    assert_full(&model);
+}
+
+#[test]
+fn messages_speak_of_one_and_of_many() {
+    let withheld = |model: &Model, act: &str| -> Vec<String> {
+        let plan = model.last.as_ref().unwrap();
+        plan.withheld.iter().filter(|w| w.act == act).map(|w| format!("{}; {}", w.reason, w.by)).collect()
+    };
+    let mut model = Model::new(4, 4, 4);
+    (0..3).for_each(|_| model.tick());
+    assert!(withheld(&model, "ProposeView")[0].contains("the key of members 0, 1, 2, 3 on"));
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.members = 8;
+    model.committee.settle = Duration::from_secs(600);
+    let ready = |model: &Model| withheld(model, "CreateEpoch").first().cloned().unwrap_or_default();
+    (0..10).for_each(|_| model.tick());
+    assert!(ready(&model).starts_with("member 7 is ready to own shards"), "{:?}", ready(&model));
+    model.committee.members = 9;
+    (0..10).for_each(|_| model.tick());
+    assert!(ready(&model).starts_with("members 7, 8 are ready to own shards"), "{:?}", ready(&model));
 }
