@@ -123,6 +123,49 @@ async fn r9_a_replacement_is_not_synced_by_one_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r12_a_certificate_that_nobody_was_answered_on_is_void_and_comes_back_only_under_a_later_view() {
+    let mut fleet = Fleet::start(7).await;
+    let (view, entry) = (fleet.newest().clone(), certified(&fleet, 1).await);
+    let blob = entry.blob();
+    // One member has the certificate, and is away while the others go on to the next view.
+    writes(&fleet, 6).certify(certify(&view, &entry)).await.unwrap();
+    fleet.kill(6).await;
+    let successor = fleet.without(&[5]);
+    fleet.change_view(&successor).await;
+    for (id, member) in fleet.members() {
+        eventually(&format!("member {id} is synced"), || async { member.synced() == Some(view.id()) }).await;
+        assert!(member.entry(&blob).unwrap().is_none());
+    }
+    fleet.run(6).await;
+    for id in [0, 1, 2, 3, 4, 6] {
+        let member = fleet.member(id);
+        eventually(&format!("member {id} knows the void"), || async {
+            matches!(member.entry(&blob).unwrap(), Some(Entry::Void(_)))
+        })
+        .await;
+    }
+    fleet.client().get(blob, None).await.expect_err("nobody was ever told that it is stored");
+    // Void, and not deleted: the put may be finished under the view that follows.
+    fleet.settled().await;
+    let (metadata, content) = self::blob(&fleet, 1);
+    let mut acks = Vec::new();
+    for id in [0, 1, 2, 3, 4, 6] {
+        acks.push(ack(&fleet, id, &successor, &metadata, &content).await);
+    }
+    let certificate = Certificate::new(&successor, blob, acks).unwrap();
+    let renewed = Entry::Live { metadata, inline: Some(content.clone()), certificate };
+    writes(&fleet, 0).certify(certify(&successor, &renewed)).await.unwrap();
+    for id in [1, 2, 3, 4, 6] {
+        let member = fleet.member(id);
+        eventually(&format!("member {id} has the renewed certificate"), || async {
+            member.entry(&blob).unwrap() == Some(renewed.clone())
+        })
+        .await;
+    }
+    assert_eq!(get(&fleet.client(), blob).await, content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r13_a_forged_tombstone_deletes_nothing() {
     let fleet = Fleet::start(7).await;
     let (client, content) = (fleet.client(), content(1, 100_000));

@@ -10,6 +10,7 @@ use crate::{
     keys::{KeyError, PublicKey},
     tombstone::Tombstone,
     view::View,
+    void::Void,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -26,6 +27,8 @@ pub enum EntryError {
     UnknownView(Hash),
     #[error("the certificate does not hold: {0}")]
     Certificate(#[from] CertificateError),
+    #[error("the void does not hold: {0}")]
+    Void(CertificateError),
     #[error("the tombstone is of fleet {theirs}, not of {ours}")]
     OtherFleet { ours: FleetId, theirs: FleetId },
     #[error("the tombstone's signature does not hold: {0}")]
@@ -34,7 +37,7 @@ pub enum EntryError {
     NoAuthority(PublicKey),
 }
 
-/// A certified blob, or the tombstone of one.
+/// A certified blob, the tombstone of one, or the proof that its certificates are void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     Live {
@@ -44,6 +47,17 @@ pub enum Entry {
         certificate: Certificate,
     },
     Deleted(Tombstone),
+    Void(Void),
+}
+
+/// Which of a blob's entries holds: the greatest. A tombstone beats all (R13); a void beats the certificates of views up
+/// to its own, and gives way to a later one (R12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    pub deleted: bool,
+    /// Epoch and revision of the certificate's view, or of the void's.
+    pub position: (u64, u64),
+    pub void: bool,
 }
 
 impl Entry {
@@ -51,6 +65,7 @@ impl Entry {
         match self {
             Self::Live { metadata, .. } => metadata.id(),
             Self::Deleted(tombstone) => tombstone.blob,
+            Self::Void(void) => void.blob,
         }
     }
 
@@ -87,12 +102,35 @@ impl Entry {
                 tombstone.verify()?;
                 if may_delete(&tombstone.key) { Ok(()) } else { Err(EntryError::NoAuthority(tombstone.key)) }
             }
+            Self::Void(void) => {
+                let counted = view(&void.counted).ok_or(EntryError::UnknownView(void.counted))?;
+                void.check(counted).map_err(EntryError::Void)
+            }
         }
     }
 
-    /// Whether this entry, already checked, takes the place of `other`, of the same blob: a tombstone beats all.
-    pub fn supersedes(&self, other: &Self) -> bool {
-        !self.is_live() && other.is_live()
+    pub fn is_deleted(&self) -> bool {
+        matches!(self, Self::Deleted(_))
+    }
+
+    /// The hash of the view that is needed to check the entry.
+    pub fn names(&self) -> Option<Hash> {
+        match self {
+            Self::Live { certificate, .. } => Some(certificate.view),
+            Self::Deleted(_) => None,
+            Self::Void(void) => Some(void.counted),
+        }
+    }
+
+    /// The entry's rank among those of its blob; `position` finds that of a view by its hash.
+    pub fn rank(&self, position: impl FnOnce(&Hash) -> (u64, u64)) -> Rank {
+        match self {
+            Self::Live { certificate, .. } => {
+                Rank { deleted: false, position: position(&certificate.view), void: false }
+            }
+            Self::Deleted(_) => Rank { deleted: true, position: (0, 0), void: false },
+            Self::Void(void) => Rank { deleted: false, position: void.view.position(), void: true },
+        }
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -103,6 +141,7 @@ impl Entry {
                 .option(inline.as_ref(), |to, content| to.bytes(content))
                 .bytes(&certificate.encode()),
             Self::Deleted(tombstone) => Encoder::new().u8(2).bytes(&tombstone.encode()),
+            Self::Void(void) => Encoder::new().u8(3).bytes(&void.encode()),
         }
         .finish()
     }
@@ -116,6 +155,7 @@ impl Entry {
                 Self::Live { metadata, inline, certificate: Certificate::decode(from.bytes()?)? }
             }
             2 => Self::Deleted(Tombstone::decode(from.bytes()?)?),
+            3 => Self::Void(Void::decode(from.bytes()?)?),
             other => return Err(from.invalid(format!("{other} is no kind of entry"))),
         };
         from.finish()?;

@@ -19,10 +19,11 @@ mod sync;
 mod tally;
 mod tombstone;
 mod view;
+mod void;
 
 pub use certificate::{Certificate, CertificateError, Receipts};
 pub use codec::{DecodeError, Decoder, Encoder};
-pub use entry::{Entry, EntryError, check_content};
+pub use entry::{Entry, EntryError, Rank, check_content};
 pub use fence::{Fence, FenceError};
 pub use identity::{FleetId, Incarnation, MemberId, Seat, VolumeId};
 pub use keys::{KeyError, PublicKey, Signature, SigningKey};
@@ -33,3 +34,4 @@ pub use sync::{SyncError, SyncTally};
 pub use tally::{Tally, TallyError};
 pub use tombstone::Tombstone;
 pub use view::{Authority, SignedView, View, ViewError, ViewId};
+pub use void::Void;

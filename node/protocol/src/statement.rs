@@ -38,6 +38,8 @@ pub enum Statement {
     Symbols { request: Hash, payload: Hash },
     /// The signer's durable sequence has reached the header's: for peers to remember, and to tell back (R1).
     Sequence,
+    /// Synced to `synced`, the signer has no entry of `blob` (R12).
+    Lacking { synced: ViewId, blob: BlobId },
 }
 
 impl Statement {
@@ -64,6 +66,7 @@ impl Statement {
                 .fixed(registry.as_bytes()),
             Self::Symbols { request, payload } => to.u8(5).fixed(request.as_bytes()).fixed(payload.as_bytes()),
             Self::Sequence => to.u8(6),
+            Self::Lacking { synced, blob } => synced.encode(to.u8(9)).fixed(blob.as_bytes()),
         }
         .finish()
     }
@@ -95,10 +98,17 @@ impl Statement {
             },
             5 => Self::Symbols { request: hash(&mut from)?, payload: hash(&mut from)? },
             6 => Self::Sequence,
+            9 => Self::Lacking { synced: ViewId::decode(&mut from)?, blob: blob(&mut from)? },
             other => return Err(from.invalid(format!("{other} is no kind of statement"))),
         };
         from.finish()?;
         Ok(statement)
+    }
+
+    /// Whether this says that its signer, synced to `view` or a later one, lacks the blob (R12).
+    pub fn says_lacking(&self, view: &ViewId, blob: &BlobId) -> bool {
+        matches!(self, Self::Lacking { synced, blob: lacked }
+            if lacked == blob && synced.position() >= view.position())
     }
 
     fn leaf(&self) -> Hash {

@@ -3,7 +3,7 @@
 use weft_protocol::{
     Authority, BatchHeader, Certificate, CertificateError, Entry, EntryError, Fence, FenceError, FleetId, Incarnation,
     MemberId, Receipts, Seal, SealError, SealOrder, Seat, ShardSet, Signed, SignedView, SigningKey, Statement, Subject,
-    SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, VolumeId, sign_batch,
+    SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, Void, VolumeId, sign_batch,
 };
 use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, inline_root};
 
@@ -270,6 +270,57 @@ fn r9_lagging_peers_sync_nobody() {
     assert_eq!((tally.is_synced(), tally.wanting()), (false, 1));
     tally.add(&says(6, standing(Some(first_view().id())))).unwrap();
     assert!(tally.is_synced());
+}
+
+fn lacking(view: &View, blob: BlobId, members: impl IntoIterator<Item = u8>) -> Vec<Signed> {
+    members.into_iter().map(|id| says(id, Statement::Lacking { synced: view.id(), blob })).collect()
+}
+
+#[test]
+fn r12_f_shards_void_nothing() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let short = Void::new(view.id(), blob, &view, lacking(&view, blob, 0..2));
+    assert_eq!(short, Err(CertificateError::NoQuorum { wanting: 1 }));
+    let repeated = Void::new(view.id(), blob, &view, lacking(&view, blob, [0, 1, 0, 1]));
+    assert_eq!(repeated, Err(CertificateError::NoQuorum { wanting: 1 }));
+    let void = Void::new(view.id(), blob, &view, lacking(&view, blob, 0..3)).unwrap();
+    assert_eq!(Entry::Void(void.clone()).check(FLEET, |_| Some(&view), |_| false), Ok(()));
+    assert_eq!(Entry::decode(&Entry::Void(void.clone()).encode()), Ok(Entry::Void(void)));
+}
+
+#[test]
+fn r12_who_is_not_synced_to_the_view_or_lacks_another_blob_voids_nothing() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let next = custody(&view, &[6]);
+    for lacks in [lacking(&view, blob, 0..3), lacking(&next, BlobId([9; 32]), 0..3), acks(&next, blob, 0..3)] {
+        assert!(matches!(Void::new(next.id(), blob, &next, lacks), Err(CertificateError::Statement(_))));
+    }
+}
+
+#[test]
+fn r12_the_keys_of_a_view_before_the_voided_one_count_for_nothing() {
+    let (view, blob) = (first_view(), small_blob().0.id());
+    let next = custody(&view, &[6]);
+    let stale = Void::new(next.id(), blob, &view, lacking(&next, blob, 0..3));
+    assert!(matches!(stale, Err(CertificateError::OtherView { .. })));
+    assert!(Void::new(view.id(), blob, &next, lacking(&next, blob, 0..3)).is_ok());
+}
+
+#[test]
+fn r12_a_void_beats_certificates_of_views_up_to_its_own_and_no_later_ones() {
+    let (metadata, content) = small_blob();
+    let (view, blob) = (first_view(), metadata.id());
+    let next = custody(&view, &[6]);
+    let live = |of: &View| Entry::Live {
+        metadata: metadata.clone(),
+        inline: Some(content.clone()),
+        certificate: Certificate::new(of, blob, acks(of, blob, 0..5)).unwrap(),
+    };
+    let void = Entry::Void(Void::new(view.id(), blob, &next, lacking(&next, blob, 0..3)).unwrap());
+    let tombstone = Entry::Deleted(Tombstone::sign(FLEET, blob, &gateway()));
+    let rank = |entry: &Entry| entry.rank(|hash| if *hash == next.hash() { next.position() } else { view.position() });
+    let order = [live(&view), void, live(&next), tombstone];
+    assert!(order.iter().map(rank).is_sorted_by(|a, b| a < b));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod pull;
 mod sync;
 mod upkeep;
+mod void;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -3,19 +3,17 @@
 use thiserror::Error;
 use tonic::Status;
 use weft_proto::v1::{EntriesRequest, EntryIdsRequest, RegistryDigestsRequest, peers_client::PeersClient};
-use weft_protocol::{DecodeError, Entry, SignedView};
+use weft_protocol::{DecodeError, Entry, Rank, SignedView};
 use weft_redstuff::{BlobId, Hash};
 
-use crate::member::{Digest, Kind, Member, MemberError, Peer, read_digests, whole};
+use super::void;
+use crate::member::{Digest, Late, Member, MemberError, Peer, ROW, read_digests, read_row, whole};
 
 /// IDs asked for at a time.
 const IDS: u32 = 32 * 1024;
 
 /// Entries asked for at a time.
 const ENTRIES: usize = 256;
-
-/// Bytes of an ID and its kind on the wire.
-const ROW: usize = BlobId::LENGTH + 1;
 
 #[derive(Debug, Error)]
 pub(super) enum PullError {
@@ -52,11 +50,7 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
     if expected.is_some() && !parts.iter().all(|part| theirs[usize::from(*part)] == digest(&rows, *part)) {
         return Err(PullError::Moved);
     }
-    let lacking = |(blob, wire): &(BlobId, u8)| match member.kind(blob) {
-        None => true,
-        Some(Kind::Deleted) => false,
-        Some(Kind::Live { .. }) => *wire == Kind::Deleted.wire(),
-    };
+    let lacking = |(blob, rank): &(BlobId, Rank)| member.kind(blob).is_none_or(|kind| kind.rank() < *rank);
     let wanted: Vec<BlobId> = rows.iter().filter(|row| lacking(row)).map(|(blob, _)| *blob).collect();
     for some in wanted.chunks(ENTRIES) {
         let request = EntriesRequest { blobs: some.iter().map(|blob| blob.0.to_vec().into()).collect() };
@@ -64,8 +58,10 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
         member.metrics().received("registry", reply.entries.iter().map(bytes::Bytes::len).sum());
         let entries = reply.entries.iter().map(|entry| Entry::decode(entry)).collect::<Result<_, _>>()?;
         let views = reply.views.iter().map(|view| SignedView::decode(view)).collect::<Result<_, _>>()?;
-        let merged = member.merge(entries, views).await?;
-        tracing::debug!(member = %peer.0, incarnation = peer.1, stored = merged.stored, refused = merged.refused, "registry: merged from the peer");
+        let merged = member.merge(entries, views, Late::Aside).await?;
+        tracing::debug!(member = %peer.0, incarnation = peer.1, stored = merged.stored, refused = merged.refused,
+            late = merged.late.len(), "registry: merged from the peer");
+        void::settle(member, merged.late).await?;
     }
     match rows.iter().filter(|row| lacking(row)).count() {
         0 => Ok(()),
@@ -73,10 +69,10 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
     }
 }
 
-fn digest(rows: &[(BlobId, u8)], part: u8) -> Hash {
+fn digest(rows: &[(BlobId, Rank)], part: u8) -> Hash {
     let mut digest = Digest::default();
-    for (blob, wire) in rows.iter().filter(|(blob, _)| blob.0[0] == part) {
-        digest.add(blob, *wire);
+    for (blob, rank) in rows.iter().filter(|(blob, _)| blob.0[0] == part) {
+        digest.add(blob, *rank);
     }
     digest.finish()
 }
@@ -85,8 +81,8 @@ async fn list(
     member: &Member,
     client: &mut PeersClient<tonic::transport::Channel>,
     parts: &[u8],
-) -> Result<Vec<(BlobId, u8)>, PullError> {
-    let mut rows: Vec<(BlobId, u8)> = Vec::new();
+) -> Result<Vec<(BlobId, Rank)>, PullError> {
+    let mut rows: Vec<(BlobId, Rank)> = Vec::new();
     loop {
         let after = rows.last().map(|(blob, _)| blob.0.to_vec().into()).unwrap_or_default();
         let reply =
@@ -96,12 +92,12 @@ async fn list(
             return Err(PullError::Malformed);
         }
         for row in reply.ids.chunks_exact(ROW) {
-            let blob = BlobId::from_slice(&row[..BlobId::LENGTH]).ok_or(PullError::Malformed)?;
+            let (blob, rank) = read_row(row).ok_or(PullError::Malformed)?;
             // In order, so that a peer that repeats itself is not listened to for ever.
             if rows.last().is_some_and(|(last, _)| *last >= blob) {
                 return Err(PullError::Malformed);
             }
-            rows.push((blob, row[BlobId::LENGTH]));
+            rows.push((blob, rank));
         }
         if !reply.more {
             return Ok(rows);

@@ -10,8 +10,8 @@ use crate::member::{Member, MemberError, Peer};
 /// At least this long between two pulls from one peer: registries always differ for a moment while blobs are written.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two looks for upload sessions that nobody finished.
-const SESSIONS_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two looks for upload sessions that nobody finished, and for slivers of voided blobs.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Between two looks for shards to read again.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,7 +49,12 @@ async fn round(
         }
     }
     let now = member.env().clock.now();
-    for (peer, digest) in heard {
+    let seated = |(id, number): &Peer| {
+        let newest = member.newest();
+        newest.is_some_and(|newest| newest.view.seat(*id).is_some_and(|seat| seat.incarnation.number == *number))
+    };
+    // A registry that the newest view fences is never merged: what it has and others don't is gone (R14).
+    for (peer, digest) in heard.iter().filter(|(peer, _)| seated(peer)) {
         let recent = pulled.get(peer).is_some_and(|last| now.duration_since(*last) < PULL_INTERVAL);
         if recent || *digest == member.registry_digest() {
             continue;
@@ -59,9 +64,10 @@ async fn round(
             tracing::debug!(member = %peer.0, incarnation = peer.1, %error, "registry: the peer's could not be merged");
         }
     }
-    if sessions.is_none_or(|last| now.duration_since(last) >= SESSIONS_INTERVAL) {
+    if sessions.is_none_or(|last| now.duration_since(last) >= TIDY_INTERVAL) {
         *sessions = Some(now);
         member.drop_old_sessions().await?;
+        member.drop_void().await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use weft_protocol::{Entry, Signed, Statement, Subject, Tombstone};
 use weft_redstuff::Hash;
 use weft_store::{Room, View};
 
-use super::{Member, MemberError, records, registry};
+use super::{Kind, Member, MemberError, records, registry};
 
 impl Member {
     /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
@@ -48,7 +48,7 @@ impl Member {
         }
         let receipt = Statement::Receipt { view, subject: subject(blob) };
         let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
-        if entry.is_live() && self.index.get(&blob).is_none() {
+        if entry.is_live() && !self.index.get(&blob).is_some_and(Kind::is_live) {
             self.mark_fresh(blob);
         }
         let wants_live = entry.is_live();
@@ -56,7 +56,7 @@ impl Member {
             let fence = records::fence(tx)?;
             fence.permit(&view).map_err(|source| MemberError::view(&fence, source))?;
             let deleted = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
-            if wants_live && deleted.is_some_and(|entry| !entry.is_live()) {
+            if wants_live && deleted.is_some_and(|entry| entry.is_deleted()) {
                 return Err(MemberError::Deleted(blob));
             }
             registry::store(tx, &identity, &index, &entry)?;

@@ -6,7 +6,7 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata, merkle};
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Member, MemberError, records, shards_in, slivers};
+use super::{Identity, Kind, Member, MemberError, records, shards_in, slivers, void};
 
 /// What the gateway asks to have finished and acked.
 #[derive(Debug, Clone)]
@@ -49,7 +49,8 @@ impl Member {
             if shards.is_empty() {
                 return Err(MemberError::Incomplete);
             }
-            if index.get(&blob).is_some() {
+            void::keep(tx, &blob)?;
+            if index.get(&blob).is_some_and(Kind::is_live) {
                 clear_missing(tx, &blob, shards)?;
             }
             Ok(Statement::Ack { view: asked, blob, shards })
@@ -114,7 +115,7 @@ fn take(
 pub(crate) fn is_deleted(tx: &Tx<'_>, blob: &BlobId) -> Result<bool, MemberError> {
     match tx.entry(&blob.0)? {
         None => Ok(false),
-        Some(entry) => Ok(!Entry::decode(&entry)?.is_live()),
+        Some(entry) => Ok(Entry::decode(&entry)?.is_deleted()),
     }
 }
 

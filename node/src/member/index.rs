@@ -4,16 +4,16 @@
 //! the change: a digest that a standing names (R9) never leaves out a blob that was receipted before.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use weft_protocol::Entry;
+use weft_protocol::{Entry, Rank};
 use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::View;
 
-use super::MemberError;
+use super::{MemberError, records};
 
 /// The registry is digested in parts, by the first byte of the ID: finding what two members don't share costs little
 /// when they share nearly everything.
@@ -28,37 +28,84 @@ pub(crate) enum Kind {
     Live {
         slivers: u64,
         bytes: u64,
+        /// Epoch and revision of the certificate's view.
+        position: (u64, u64),
+    },
+    /// The epoch and revision up to which certificates are void (R12).
+    Void {
+        position: (u64, u64),
     },
     Deleted,
 }
 
+/// Bytes of a kind on the wire: a byte (1 live, 2 tombstone, 3 void), epoch and revision (big-endian; 0 of a tombstone).
+const KIND: usize = 1 + 8 + 8;
+
+/// Bytes of a row: a blob's ID, and its kind.
+pub(crate) const ROW: usize = BlobId::LENGTH + KIND;
+
 impl Kind {
-    pub(crate) fn of(entry: &Entry) -> Self {
+    /// `position` finds that of a view by its hash.
+    pub(crate) fn of(entry: &Entry, position: impl FnOnce(&Hash) -> (u64, u64)) -> Self {
+        let rank = entry.rank(position);
         match entry {
             Entry::Deleted(_) => Self::Deleted,
+            Entry::Void(_) => Self::Void { position: rank.position },
             Entry::Live { metadata, .. } => {
                 let bytes = |axis| metadata.layout.iter().map(|stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
                 Self::Live {
                     slivers: 2 * u64::from(metadata.layout.stripes()),
                     bytes: bytes(Axis::Primary) + bytes(Axis::Secondary),
+                    position: rank.position,
                 }
             }
         }
     }
 
-    /// As in `EntryIdsReply`.
-    pub(crate) fn wire(self) -> u8 {
+    pub(crate) fn rank(self) -> Rank {
         match self {
-            Self::Live { .. } => 1,
-            Self::Deleted => 2,
+            Self::Live { position, .. } => Rank { deleted: false, position, void: false },
+            Self::Void { position } => Rank { deleted: false, position, void: true },
+            Self::Deleted => Rank { deleted: true, position: (0, 0), void: false },
         }
     }
+
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Live { .. })
+    }
+}
+
+/// A blob's row, as in `EntryIdsReply`.
+pub(crate) fn row(blob: &BlobId, rank: Rank) -> [u8; ROW] {
+    let Rank { deleted, position: (epoch, revision), void } = rank;
+    let mut row = [0; ROW];
+    let (id, kind) = row.split_at_mut(BlobId::LENGTH);
+    id.copy_from_slice(blob.as_bytes());
+    kind[0] = if deleted { 2 } else { 1 + 2 * u8::from(void) };
+    kind[1..9].copy_from_slice(&epoch.to_be_bytes());
+    kind[9..].copy_from_slice(&revision.to_be_bytes());
+    row
+}
+
+/// Reads a row; `None` where it is malformed.
+pub(crate) fn read_row(bytes: &[u8]) -> Option<(BlobId, Rank)> {
+    let (id, kind) = bytes.split_at_checked(BlobId::LENGTH)?;
+    let (tag, position) = kind.split_first()?;
+    let (epoch, revision) = position.split_first_chunk::<8>()?;
+    let position = (u64::from_be_bytes(*epoch), u64::from_be_bytes(revision.try_into().ok()?));
+    let rank = match tag {
+        1 | 3 => Rank { deleted: false, position, void: *tag == 3 },
+        2 if position == (0, 0) => Rank { deleted: true, position, void: false },
+        _ => return None,
+    };
+    Some((BlobId::from_slice(id)?, rank))
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) live: u64,
     pub(crate) tombstones: u64,
+    pub(crate) voids: u64,
     /// Slivers and bytes that one shard has of all blobs.
     pub(crate) slivers: u64,
     pub(crate) bytes: u64,
@@ -80,13 +127,16 @@ pub(crate) struct Index(Mutex<Inner>);
 impl Index {
     pub(crate) fn load(from: &impl View) -> Result<Self, MemberError> {
         let index = Self::default();
+        let views: HashMap<Hash, (u64, u64)> =
+            records::views(from)?.iter().map(|view| (view.view.hash(), view.view.position())).collect();
+        let position = |hash: &Hash| views.get(hash).copied().unwrap_or_default();
         let mut after = None;
         loop {
             let page = from.entries(after.as_ref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(index) };
             after = Some(*last);
             for (blob, entry) in &page {
-                index.set(BlobId(*blob), Kind::of(&Entry::decode(entry)?));
+                index.set(BlobId(*blob), Kind::of(&Entry::decode(entry)?, position));
             }
         }
     }
@@ -100,7 +150,8 @@ impl Index {
         let Inner { blobs, totals, digests } = &mut *inner;
         let count = |totals: &mut Totals, kind: Kind, by: fn(u64, u64) -> u64| match kind {
             Kind::Deleted => totals.tombstones = by(totals.tombstones, 1),
-            Kind::Live { slivers, bytes } => {
+            Kind::Void { .. } => totals.voids = by(totals.voids, 1),
+            Kind::Live { slivers, bytes, position: _ } => {
                 totals.live = by(totals.live, 1);
                 totals.slivers = by(totals.slivers, slivers);
                 totals.bytes = by(totals.bytes, bytes);
@@ -130,7 +181,7 @@ impl Index {
             let digest = digests.entry(part).or_insert_with(|| {
                 let mut digest = Digest::default();
                 for (blob, kind) in rows(blobs, part, None) {
-                    digest.add(&blob, kind.wire());
+                    digest.add(&blob, kind.rank());
                 }
                 digest.finish()
             });
@@ -192,9 +243,8 @@ pub(crate) fn read_digests(bytes: &[u8]) -> Option<Vec<Hash>> {
 pub(crate) struct Digest(blake3::Hasher);
 
 impl Digest {
-    pub(crate) fn add(&mut self, blob: &BlobId, wire: u8) {
-        self.0.update(blob.as_bytes());
-        self.0.update(&[wire]);
+    pub(crate) fn add(&mut self, blob: &BlobId, rank: Rank) {
+        self.0.update(&row(blob, rank));
     }
 
     pub(crate) fn finish(&self) -> Hash {
@@ -220,11 +270,24 @@ mod tests {
             other.set(id(first, last), Kind::Deleted);
         }
         assert_eq!(one.digest(), other.digest());
-        other.set(id(7, 3), Kind::Live { slivers: 2, bytes: 10 });
+        other.set(id(7, 3), Kind::Live { slivers: 2, bytes: 10, position: (1, 0) });
         assert_ne!(one.digest(), other.digest());
         let differ = one.digests().iter().zip(other.digests()).map(|(a, b)| *a != b).collect::<Vec<_>>();
         assert_eq!(differ.iter().position(|differs| *differs), Some(7));
         assert_eq!(differ.iter().filter(|differs| **differs).count(), 1);
+    }
+
+    #[test]
+    fn a_row_says_what_holds_of_a_blob() {
+        let live = |position| Kind::Live { slivers: 0, bytes: 0, position };
+        for kind in [live((1, 2)), live((7, 0)), Kind::Void { position: (3, 4) }, Kind::Deleted] {
+            assert_eq!(read_row(&row(&id(1, 2), kind.rank())), Some((id(1, 2), kind.rank())));
+        }
+        let mut malformed = row(&id(1, 2), Kind::Deleted.rank());
+        malformed[BlobId::LENGTH] = 9;
+        assert_eq!(read_row(&malformed), None);
+        let order = [live((1, 2)), Kind::Void { position: (1, 2) }, live((1, 3)), Kind::Deleted].map(Kind::rank);
+        assert!(order.is_sorted_by(|a, b| a < b));
     }
 
     #[test]

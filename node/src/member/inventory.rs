@@ -100,7 +100,7 @@ impl Member {
             let Some(last) = page.last() else { return Ok(lacks) };
             after = Some(*last);
             for (blob, shard) in page {
-                let Some(Kind::Live { slivers, bytes }) = self.index.get(&BlobId(blob)) else { continue };
+                let Some(Kind::Live { slivers, bytes, position: _ }) = self.index.get(&BlobId(blob)) else { continue };
                 if let Some(lack) = lacks.get_mut(&shard).filter(|_| known.work.contains(shard)) {
                     *lack = Lack { slivers: lack.slivers + slivers, bytes: lack.bytes + bytes, blobs: lack.blobs + 1 };
                 }

@@ -22,6 +22,7 @@ mod syncing;
 mod upload;
 mod verify;
 mod views;
+mod void;
 mod work;
 
 use std::{
@@ -43,14 +44,16 @@ use crate::{env::Env, metrics::Metrics};
 pub use error::MemberError;
 pub(crate) use finish::Finish;
 use index::Index;
-pub(crate) use index::{Digest, Kind, read_digests, whole};
+pub(crate) use index::{Digest, Kind, ROW, read_digests, read_row, row, whole};
 pub(crate) use lacking::Lacking;
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
 pub(crate) use reads::Filter;
 pub use records::{Identity, Peer, Peers, Target};
+pub(crate) use registry::Late;
 pub(crate) use slivers::axis as sliver_axis;
 pub(crate) use upload::StripeUpload;
+pub(crate) use void::Said;
 
 /// For how long after its certificate a blob's upload may still be coming in (DESIGN §3): nobody rebuilds it before.
 const UPLOAD_GRACE: Duration = Duration::from_secs(30);

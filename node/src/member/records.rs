@@ -6,6 +6,7 @@ use weft_protocol::{
     DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet, Signed,
     SignedView, SigningKey, ViewId, VolumeId,
 };
+use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, View};
 
 use super::MemberError;
@@ -222,6 +223,28 @@ pub(crate) fn put_unjudged(to: &mut Tx<'_>, sequence: Option<u64>) {
         None => to.remove_state(UNJUDGED),
         Some(sequence) => to.put_state(UNJUDGED, Encoder::new().u64(sequence).finish()),
     }
+}
+
+/// The position of the newest view when a void was noted here, or when the blob was last acked since (R12).
+pub(crate) fn noted(from: &impl View, blob: &BlobId) -> Result<Option<(u64, u64)>, MemberError> {
+    let Some(bytes) = from.state(&noted_name(blob))? else { return Ok(None) };
+    let mut from = Decoder::new("noted", &bytes);
+    let position = (from.u64()?, from.u64()?);
+    from.finish()?;
+    Ok(Some(position))
+}
+
+pub(crate) fn put_noted(to: &mut Tx<'_>, blob: &BlobId, position: Option<(u64, u64)>) {
+    match position {
+        None => to.remove_state(&noted_name(blob)),
+        Some((epoch, revision)) => {
+            to.put_state(&noted_name(blob), Encoder::new().u64(epoch).u64(revision).finish());
+        }
+    }
+}
+
+fn noted_name(blob: &BlobId) -> String {
+    format!("noted/{blob}")
 }
 
 /// Where the volume was found, and what peers remembered, if it was found rewound: for good (R1).

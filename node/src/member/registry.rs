@@ -6,17 +6,28 @@ use weft_protocol::{Entry, EntryError, PublicKey, SignedView, View as ProtocolVi
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx, View};
 
-use super::{Identity, Kind, Member, MemberError, finish, index::Index, records, signing};
+use super::{Identity, Kind, Member, MemberError, finish, index::Index, records, signing, void};
 
 /// Entries stored in one commit.
 const BATCH: usize = 256;
 
 /// What came of a merge.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Merged {
     pub(crate) stored: usize,
     /// Entries that didn't pass their check.
     pub(crate) refused: usize,
+    /// Certificates that turned up after this member was synced to their views, without them (R12).
+    pub(crate) late: Vec<Entry>,
+}
+
+/// Which certificates of views that this member is synced to are taken (R12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// They may be void: kept aside.
+    Aside,
+    /// Others have them: they spread.
+    Taken,
 }
 
 impl Member {
@@ -33,7 +44,12 @@ impl Member {
 
     /// Merges entries that a peer gave, each checked as if a gateway had brought it; `views` are those that their
     /// certificates name. The checks take their time, so they run apart.
-    pub(crate) async fn merge(&self, entries: Vec<Entry>, views: Vec<SignedView>) -> Result<Merged, MemberError> {
+    pub(crate) async fn merge(
+        &self,
+        entries: Vec<Entry>,
+        views: Vec<SignedView>,
+        late: Late,
+    ) -> Result<Merged, MemberError> {
         self.learn_views(views).await?;
         let (views, fleet) = (self.known().views.clone(), self.identity.fleet);
         let checked = tokio::task::spawn_blocking(move || {
@@ -42,7 +58,7 @@ impl Member {
             (total - good.len(), good)
         });
         let (refused, good) = checked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let mut merged = Merged { stored: 0, refused };
+        let mut merged = Merged { refused, ..Merged::default() };
         let mut rest = good.into_iter();
         loop {
             let batch: Vec<Entry> = rest.by_ref().take(BATCH).collect();
@@ -51,13 +67,19 @@ impl Member {
             }
             let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
             let write = self.store.write(Room::Reserved, move |tx| {
-                let mut stored = 0;
+                let (mut stored, mut aside) = (0, Vec::new());
                 for entry in batch {
-                    stored += usize::from(store(tx, &identity, &index, &entry)?);
+                    if late == Late::Aside && void::is_late(tx, &entry)? {
+                        aside.push(entry);
+                    } else {
+                        stored += usize::from(store(tx, &identity, &index, &entry)?);
+                    }
                 }
-                Ok::<_, MemberError>(stored)
+                Ok::<_, MemberError>((stored, aside))
             });
-            merged.stored += write.await?.value;
+            let (stored, aside) = write.await?.value;
+            merged.stored += stored;
+            merged.late.extend(aside);
         }
         if merged.stored > 0 {
             self.notify();
@@ -81,15 +103,13 @@ impl Member {
         self.refresh()
     }
 
-    /// The views that these entries' certificates name.
+    /// The views that are needed to check these entries.
     pub(crate) fn views_of(&self, entries: &[Entry]) -> Vec<Arc<SignedView>> {
         let known = self.known();
         let mut named = HashMap::new();
         for entry in entries {
-            if let Entry::Live { certificate, .. } = entry
-                && let Some(view) = known.views.get(&certificate.view)
-            {
-                named.insert(certificate.view, view.clone());
+            if let Some(view) = entry.names().and_then(|hash| known.views.get(&hash)) {
+                named.insert(view.view.hash(), view.clone());
             }
         }
         named.into_values().collect()
@@ -134,14 +154,23 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
     if let Entry::Live { certificate, .. } = entry {
         signing::note(tx, &certificate.acks)?;
     }
-    if known.as_ref().is_some_and(|known| !entry.supersedes(known) && !is_newer(tx, entry, known)) {
+    let rank = |entry: &Entry| entry.rank(|view| position(tx, view));
+    if known.as_ref().is_some_and(|known| rank(entry) <= rank(known)) {
         return Ok(false);
     }
     tx.put_entry(&blob.0, entry.encode())?;
+    if known.is_some() {
+        records::put_noted(tx, &blob, None);
+    }
     match entry {
         Entry::Deleted(_) => {
             tx.release_blob(&blob.0)?;
             tx.remove_missing_of(&blob.0)?;
+        }
+        // Its slivers may have been acked under a later view: see `Member::drop_void`.
+        Entry::Void(_) => {
+            tx.remove_missing_of(&blob.0)?;
+            void::note(tx, &blob)?;
         }
         Entry::Live { .. } => {
             for shard in finish::lacking(tx, identity, entry)?.iter() {
@@ -149,19 +178,13 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
             }
         }
     }
-    index.set(blob, Kind::of(entry));
+    let kind = Kind::of(entry, |view| position(tx, view));
+    index.set(blob, kind);
     Ok(true)
 }
 
-/// Whether an entry's certificate is of a newer view than the known one's: the one that was receipted last.
-fn is_newer(tx: &Tx<'_>, entry: &Entry, known: &Entry) -> bool {
-    let (Entry::Live { certificate: new, .. }, Entry::Live { certificate: old, .. }) = (entry, known) else {
-        return false;
-    };
-    if new.view == old.view {
-        return false;
-    }
+/// The position of a view that is known here.
+pub(crate) fn position(tx: &Tx<'_>, view: &Hash) -> (u64, u64) {
     let views = records::views(tx).unwrap_or_default();
-    let position = |hash: &Hash| views.iter().find(|view| view.view.hash() == *hash).map(|view| view.view.position());
-    position(&new.view) > position(&old.view)
+    views.iter().find(|known| known.view.hash() == *view).map(|known| known.view.position()).unwrap_or_default()
 }

@@ -29,7 +29,7 @@ impl Member {
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (blob, kind) in page {
-                if !matches!(kind, Kind::Live { .. }) {
+                if !kind.is_live() {
                     continue;
                 }
                 if !self.verify_blob(&blob, shard).await? {
@@ -56,7 +56,8 @@ impl Member {
         for stripe in 0..metadata.layout.stripes() {
             for axis in Axis::BOTH {
                 let index = metadata.code().sliver_index(u16::from(shard), axis);
-                if self.read_sliver(blob, stripe, axis, index).await?.is_none() && self.kind(blob).is_some_and(is_live)
+                if self.read_sliver(blob, stripe, axis, index).await?.is_none()
+                    && self.kind(blob).is_some_and(Kind::is_live)
                 {
                     return Ok(false);
                 }
@@ -64,8 +65,4 @@ impl Member {
         }
         Ok(true)
     }
-}
-
-fn is_live(kind: Kind) -> bool {
-    matches!(kind, Kind::Live { .. })
 }

@@ -51,6 +51,13 @@ fn view(bytes: &[u8]) -> Result<weft_redstuff::Hash, tonic::Status> {
     weft_redstuff::Hash::from_slice(bytes).ok_or_else(|| tonic::Status::invalid_argument("a view's hash is 32 bytes"))
 }
 
+fn view_id(bytes: &[u8]) -> Result<weft_protocol::ViewId, weft_protocol::DecodeError> {
+    let mut from = weft_protocol::Decoder::new("view id", bytes);
+    let view = weft_protocol::ViewId::decode(&mut from)?;
+    from.finish()?;
+    Ok(view)
+}
+
 fn malformed(error: &weft_protocol::DecodeError) -> tonic::Status {
     tonic::Status::invalid_argument(error.to_string())
 }

@@ -6,18 +6,21 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
-    EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, RegistryDigestsReply,
-    RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest,
-    peers_server,
+    EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Lack, LackingReply,
+    LackingRequest, RegistryDigestsReply, RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem,
+    StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
 };
 use weft_redstuff::BlobId;
 
 use super::{
     blob,
     caller::{Caller, Gate, Role, Service},
-    peers_transfer,
+    malformed, peers_transfer, view_id,
 };
-use crate::{exchange, member::Member};
+use crate::{
+    exchange,
+    member::{Member, ROW, Said, row},
+};
 
 /// IDs in one reply.
 const MAX_IDS: usize = 32 * 1024;
@@ -67,6 +70,20 @@ impl peers_server::Peers for Peers {
         Ok(Response::new(RegistryDigestsReply { digests: digests.into() }))
     }
 
+    async fn lacking(&self, request: Request<LackingRequest>) -> Result<Response<LackingReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let LackingRequest { view, blobs } = request.into_inner();
+        let view = view_id(&view).map_err(|error| malformed(&error))?;
+        let blobs: Vec<BlobId> =
+            blobs.iter().take(MAX_ENTRIES).map(|bytes| blob(bytes)).collect::<Result<_, Status>>()?;
+        let lacks = self.member.opinion(&view, &blobs)?.into_iter().map(|said| match said {
+            Said::Lacks(signed) => Lack { lacking: signed.encode().into(), known: false },
+            Said::Knows => Lack { lacking: Bytes::new(), known: true },
+            Said::Nothing => Lack::default(),
+        });
+        Ok(Response::new(LackingReply { lacks: lacks.collect() }))
+    }
+
     async fn entry_ids(&self, request: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {
         self.gate.admit(&request, Service::Peers)?;
         let EntryIdsRequest { after, limit, parts } = request.into_inner();
@@ -75,10 +92,9 @@ impl peers_server::Peers for Peers {
         }
         let after: Option<BlobId> = if after.is_empty() { None } else { Some(blob(&after)?) };
         let (page, more) = self.member.entry_ids(&parts, after, (limit as usize).clamp(1, MAX_IDS));
-        let mut ids = BytesMut::with_capacity(page.len() * (BlobId::LENGTH + 1));
+        let mut ids = BytesMut::with_capacity(page.len() * ROW);
         for (blob, kind) in &page {
-            ids.put_slice(blob.as_bytes());
-            ids.put_u8(kind.wire());
+            ids.put_slice(&row(blob, kind.rank()));
         }
         self.member.metrics().sent("registry", ids.len());
         Ok(Response::new(EntryIdsReply { ids: ids.freeze(), more }))

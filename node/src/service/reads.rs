@@ -8,6 +8,7 @@ use weft_proto::v1::{
     GetViewRequest, ListReply, ListRequest, LookupReply, LookupRequest, SliverReply, SliverRequest, StripeHashesReply,
     StripeHashesRequest, ViewReply, reads_server,
 };
+use weft_protocol::Entry;
 use weft_redstuff::{BlobId, Hash};
 
 use super::{
@@ -38,7 +39,9 @@ impl reads_server::Reads for Reads {
         self.gate.admit(&request, Service::Reads)?;
         // Taken before the registry is read: what is unknown then counts for the view that was newest before.
         let (counts, newest) = (self.member.counts(), self.member.newest());
+        // A void is for members to know: to readers there is no such blob.
         let entry = self.member.entry(&blob(&request.get_ref().blob)?)?;
+        let entry = entry.filter(|entry| !matches!(entry, Entry::Void(_)));
         let entry: Bytes = entry.map(|entry| entry.encode().into()).unwrap_or_default();
         self.member.metrics().sent("reads", entry.len());
         let view = newest.map(|newest| newest.view.hash().0.to_vec().into()).unwrap_or_default();

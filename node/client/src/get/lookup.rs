@@ -153,10 +153,7 @@ impl<'a> Lookup<'a> {
         if entry.blob() != self.id {
             return Err("the entry is another blob's".to_owned());
         }
-        let named = match &entry {
-            Entry::Live { certificate, .. } => self.fleet.view(&certificate.view),
-            Entry::Deleted(_) => None,
-        };
+        let named = entry.names().and_then(|hash| self.fleet.view(&hash));
         let check = entry.check(self.fleet.id(), |_: &Hash| named.as_deref(), |key| self.fleet.may_delete(key));
         match (check, entry) {
             // The ID proves the metadata, and they the content: a certificate of a view from before our time adds
@@ -165,6 +162,8 @@ impl<'a> Lookup<'a> {
                 Ok(Found::Live(Live { metadata, inline: inline.map(Bytes::from) }))
             }
             (Ok(()), Entry::Deleted(Tombstone { .. })) => Ok(Found::Deleted),
+            // Members tell each other of voids; to a reader they say that they don't know the blob.
+            (Ok(()), Entry::Void(_)) => Err("the entry is a void".to_owned()),
             (Err(error), _) => Err(error.to_string()),
         }
     }

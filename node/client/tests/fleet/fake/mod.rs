@@ -300,6 +300,6 @@ fn encoded(signed: &Signed) -> Bytes {
 fn metadata_of(entry: &Entry) -> Option<&Metadata> {
     match entry {
         Entry::Live { metadata, .. } => Some(metadata),
-        Entry::Deleted(_) => None,
+        Entry::Deleted(_) | Entry::Void(_) => None,
     }
 }

@@ -1,0 +1,116 @@
+//! Voids (R12): what a member says of blobs that it lacks, and what becomes of a voided blob's slivers.
+
+use std::sync::Arc;
+
+use weft_protocol::{Entry, Signed, Statement, ViewId};
+use weft_redstuff::{BlobId, Hash};
+use weft_store::{Room, Tx, View};
+
+use super::{Kind, Member, MemberError, records, registry, shards_in};
+
+/// Blobs looked at in one commit.
+const PAGE: usize = 256;
+
+/// What a member says of a blob whose certificate turned up late.
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    /// It lacks it, synced to the certificate's view.
+    Lacks(Box<Signed>),
+    /// It has an entry that holds at least as much as the certificate.
+    Knows,
+    /// It isn't synced to the certificate's view, so that its lacking it proves nothing.
+    Nothing,
+}
+
+impl Member {
+    /// Says of each blob whether this member, synced to `view`, lacks it. No promise is needed for what it signs: a
+    /// view that it is synced to is refused, so it never receipts a certificate of it.
+    pub(crate) fn opinion(&self, view: &ViewId, blobs: &[BlobId]) -> Result<Vec<Said>, MemberError> {
+        self.must_be_healthy()?;
+        let snapshot = self.store.view();
+        let synced = records::synced(&snapshot)?.filter(|synced| synced.position() >= view.position());
+        let (mut said, mut lacked, mut at) = (Vec::with_capacity(blobs.len()), Vec::new(), Vec::new());
+        for blob in blobs {
+            let lacks = match self.index.get(blob) {
+                None => true,
+                Some(Kind::Void { position }) => position < view.position(),
+                Some(Kind::Live { .. } | Kind::Deleted) => false,
+            };
+            said.push(if lacks { Said::Nothing } else { Said::Knows });
+            if let Some(synced) = synced.filter(|_| lacks) {
+                at.push(said.len() - 1);
+                lacked.push(Statement::Lacking { synced, blob: *blob });
+            }
+        }
+        for (at, signed) in at.into_iter().zip(self.sign(lacked, snapshot.sequence())) {
+            said[at] = Said::Lacks(Box::new(signed));
+        }
+        Ok(said)
+    }
+
+    /// Drops the slivers of voided blobs (R11), once this member is synced to the view that was the newest when the
+    /// void came, or when a later ack was given: a blob that was acknowledged since would have taken the void's place.
+    pub(crate) async fn drop_void(&self) -> Result<(), MemberError> {
+        let Some(synced) = self.synced() else { return Ok(()) };
+        if self.index.totals().voids == 0 {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let (page, more) = self.index.page(&[], after, PAGE);
+            after = page.last().map(|(blob, _)| *blob);
+            let voids: Vec<BlobId> =
+                page.into_iter().filter(|(_, kind)| matches!(kind, Kind::Void { .. })).map(|(blob, _)| blob).collect();
+            if !voids.is_empty() {
+                let index = Arc::clone(&self.index);
+                let write = self.store.write(Room::Reserved, move |tx| {
+                    for blob in &voids {
+                        let still = matches!(index.get(blob), Some(Kind::Void { .. }));
+                        if still && records::noted(tx, blob)?.is_some_and(|noted| noted <= synced.position()) {
+                            tx.release_blob(&blob.0)?;
+                        }
+                    }
+                    Ok::<_, MemberError>(())
+                });
+                write.await?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The name of a view that is known here.
+    pub(crate) fn view_id(&self, hash: &Hash) -> Option<ViewId> {
+        self.known().views.get(hash).map(|view| view.view.id())
+    }
+
+    /// Whether this member has a seat in the newest view: what it lacks counts.
+    pub(crate) fn is_seated(&self) -> bool {
+        self.newest().is_some_and(|newest| !shards_in(&self.identity, &newest.view).is_empty())
+    }
+}
+
+/// Whether an entry is a certificate of a view that this member is synced to, and of a blob that it lacks: it was never
+/// acknowledged, or the blob is gone.
+pub(super) fn is_late(tx: &Tx<'_>, entry: &Entry) -> Result<bool, MemberError> {
+    let Entry::Live { certificate, .. } = entry else { return Ok(false) };
+    let Some(synced) = records::synced(tx)? else { return Ok(false) };
+    if registry::position(tx, &certificate.view) > synced.position() {
+        return Ok(false);
+    }
+    let known = tx.entry(&certificate.blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
+    Ok(known.is_none_or(|known| matches!(known, Entry::Void(_))))
+}
+
+/// Notes under which view a void came.
+pub(super) fn note(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
+    let newest = records::fence(tx)?.newest().map(|newest| newest.view.position());
+    records::put_noted(tx, blob, newest);
+    Ok(())
+}
+
+/// Keeps the slivers of a voided blob that is acked under the newest view now.
+pub(super) fn keep(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
+    if records::noted(tx, blob)?.is_some() { note(tx, blob) } else { Ok(()) }
+}
