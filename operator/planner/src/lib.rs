@@ -16,6 +16,8 @@ mod nodes;
 mod objects;
 mod plan;
 mod restraint;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod views;
 mod world;

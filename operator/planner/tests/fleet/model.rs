@@ -4,16 +4,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{
-    Act, Committee, EpochPhase, EpochPlan, EpochRecord, Gateway, Heard, MemberOrder, Pending, Plan, PodPhase, Record,
-    Spread, Timestamp, Truth, World, plan,
+    Act, Committee, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Timestamp, Truth, World, plan,
+    testing::{self, Cluster},
 };
 use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim};
-use weft_redstuff::Code;
 
-use crate::{
-    cluster::Cluster,
-    process::{BLOBS, Order, Process},
-};
+use crate::process::{BLOBS, Order, Process};
 
 pub(crate) const TICK: Duration = Duration::from_secs(5);
 
@@ -42,24 +38,8 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(members: u32, nodes: u32, zones: u32) -> Self {
         let key = SigningKey::from_seed([7; 32]);
-        let per_member = (255 / members).min(4) as u16;
-        let n = members as u16 * per_member;
-        let committee = Committee {
-            name: "demo".to_owned(),
-            generation: 1,
-            members,
-            code: Code::new(n, (n - 1) / 3).expect("the default code is good"),
-            fleet: None,
-            authority: Some(Authority { views: key.public(), deletes: vec![SigningKey::from_seed([8; 32]).public()] }),
-            unreachable_after: Duration::from_secs(30),
-            settle: Duration::from_secs(10),
-            retain_for: Duration::from_secs(60),
-            drain: [].into(),
-            replace: [].into(),
-            spread: Spread::Preferred,
-            paused: false,
-            deleting: false,
-        };
+        let authority = Authority { views: key.public(), deletes: vec![SigningKey::from_seed([8; 32]).public()] };
+        let committee = testing::committee(members, (255 / members).min(4) as u16, authority);
         Self {
             now: Timestamp(1_700_000_000_000),
             committee,
@@ -193,37 +173,10 @@ impl Model {
     }
 
     fn write(&mut self, planned: &Plan) {
-        self.record.members.clone_from(&planned.members);
         for step in planned.steps.iter().filter(|step| step.act.is_record()) {
             *self.done.entry(step.act.name()).or_default() += 1;
-            match &step.act {
-                Act::MintFleet => self.record.fleet = Some(FleetId([3; 16])),
-                Act::RecordCode(code) => self.record.code = Some(*code),
-                Act::ProposeView(view) => {
-                    let signed = SignedView::sign(view.clone(), &self.key);
-                    view.check().expect("a view keeps R2");
-                    match &self.record.view {
-                        None => self.record.view = Some(signed),
-                        Some(before) => {
-                            before.view.check_successor(&signed).expect("a view follows the one before");
-                            assert!(self.record.pending.is_none(), "one view at a time");
-                            self.record.pending = Some(Pending { view: signed, since: self.now });
-                        }
-                    }
-                }
-                Act::ContinueView(view) => {
-                    self.record.pending = Some(Pending { view: view.clone(), since: self.now });
-                }
-                Act::TakeEffect(seal) => {
-                    seal.check(&self.key.public()).expect("a seal is a proof");
-                    self.record.view = Some(seal.successor.clone());
-                    self.record.pending = None;
-                    self.seals.push(seal.clone());
-                }
-                Act::DeclareLost { .. } | Act::Admit { .. } => {}
-                other => panic!("{other:?} is no record"),
-            }
         }
+        self.seals.extend(testing::record(&mut self.record, planned, FleetId([3; 16]), &self.key, self.now));
     }
 
     fn order(&mut self, planned: &Plan) {
@@ -273,43 +226,8 @@ impl Model {
     fn act(&mut self, planned: &Plan) {
         for step in planned.steps.iter().filter(|step| !step.act.is_record()) {
             *self.done.entry(step.act.name()).or_default() += 1;
-            match &step.act {
-                Act::CreateClaim { member, incarnation } => self.cluster.create_claim(*member, *incarnation),
-                Act::CreatePod { member, incarnation, attempt, avoid } => {
-                    self.cluster.create_pod(*member, *incarnation, *attempt, avoid.clone());
-                }
-                Act::DeletePod { uid, .. } => {
-                    self.cluster.pods.iter_mut().filter(|pod| pod.uid == *uid).for_each(|pod| pod.terminating = true);
-                }
-                Act::DestroyClaim { uid, .. } => {
-                    let claims = self.cluster.claims.iter_mut();
-                    claims.filter(|claim| claim.uid == *uid).for_each(|claim| claim.terminating = true);
-                }
-                Act::CreateEpoch(plan) | Act::ReplanEpoch(plan) => self.put_epoch(plan),
-                Act::SetEpochPhase { number, phase } => {
-                    let now = self.now;
-                    let epoch = self.record.epochs.iter_mut().find(|epoch| epoch.number == *number);
-                    let epoch = epoch.expect("phases are of epochs that exist");
-                    assert!(epoch.phase < *phase, "phases only go forward");
-                    (epoch.phase, epoch.since) = (*phase, now);
-                }
-                other => panic!("{other:?} is a record"),
-            }
+            testing::carry_out(&step.act, &mut self.cluster, &mut self.record, self.now);
         }
-    }
-
-    fn put_epoch(&mut self, plan: &EpochPlan) {
-        assert!(plan.moves >= plan.minimum.min(plan.moves));
-        let record = EpochRecord {
-            number: plan.number,
-            phase: EpochPhase::Planned,
-            owners: plan.owners.clone(),
-            members: plan.members.clone(),
-            since: self.now,
-        };
-        self.record.epochs.retain(|epoch| epoch.number != plan.number);
-        self.record.epochs.push(record);
-        self.record.epochs.sort_by_key(|epoch| epoch.number);
     }
 
     /// Whether the last plan had nothing to do and said Ready.

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use weft_planner::{Claim, ClaimPhase, Node, Pod, PodPhase, Timestamp, Volume};
 use weft_protocol::MemberId;
 
-pub(crate) struct Cluster {
-    pub(crate) nodes: Vec<Node>,
+use crate::{Claim, ClaimPhase, Node, Pod, PodPhase, Timestamp, Volume};
+
+/// Nodes, pods and claims. What controllers and kubelets do happens in [`Cluster::settle`].
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub nodes: Vec<Node>,
     /// Whether a node has power.
-    pub(crate) powered: BTreeMap<String, bool>,
-    pub(crate) pods: Vec<Pod>,
-    pub(crate) claims: Vec<Claim>,
+    pub powered: BTreeMap<String, bool>,
+    pub pods: Vec<Pod>,
+    pub claims: Vec<Claim>,
     serial: u64,
 }
 
 impl Cluster {
     /// Nodes `node-0…` in `zones` zones.
-    pub(crate) fn new(nodes: u32, zones: u32) -> Self {
+    pub fn new(nodes: u32, zones: u32) -> Self {
         let node = |at: u32| Node {
             name: format!("node-{at}"),
             zone: Some(format!("zone-{}", at % zones)),
@@ -34,7 +37,7 @@ impl Cluster {
         format!("uid-{}", self.serial)
     }
 
-    pub(crate) fn create_claim(&mut self, member: MemberId, incarnation: u32) {
+    pub fn create_claim(&mut self, member: MemberId, incarnation: u32) {
         if !self.claims.iter().any(|claim| (claim.member, claim.incarnation) == (member, incarnation)) {
             let uid = self.uid();
             self.claims.push(Claim {
@@ -49,7 +52,7 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn create_pod(&mut self, member: MemberId, incarnation: u32, attempt: u32, avoids: Vec<String>) {
+    pub fn create_pod(&mut self, member: MemberId, incarnation: u32, attempt: u32, avoids: Vec<String>) {
         let uid = self.uid();
         let pod = Pod {
             member,
@@ -69,13 +72,13 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn is_up(&self, node: &str) -> bool {
+    pub fn is_up(&self, node: &str) -> bool {
         self.powered.get(node).copied().unwrap_or(false)
             && self.nodes.iter().any(|known| known.name == node && known.gone_since.is_none())
     }
 
     /// The node on which a member's process runs, if one does.
-    pub(crate) fn runs_on(&self, member: MemberId, incarnation: u32) -> Option<&str> {
+    pub fn runs_on(&self, member: MemberId, incarnation: u32) -> Option<&str> {
         self.pods
             .iter()
             .filter(|pod| (pod.member, pod.incarnation) == (member, incarnation))
@@ -84,28 +87,28 @@ impl Cluster {
             .find(|node| self.is_up(node))
     }
 
-    pub(crate) fn cut(&mut self, name: &str, now: Timestamp) {
+    pub fn cut(&mut self, name: &str, now: Timestamp) {
         self.powered.insert(name.to_owned(), false);
         self.node(name).unready_since.get_or_insert(now);
     }
 
     /// Cuts the power of a node that Kubernetes goes on calling Ready.
-    pub(crate) fn cut_quietly(&mut self, name: &str) {
+    pub fn cut_quietly(&mut self, name: &str) {
         self.powered.insert(name.to_owned(), false);
     }
 
-    pub(crate) fn restore(&mut self, name: &str) {
+    pub fn restore(&mut self, name: &str) {
         self.powered.insert(name.to_owned(), true);
         self.node(name).unready_since = None;
     }
 
     /// Takes a node and its volumes away for good; the claims stay.
-    pub(crate) fn remove(&mut self, name: &str, now: Timestamp) {
+    pub fn remove(&mut self, name: &str, now: Timestamp) {
         self.cut(name, now);
         self.node(name).gone_since.get_or_insert(now);
     }
 
-    pub(crate) fn lose_volumes(&mut self, name: &str) {
+    pub fn lose_volumes(&mut self, name: &str) {
         for claim in &mut self.claims {
             if let Some(volume) = claim.volume.as_mut().filter(|volume| volume.pinned_to == [name]) {
                 volume.exists = false;
@@ -119,7 +122,7 @@ impl Cluster {
     }
 
     /// What controllers and kubelets do in a while. Gives the volumes that went.
-    pub(crate) fn settle(&mut self) -> Vec<(MemberId, u32)> {
+    pub fn settle(&mut self) -> Vec<(MemberId, u32)> {
         self.collect_pods();
         self.schedule();
         let used = |claim: &Claim, pods: &[Pod]| {
