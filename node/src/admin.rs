@@ -40,7 +40,7 @@ async fn readyz(State(member): State<Option<Arc<Member>>>) -> (StatusCode, Strin
 
 async fn metrics(State(member): State<Option<Arc<Member>>>) -> impl IntoResponse {
     let Some(member) = member else { return (StatusCode::SERVICE_UNAVAILABLE, String::new()) };
-    let rendered = tokio::task::spawn_blocking(move || member.levels().map(|levels| member.metrics().render(&levels)));
+    let rendered = weft_client::apart(move || member.levels().map(|levels| member.metrics().render(&levels)));
     match rendered.await {
         Ok(Ok(text)) => (StatusCode::OK, text),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

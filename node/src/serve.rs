@@ -2,16 +2,18 @@
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, Stream};
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::watch,
     task::JoinSet,
 };
-use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::Connected},
+};
 use weft_client::{ConnectError, TlsConnector};
 use weft_protocol::MemberId;
 use weft_store::{Disk, HostDisk, Options, Store, StoreError};
@@ -68,7 +70,7 @@ pub async fn serve(args: Serve, ended: impl Future<Output = ()> + Send + 'static
     };
     let listener = listen(args.listen).await?;
     let admin = listen(args.admin).await?;
-    let node = Node::open(Arc::new(disk), who, Env::host(connector)).await?;
+    let node = Node::open(Arc::new(disk), who, Env::host(connector), &Options::default()).await?;
     node.run(listener, Some(admin), &tls, ended).await
 }
 
@@ -84,8 +86,8 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn open(disk: Arc<dyn Disk>, who: WhoAmI, env: Env) -> Result<Self, ServeError> {
-        let store = Store::open(disk, &Options::default())?;
+    pub async fn open(disk: Arc<dyn Disk>, who: WhoAmI, env: Env, options: &Options) -> Result<Self, ServeError> {
+        let store = Store::open(disk, options)?;
         let opened = Member::open(store, who, env).await?;
         match &opened {
             Opened::Ours(member) => tracing::info!(identity = %member.identity(), "the volume is open"),
@@ -102,7 +104,7 @@ impl Node {
         }
     }
 
-    /// Serves until `ended`; then its loops stop and the store is closed.
+    /// Takes calls over mutual TLS until `ended`; then its loops stop and the store is closed.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -111,10 +113,24 @@ impl Node {
         ended: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         let mut tasks = JoinSet::new();
-        let member = self.member();
         if let Some(listener) = admin {
-            tasks.spawn(admin::serve(listener, member.clone()));
+            tasks.spawn(admin::serve(listener, self.member()));
         }
+        let calls = tls.accept(listener, &mut tasks);
+        self.run_on(calls, tasks, ended).await
+    }
+
+    /// Takes calls from connections of any kind, whose [`Connected`] tells the caller; `tasks` end with the member.
+    pub async fn run_on<IO>(
+        self,
+        calls: impl Stream<Item = io::Result<IO>>,
+        mut tasks: JoinSet<()>,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError>
+    where
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let member = self.member();
         let routes = match self.opened {
             Opened::Ours(member) => {
                 start(&mut tasks, &member);
@@ -122,7 +138,6 @@ impl Node {
             }
             Opened::Foreign(found) => service::foreign_routes(self.who.fleet, *found),
         };
-        let calls = tls.accept(listener, &mut tasks);
         let served = take_calls(calls, routes, ended).await;
         tasks.shutdown().await;
         if let Some(member) = member {
@@ -141,11 +156,14 @@ fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>) {
     tasks.spawn(repair::run(member.clone()));
 }
 
-async fn take_calls(
-    calls: ReceiverStream<io::Result<TlsStream<TcpStream>>>,
+async fn take_calls<IO>(
+    calls: impl Stream<Item = io::Result<IO>>,
     routes: Routes,
     ended: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let mut server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -54,6 +54,7 @@ impl Client {
         loop {
             let current = self.fleet().current().await?;
             tokio::select! {
+                biased;
                 outcome = self.spread(&current, id, &tombstone) => return outcome,
                 () = self.fleet().changed_from(current.hash) => {}
                 () = sleep_until(deadline) => return Err(DeleteError::Late),

@@ -3,6 +3,7 @@
 //! [`Client`] speaks to the members of a fleet themselves, over gRPC and mutual TLS: gateways use it. Everybody else
 //! speaks HTTP to a gateway.
 
+mod apart;
 mod connector;
 mod delete;
 mod fleet;
@@ -14,6 +15,7 @@ mod memory;
 pub mod offline;
 mod put;
 
+pub use apart::apart;
 pub use connector::{ConnectError, Connector, MEMBER_NAME, TlsConnector};
 pub use delete::DeleteError;
 pub use fleet::{Current, Fleet, FleetConfig, FleetError, Holder, ViewRefused};

@@ -65,6 +65,7 @@ impl Client {
                 asked.push(ask(holder, request(query)));
             }
             let next = tokio::select! {
+                biased;
                 next = asked.next() => next,
                 () = sleep(HEDGE), if waiting.len() > 0 => {
                     asked.extend(waiting.next().map(|holder| ask(holder, request(query))));

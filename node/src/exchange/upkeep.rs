@@ -28,6 +28,7 @@ pub(crate) async fn upkeep(member: Arc<Member>, mut heard: watch::Receiver<Heard
             tracing::warn!(%error, "upkeep: a round failed; it will be tried again");
         }
         tokio::select! {
+            biased;
             told = heard.changed() => if told.is_err() { return },
             _ = changes.changed() => {}
         }

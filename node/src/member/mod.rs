@@ -135,6 +135,11 @@ impl Member {
         self.known().newest.clone()
     }
 
+    /// The highest term that it took (R4).
+    pub fn term(&self) -> u64 {
+        self.known().fence.term()
+    }
+
     /// The fleet's code: it never changes (DESIGN §1).
     pub fn code(&self) -> Option<weft_redstuff::Code> {
         self.known().newest.as_ref().map(|newest| newest.view.code)
@@ -232,6 +237,7 @@ impl Member {
     pub async fn work_or(&self, most: Duration) {
         let mut changes = self.changes();
         tokio::select! {
+            biased;
             _closed_or_changed = changes.changed() => {}
             () = self.env.clock.sleep(most) => {}
         }

@@ -1,6 +1,9 @@
 //! The registry: every certified blob and every tombstone of the fleet.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use weft_protocol::{Entry, EntryError, PublicKey, SignedView, View as ProtocolView};
 use weft_redstuff::{BlobId, Hash};
@@ -52,7 +55,7 @@ impl Member {
     ) -> Result<Merged, MemberError> {
         self.learn_views(views).await?;
         let (views, fleet) = (self.known().views.clone(), self.identity.fleet);
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = weft_client::apart(move || {
             let total = entries.len();
             let good: Vec<Entry> = entries.into_iter().filter(|entry| check(fleet, entry, &views).is_ok()).collect();
             (total - good.len(), good)
@@ -106,7 +109,7 @@ impl Member {
     /// The views that are needed to check these entries.
     pub(crate) fn views_of(&self, entries: &[Entry]) -> Vec<Arc<SignedView>> {
         let known = self.known();
-        let mut named = HashMap::new();
+        let mut named = BTreeMap::new();
         for entry in entries {
             if let Some(view) = entry.names().and_then(|hash| known.views.get(&hash)) {
                 named.insert(view.view.hash(), view.clone());

@@ -79,7 +79,7 @@ impl Member {
                 Err(error) => Err(error.into()),
             }
         };
-        let read = tokio::task::spawn_blocking(read).await;
+        let read = weft_client::apart(read).await;
         match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))? {
             None => Ok(None),
             Some((_, Some(data))) => Ok(Some(data.into())),

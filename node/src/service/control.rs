@@ -30,7 +30,7 @@ impl control_server::Control for Control {
             });
         }
         let member = self.member.clone();
-        let inventory = tokio::task::spawn_blocking(move || member.inventory()).await;
+        let inventory = weft_client::apart(move || member.inventory()).await;
         Ok(Response::new(inventory.map_err(|error| Status::internal(error.to_string()))??))
     }
 }

@@ -54,7 +54,7 @@ impl reads_server::Reads for Reads {
         let after = if after.is_empty() { None } else { Some(blob(&after)?) };
         let filter = filter(&label, &digest)?;
         let member = self.member.clone();
-        let list = tokio::task::spawn_blocking(move || member.list(after, limit as usize, &filter)).await;
+        let list = weft_client::apart(move || member.list(after, limit as usize, &filter)).await;
         let (found, more) = list.map_err(|error| Status::internal(error.to_string()))??;
         let metadata: Vec<Bytes> = found.iter().map(|metadata| metadata.encode().into()).collect();
         self.member.metrics().sent("reads", metadata.iter().map(Bytes::len).sum());

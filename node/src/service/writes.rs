@@ -91,6 +91,7 @@ async fn receive(
     let (mut storing, mut session, mut open) = (FuturesOrdered::new(), None, true);
     loop {
         tokio::select! {
+            biased;
             request = stripes.message(), if open && storing.len() < WINDOW => match request? {
                 None => open = false,
                 Some(request) => {
@@ -115,6 +116,6 @@ async fn receive(
 
 /// Hashing a stripe's slivers takes milliseconds: not on the threads that serve everyone.
 async fn parse(code: Code, session: Option<[u8; 16]>, request: UploadRequest) -> Result<StripeUpload, Status> {
-    let parsed = tokio::task::spawn_blocking(move || StripeUpload::parse(code, session, request)).await;
+    let parsed = weft_client::apart(move || StripeUpload::parse(code, session, request)).await;
     Ok(parsed.map_err(|error| Status::internal(error.to_string()))??)
 }

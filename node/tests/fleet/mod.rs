@@ -27,7 +27,7 @@ use weft_node::{
 };
 use weft_protocol::{FleetId, MemberId, Seal, SignedView, SigningKey};
 use weft_redstuff::{BlobId, Labels};
-use weft_store::fake::FakeDisk;
+use weft_store::{Options, fake::FakeDisk};
 
 pub use certificates::Authority;
 pub use operator::OrderChanges;
@@ -109,7 +109,8 @@ impl Fleet {
         let connector = TlsConnector::new(&self.authority.pem(), &certificate, &key);
         let who =
             WhoAmI { fleet: FLEET, member: MemberId(id), incarnation: place.incarnation, trust: self.key.public() };
-        let node = Node::open(Arc::new(place.disk.clone()), who, Env::host(Arc::new(connector))).await;
+        let node =
+            Node::open(Arc::new(place.disk.clone()), who, Env::host(Arc::new(connector)), &Options::default()).await;
         let node = node.expect("the volume opens");
         let listener = TcpListener::bind(place.address).await.expect("the address is free");
         let member = node.member();

@@ -29,6 +29,7 @@ pub(super) async fn stripe_hashes(
             asked.push(ask(holder, id, metadata, stripe));
         }
         tokio::select! {
+            biased;
             answer = asked.next() => match answer {
                 Some(Ok(hashes)) => return Ok(hashes),
                 Some(Err(reason)) => failures.push(reason),

@@ -82,6 +82,7 @@ impl<'a> Lookup<'a> {
             }
             let patience = self.live.as_ref().map_or(Instant::now() + ANSWER, |(_, since)| *since + PATIENCE);
             tokio::select! {
+                biased;
                 answer = asked.next() => match answer {
                     Some((holder, answer)) => self.take(&holder, answer)?,
                     None => return self.conclude(),

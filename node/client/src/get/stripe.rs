@@ -5,15 +5,12 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use weft_proto::v1::SliverRequest;
 use weft_redstuff::{Axis, BlobId, Code, Metadata, StripeHashes, rebuild_source_rows};
 
 use super::hashes::stripe_hashes;
-use crate::{Current, Holder};
+use crate::{Current, Holder, apart};
 
 /// For one sliver.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -92,6 +89,7 @@ impl StripeRead {
             self.launch(&mut flights);
             let late = self.next_late();
             tokio::select! {
+                biased;
                 fetched = flights.next() => match fetched {
                     Some(fetched) => self.take(fetched),
                     None => return Err(self.failures),
@@ -158,7 +156,7 @@ impl StripeRead {
                 None => Ok(rows),
             }
         };
-        let rebuilt = spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
+        let rebuilt = apart(work).await.unwrap_or_else(|error| Err(error.to_string()));
         match rebuilt {
             Ok(rows) => self.have.extend(rows),
             Err(reason) => {

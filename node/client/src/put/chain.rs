@@ -48,6 +48,7 @@ impl Chain {
     pub(super) async fn run(mut self) {
         let member = self.holder.member();
         tokio::select! {
+            biased;
             ack = self.ack() => self.tell(ack.map_or_else(|status| Event::NoAck(member, status), Event::Ack)),
             () = self.given_up() => self.prepared.uploaded.give_up(member),
         }
@@ -64,6 +65,7 @@ impl Chain {
         let _ = certified.wait_for(Option::is_some).await;
         if !self.holder.is_suspect() {
             tokio::select! {
+                biased;
                 () = self.prepared.uploaded.standstill(self.holder.member()) => {}
                 () = self.client.write_memory.wanted() => {}
             }

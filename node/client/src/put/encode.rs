@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
+use tokio::sync::OwnedSemaphorePermit;
 use weft_proto::v1::{Sliver, UploadRequest};
 use weft_protocol::ShardSet;
 use weft_redstuff::{Axis, Code, EncodeError, EncodedStripe, Hash, Layout, LayoutError, encode_stripe, merkle};
+
+use crate::apart;
 
 /// Why a stripe can't be encoded.
 #[derive(Debug, Error)]
@@ -92,7 +94,7 @@ impl Encoder {
             self.roots.push(hashes.root());
             Ok((self, Stripe { index: stripe, encoded, hashes: hashes.encode().into(), _room: room }))
         };
-        spawn_blocking(work).await.map_err(|_| StripeError::Panicked)?
+        apart(work).await.map_err(|_| StripeError::Panicked)?
     }
 
     /// Root, layout and digest of all that was encoded.

@@ -29,6 +29,7 @@ pub(super) async fn settle(client: &Client, prepared: Prepared) -> Result<Stored
     loop {
         let current = fleet.current().await?;
         tokio::select! {
+            biased;
             outcome = Round::start(client, &current, &prepared).run() => return outcome,
             () = fleet.changed_from(current.hash) => tracing::info!("the view changed under a put"),
             () = sleep_until(deadline) => return Err(PutError::Late { after: SETTLE }),
