@@ -23,8 +23,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, transport::Server};
 use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Identity,
-    RegistryDigestsReply, RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch,
-    SymbolsRequest, peers_server,
+    LackingReply, LackingRequest, RegistryDigestsReply, RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem,
+    StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
 };
 use weft_protocol::{BatchHeader, FleetId, Incarnation, MemberId, SigningKey, Statement, sign_batch};
 
@@ -142,6 +142,10 @@ impl peers_server::Peers for Lies {
     }
 
     async fn entry_ids(&self, _: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {
+        mute()
+    }
+
+    async fn lacking(&self, _: Request<LackingRequest>) -> Result<Response<LackingReply>, Status> {
         mute()
     }
 
