@@ -125,6 +125,9 @@ pub struct Inventory {
     /// Members that it reached in its last round of exchanges.
     pub reachable: Vec<MemberId>,
     pub ailment: Option<Ailment>,
+    /// For each of the 256 slots of blob IDs, how many of its shards in the newest view some blob lacks; empty: none
+    /// lacks any.
+    pub lacking: Vec<u8>,
 }
 
 /// What a member lacks of one shard that the newest view, or its target, gives it.

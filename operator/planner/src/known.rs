@@ -80,14 +80,14 @@ impl World {
     }
 }
 
-/// The shards of a seat that some blob may lack. A member that isn't synced to this view's predecessor doesn't know
-/// what it lacks: all of them (R9).
-pub(crate) fn lacking_at(view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
-    let current = answer.newest_view.is_some_and(|newest| newest.position() >= view.position());
-    if !answer.counts || !current {
-        return seat.shards;
-    }
-    told_lacking(seat, answer)
+/// Whether a member knows what it lacks: it is synced to this view's predecessor (R9).
+pub(crate) fn knows(view: &View, answer: &Inventory) -> bool {
+    answer.counts && answer.newest_view.is_some_and(|newest| newest.position() >= view.position())
+}
+
+/// The shards of a seat that some blob may lack: all of them, where its member doesn't know.
+fn lacking_at(view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
+    if knows(view, answer) { told_lacking(seat, answer) } else { seat.shards }
 }
 
 /// The shards of a seat that some blob lacks, of those blobs that the member knows.

@@ -25,6 +25,7 @@ mod world;
 pub use evidence::NODE_GONE_AFTER;
 pub use facts::{Ailment, Claim, ClaimPhase, Gateway, Heard, Inventory, Node, Pod, PodPhase, ShardReport, Volume};
 pub use known::ANSWER_HOLDS;
+pub use measure::SLOTS;
 pub use plan::{
     Act, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Withheld,
 };

@@ -8,15 +8,19 @@ use crate::{
     Ailment, Inventory, Margin, Missing, Survives,
     draft::Draft,
     judge::NEW_VIEW,
-    known::{lacking_at, told_lacking},
+    known::{knows, told_lacking},
 };
 
 /// For how long after a view change what members told before counts for the margin.
 const SETTLES: Duration = Duration::from_secs(30);
 
+/// Slots of blob IDs, by their first byte, for which members tell what is lacking.
+pub const SLOTS: usize = 256;
+
 /// The numbers that an operator looks at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Measure {
+    /// Of the worst blob, as far as slots tell.
     pub(crate) margin: Margin,
     pub(crate) survives: Survives,
     pub(crate) missing: Missing,
@@ -31,9 +35,15 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     let lost = (view.seats.iter())
         .filter(|seat| draft.is_lost((seat.member, seat.incarnation.number)))
         .fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
-    let lacking =
-        |seat: &Seat| world.seat_answer(seat, now).map_or(seat.shards, |answer| lacking(draft, view, seat, answer));
-    let gone = view.seats.iter().fold(view.vacant().union(lost), |gone, seat| gone.union(lacking(seat)));
+    let mut gone = view.vacant().union(lost);
+    let mut worst = Worst::new(gone);
+    for seat in &view.seats {
+        let answer = world.seat_answer(seat, now);
+        let answer = answer.filter(|answer| knows_lacks(draft, view, seat, answer));
+        let lacks = answer.map_or(seat.shards, |answer| told_lacking(seat, answer));
+        gone = gone.union(lacks);
+        worst.count(lacks.difference(lost), answer);
+    }
     let mut missing = Missing::default();
     let mut writable = ShardSet::EMPTY;
     let mut answering = ShardSet::EMPTY;
@@ -51,7 +61,7 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     let (n, f) = (i32::from(view.code.shards()), i32::from(view.code.fault_tolerance()));
     let held = n - i32::from(gone.len());
     Measure {
-        margin: Margin { read: held - (n - 2 * f), write: i32::from(writable.len()) - (n - f) },
+        margin: Margin { read: n - worst.lacks() - (n - 2 * f), write: i32::from(writable.len()) - (n - f) },
         survives: survives(draft, view, gone, held - (n - f)),
         missing,
         answering: answering.len(),
@@ -59,9 +69,39 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     }
 }
 
-/// The shards of a seat that some blob may lack. A member that counted until the view changed knows what it lacks of
+/// How many shards the worst blob may lack. Members tell it by slots of blob IDs, so that one that misses this blob and
+/// another that misses that one aren't taken for two that miss the same.
+#[derive(Debug)]
+struct Worst {
+    /// What every blob lacks.
+    all: i32,
+    slots: [i32; SLOTS],
+}
+
+impl Worst {
+    fn new(gone: ShardSet) -> Self {
+        Self { all: i32::from(gone.len()), slots: [0; SLOTS] }
+    }
+
+    /// Counts what a seat may lack. A member that doesn't answer, or doesn't know all blobs, may lack any.
+    fn count(&mut self, lacks: ShardSet, answer: Option<&Inventory>) {
+        let Some(answer) = answer else {
+            self.all += i32::from(lacks.len());
+            return;
+        };
+        for (slot, told) in self.slots.iter_mut().zip(&answer.lacking) {
+            *slot += i32::from(*told).min(i32::from(lacks.len()));
+        }
+    }
+
+    fn lacks(&self) -> i32 {
+        self.all + self.slots.iter().max().copied().unwrap_or(0)
+    }
+}
+
+/// Whether a member knows what its shards lack. One that counted until the view changed knows what it lacks of
 /// the blobs that were told of then; those of the last seconds are no part of a margin before they have settled (R22).
-fn lacking(draft: &Draft<'_>, view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
+fn knows_lacks(draft: &Draft<'_>, view: &View, seat: &Seat, answer: &Inventory) -> bool {
     let record = draft.incarnation((seat.member, seat.incarnation.number));
     let settles = record.is_some_and(|record| record.reason == NEW_VIEW && draft.now - record.since < SETTLES);
     let before = answer.newest_seal.as_ref().filter(|seal| seal.successor.view.id() == view.id());
@@ -69,7 +109,7 @@ fn lacking(draft: &Draft<'_>, view: &View, seat: &Seat, answer: &Inventory) -> S
         None => seal.sealed.view.seat(seat.member).is_some_and(|before| before.incarnation == seat.incarnation),
         Some(predecessor) => answer.synced.is_some_and(|synced| synced.position() >= predecessor.position()),
     });
-    if settles && counted { told_lacking(seat, answer) } else { lacking_at(view, seat, answer) }
+    (settles && counted) || knows(view, answer)
 }
 
 /// How many of the largest holders, and of the largest zones, may go together and leave n − f shards whole: then
@@ -97,4 +137,84 @@ fn largest_within(mut loads: Vec<i32>, mut spare: i32) -> u32 {
         count += 1;
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_protocol::{FleetId, Incarnation, MemberId, PublicKey, VolumeId};
+
+    use super::*;
+    use crate::ShardReport;
+
+    fn seat(id: u32, shards: [u8; 2]) -> Seat {
+        let incarnation = Incarnation { number: 1, volume: VolumeId([0; 16]) };
+        Seat { member: MemberId(id), incarnation, key: PublicKey([0; 32]), shards: shards.into_iter().collect() }
+    }
+
+    /// Lacks both of its shards of some blob in the slots named.
+    fn inventory(seat: &Seat, slots: &[usize]) -> Inventory {
+        let report = |shard| ShardReport {
+            shard,
+            missing_slivers: 2,
+            missing_bytes: 2,
+            missing_blobs: 1,
+            target: false,
+            verified: false,
+        };
+        let mut lacking = vec![0; SLOTS];
+        for slot in slots {
+            lacking[*slot] = 2;
+        }
+        Inventory {
+            fleet: FleetId([0; 16]),
+            member: seat.member,
+            incarnation: seat.incarnation,
+            key: seat.key,
+            term: 1,
+            newest_view: None,
+            newest_signed: None,
+            newest_seal: None,
+            successor: None,
+            refusal: None,
+            synced: None,
+            counts: true,
+            blobs: 1,
+            tombstones: 0,
+            shards: seat.shards.iter().map(report).collect(),
+            held_slivers: 0,
+            held_bytes: 0,
+            reachable: Vec::new(),
+            ailment: None,
+            lacking,
+        }
+    }
+
+    fn worst(of: &[(Seat, Option<Inventory>)]) -> i32 {
+        let mut worst = Worst::new(ShardSet::EMPTY);
+        for (seat, answer) in of {
+            worst.count(seat.shards, answer.as_ref());
+        }
+        worst.lacks()
+    }
+
+    #[test]
+    fn two_members_that_lack_different_blobs_count_once() {
+        let (one, two) = (seat(1, [1, 2]), seat(2, [3, 4]));
+        let (first, second) = (inventory(&one, &[5]), inventory(&two, &[6]));
+        assert_eq!(worst(&[(one, Some(first)), (two, Some(second))]), 2);
+    }
+
+    #[test]
+    fn two_members_that_lack_the_same_blob_count_twice() {
+        let (one, two) = (seat(1, [1, 2]), seat(2, [3, 4]));
+        let (first, second) = (inventory(&one, &[5, 9]), inventory(&two, &[9]));
+        assert_eq!(worst(&[(one, Some(first)), (two, Some(second))]), 4);
+    }
+
+    #[test]
+    fn a_silent_member_lacks_every_blob() {
+        let (one, two) = (seat(1, [1, 2]), seat(2, [3, 4]));
+        let first = inventory(&one, &[5]);
+        assert_eq!(worst(&[(one, Some(first)), (two, None)]), 4);
+    }
 }

@@ -53,6 +53,7 @@ pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), Inventor
         held_bytes: said.held_sliver_bytes,
         reachable: said.reachable.into_iter().map(MemberId).collect(),
         ailment,
+        lacking: lacking(&said.lacking)?,
     };
     Ok((inventory, room))
 }
@@ -66,6 +67,13 @@ fn shard(report: &v1::ShardReport) -> Result<ShardReport, InventoryError> {
         target: report.target,
         verified: report.verified,
     })
+}
+
+fn lacking(slots: &[u8]) -> Result<Vec<u8>, InventoryError> {
+    match slots.len() {
+        0 | weft_planner::SLOTS => Ok(slots.to_vec()),
+        length => Err(InventoryError::Length { what: "lacking slots", length }),
+    }
 }
 
 fn view_id(bytes: &[u8]) -> Result<ViewId, DecodeError> {

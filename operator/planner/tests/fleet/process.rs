@@ -128,6 +128,7 @@ impl Process {
         let wanted = seat.union(self.target);
         let shards: Vec<ShardReport> =
             self.held.iter().filter(|(shard, _)| wanted.contains(**shard)).map(report).collect();
+        let lacking = shards.iter().filter(|report| !report.target && report.missing_blobs > 0).count() as u8;
         let held: u64 = self.held.values().map(|missing| (existing.saturating_sub(*missing)) * 2).sum();
         self.sequence += 1;
         let header = BatchHeader {
@@ -161,6 +162,7 @@ impl Process {
             held_bytes: held * SLIVER_BYTES,
             reachable,
             ailment: None,
+            lacking: if lacking > 0 { vec![lacking; weft_planner::SLOTS] } else { Vec::new() },
         }
     }
 }
