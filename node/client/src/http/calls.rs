@@ -1,6 +1,6 @@
 //! What gateways can be asked.
 
-use std::{io, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{io, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream::BoxStream};
@@ -12,10 +12,8 @@ use serde::de::DeserializeOwned;
 use super::{
     Body, Gateways, HttpError,
     answers::{ListAnswer, PutAnswer, Stat},
+    baton::Baton,
 };
-
-/// Bytes a second at which a put isn't taken for stuck.
-const SLOW: u64 = 4 << 20;
 
 /// What a put says besides its content.
 #[derive(Debug, Clone, Default)]
@@ -47,15 +45,16 @@ impl Gateways {
         self.put_from(&Put { length: Some(content.len() as u64), ..put.clone() }, full).await
     }
 
-    /// Stores a blob that `content` gives, anew for every gateway that is asked.
+    /// Stores a blob that `content` gives, anew for every gateway that is asked. A second gateway gets content only when
+    /// the first one takes none: while connecting, or after it has fallen silent.
     pub async fn put_from(&self, put: &Put, content: impl Fn() -> Body) -> Result<PutAnswer, HttpError> {
         let head = put_head(put)?;
-        let ask = |endpoint: Arc<_>| {
-            let (gateways, request) = (self.clone(), with_body(&head, content()));
+        let baton = Baton::new();
+        let ask = |endpoint: Arc<_>, attempt| {
+            let (gateways, request) = (self.clone(), with_body(&head, baton.hold(attempt, content())));
             async move { json(gateways.send(&endpoint, request).await?).await }
         };
-        let extra = put.length.map_or(Duration::MAX / 4, |length| Duration::from_millis(1000 * length / SLOW));
-        self.hedged(extra, ask).await
+        self.sending(&baton, ask).await
     }
 
     /// Stores a blob whose content can be read once only: one gateway is asked.
@@ -88,7 +87,7 @@ impl Gateways {
                 Ok(body.map_err(|source| broken(endpoint.to_string(), source))?.to_bytes())
             }
         };
-        self.hedged(Duration::ZERO, ask).await
+        self.hedged(ask).await
     }
 
     /// A whole blob as it comes. Once it has begun, another gateway is of no help.
@@ -133,7 +132,7 @@ impl Gateways {
             let (gateways, request) = (self.clone(), with_body(head, empty()));
             async move { gateways.send(&endpoint, request).await }
         };
-        self.hedged(Duration::ZERO, ask).await
+        self.hedged(ask).await
     }
 }
 

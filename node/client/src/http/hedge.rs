@@ -7,9 +7,9 @@ use std::{
 };
 
 use http::{Uri, uri::Parts};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{Gateways, HttpError};
+use super::{Gateways, HttpError, baton::Baton};
 
 /// After which a second gateway is asked, unless told otherwise.
 pub(super) const AFTER: Duration = Duration::from_millis(300);
@@ -60,13 +60,25 @@ impl Endpoint {
 
 impl Gateways {
     /// Asks one gateway, and a second one when the first hasn't answered in time, or at once when it can't be reached.
-    /// No gateway is asked twice. `extra` is time that the first one is given besides.
-    pub(super) async fn hedged<T, F>(&self, extra: Duration, ask: impl Fn(Arc<Endpoint>) -> F) -> Result<T, HttpError>
+    /// No gateway is asked twice.
+    pub(super) async fn hedged<T, F>(&self, ask: impl Fn(Arc<Endpoint>) -> F) -> Result<T, HttpError>
     where
         F: Future<Output = Result<T, HttpError>>,
     {
-        let (first, second) = self.choose().ok_or(HttpError::NoGateway)?;
-        let asking = self.race(first, second, self.0.hedge + extra, ask);
+        self.sending(&Baton::new(), |endpoint, _| ask(endpoint)).await
+    }
+
+    /// The same for a request with content, which each attempt (0 and 1) holds by the baton: a first gateway that takes
+    /// content isn't late.
+    pub(super) async fn sending<T, F>(
+        &self,
+        baton: &Baton,
+        ask: impl Fn(Arc<Endpoint>, u8) -> F,
+    ) -> Result<T, HttpError>
+    where
+        F: Future<Output = Result<T, HttpError>>,
+    {
+        let asking = self.race(baton, ask);
         match self.0.timeout {
             Some(limit) => tokio::time::timeout(limit, asking).await.unwrap_or(Err(HttpError::Late(limit))),
             None => asking.await,
@@ -78,34 +90,39 @@ impl Gateways {
         self.choose().map(|(first, _)| first).ok_or(HttpError::NoGateway)
     }
 
-    async fn race<T, F>(
-        &self,
-        first: Arc<Endpoint>,
-        second: Option<Arc<Endpoint>>,
-        after: Duration,
-        ask: impl Fn(Arc<Endpoint>) -> F,
-    ) -> Result<T, HttpError>
+    async fn race<T, F>(&self, baton: &Baton, ask: impl Fn(Arc<Endpoint>, u8) -> F) -> Result<T, HttpError>
     where
         F: Future<Output = Result<T, HttpError>>,
     {
-        let mut one = std::pin::pin!(ask(Arc::clone(&first)));
+        let (first, second) = self.choose().ok_or(HttpError::NoGateway)?;
+        let mut one = std::pin::pin!(ask(Arc::clone(&first), 0));
         let Some(second) = second else { return one.await };
         let failed = tokio::select! {
             answer = &mut one => match answer {
-                Err(error @ (HttpError::Unreachable { .. } | HttpError::Broken { .. })) => Some(error),
+                Err(HttpError::Unreachable { .. } | HttpError::Broken { .. }) => true,
                 answer => return answer,
             },
-            () = sleep(after) => None,
+            () = baton.stalled(Some(self.0.hedge)) => false,
         };
         first.avoid();
-        let mut two = std::pin::pin!(ask(second));
-        if failed.is_some() {
+        let mut two = std::pin::pin!(ask(second, 1));
+        if failed {
+            baton.release(0);
             return two.await;
         }
+        // Whoever begins to send first does so alone, until it fails or falls silent.
+        let both = async {
+            tokio::select! {
+                answer = &mut one => if answer.is_ok() { answer } else { baton.release(0); two.await },
+                answer = &mut two => if answer.is_ok() { answer } else { baton.release(1); one.await },
+            }
+        };
+        let mut both = std::pin::pin!(both);
         tokio::select! {
-            answer = &mut one => if answer.is_ok() { answer } else { two.await },
-            answer = &mut two => if answer.is_ok() { answer } else { one.await },
+            answer = &mut both => return answer,
+            () = baton.stalled(None) => {}
         }
+        both.await
     }
 
     fn choose(&self) -> Option<(Arc<Endpoint>, Option<Arc<Endpoint>>)> {

@@ -4,6 +4,7 @@
 //! first good answer is taken. Puts carry an `Idempotency-Key`, so that asking twice stores once.
 
 mod answers;
+mod baton;
 mod calls;
 mod hedge;
 
@@ -89,7 +90,7 @@ pub struct GatewaysConfig {
     pub ca: Option<Vec<u8>>,
     /// The name in their certificates, if it isn't the URL's host.
     pub server_name: Option<String>,
-    /// After which a second gateway is asked; large puts are given more time.
+    /// After which a second gateway is asked; a put that flows isn't late.
     pub hedge: Option<Duration>,
     /// For an operation as a whole; `None`: none, as for large blobs.
     pub timeout: Option<Duration>,
