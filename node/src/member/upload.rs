@@ -7,7 +7,7 @@ use weft_store::{Room, SliverKey, View};
 
 use super::{Member, MemberError, slivers};
 
-/// How long a session that nobody finishes is kept, seconds.
+/// How long a session is kept that gets no stripe and isn't finished, seconds: stripes of slow content are minutes apart.
 const SESSION_SECONDS: u64 = 3600;
 
 /// Sessions looked at in one commit.
@@ -65,17 +65,17 @@ impl Member {
         Ok(())
     }
 
-    /// Drops sessions that were opened an hour ago and never finished.
+    /// Drops sessions that got their last stripe an hour ago and were never finished.
     pub(crate) async fn drop_old_sessions(&self) -> Result<(), MemberError> {
         let now = self.env.clock.unix_seconds();
-        let is_old = move |created_at: u64| created_at.saturating_add(SESSION_SECONDS) < now;
+        let is_old = move |used_at: u64| used_at.saturating_add(SESSION_SECONDS) < now;
         let mut after = None;
         loop {
             let page = self.store.view().uploads(after.as_ref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(*last);
             let old: Vec<[u8; 16]> =
-                page.into_iter().filter(|(_, upload)| is_old(upload.created_at)).map(|(session, _)| session).collect();
+                page.into_iter().filter(|(_, upload)| is_old(upload.used_at)).map(|(session, _)| session).collect();
             if old.is_empty() {
                 continue;
             }

@@ -39,8 +39,8 @@ pub struct SliverKey {
 pub struct Upload {
     /// The number under which its stripes and slivers are stored.
     pub number: UploadNumber,
-    /// When it was opened: seconds since 1970 by the clock of who opened it.
-    pub created_at: u64,
+    /// When it was last asked for: seconds since 1970 by the clock of who asked.
+    pub used_at: u64,
     /// What the node wants to remember of it; opaque here.
     pub note: Vec<u8>,
 }
@@ -113,7 +113,7 @@ impl Upload {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(16 + self.note.len());
         bytes.extend_from_slice(&self.number.key());
-        bytes.extend_from_slice(&self.created_at.to_be_bytes());
+        bytes.extend_from_slice(&self.used_at.to_be_bytes());
         bytes.extend_from_slice(&self.note);
         bytes
     }
@@ -121,7 +121,7 @@ impl Upload {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         Some(Self {
             number: UploadNumber::from_key(bytes)?,
-            created_at: u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?),
+            used_at: u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?),
             note: bytes[16..].to_vec(),
         })
     }

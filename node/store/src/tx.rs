@@ -90,14 +90,18 @@ impl<'base> Tx<'base> {
         Ok(found)
     }
 
-    /// Opens an upload session, or returns it as it is when it is open already (a retried request).
+    /// Opens an upload session, or returns it when it is open already, with its time moved on.
     ///
-    /// `created_at`: seconds since 1970. `note` is the node's.
-    pub fn open_upload(&mut self, session: &[u8; 16], created_at: u64, note: &[u8]) -> Result<Upload, StoreError> {
-        if let Some(open) = self.upload(session)? {
+    /// `used_at`: seconds since 1970. `note` is the node's; an open session keeps its own.
+    pub fn open_upload(&mut self, session: &[u8; 16], used_at: u64, note: &[u8]) -> Result<Upload, StoreError> {
+        if let Some(mut open) = self.upload(session)? {
+            if open.used_at < used_at {
+                open.used_at = used_at;
+                self.changes.insert(Table::Uploads, session, open.encode().into());
+            }
             return Ok(open);
         }
-        let upload = Upload { number: self.new_number(), created_at, note: note.to_vec() };
+        let upload = Upload { number: self.new_number(), used_at, note: note.to_vec() };
         self.changes.insert(Table::Uploads, session, upload.encode().into());
         Ok(upload)
     }

@@ -87,6 +87,17 @@ fn finishing_an_upload_is_one_step_and_a_late_sliver_of_a_dropped_one_is_refused
 }
 
 #[test]
+fn an_upload_that_goes_on_is_not_old() {
+    let store = open(&FakeDisk::new(2), Writer::Inline).unwrap();
+    let opened = write(&store, |tx| tx.open_upload(&SESSION, 100, b"by whom"));
+    write(&store, |tx| tx.open_upload(&SESSION, 700, b""));
+    // A clock that went back changes nothing.
+    let upload = write(&store, |tx| tx.open_upload(&SESSION, 50, b""));
+    assert_eq!((upload.number, upload.used_at, &upload.note[..]), (opened.number, 700, &b"by whom"[..]));
+    assert_eq!(store.view().upload(&SESSION).unwrap(), Some(upload));
+}
+
+#[test]
 fn a_delete_empties_the_view_at_once_and_the_file_in_steps() {
     for writer in [Writer::Inline, Writer::Thread] {
         let disk = FakeDisk::new(2);

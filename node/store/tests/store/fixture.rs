@@ -30,7 +30,7 @@ fn check(store: &Store) -> Result<(), StoreError> {
     assert_eq!(view.state(IDENTITY)?.as_deref(), Some(&b"member 3"[..]));
     assert_eq!(view.entries(None, 10)?, [(BLOB, b"an entry".to_vec())]);
     let upload = view.upload(&SESSION)?.expect("the session");
-    assert_eq!((upload.created_at, &upload.note[..]), (1_700_000_000, &b"a note"[..]));
+    assert_eq!((upload.used_at, &upload.note[..]), (1_700_000_000, &b"a note"[..]));
     assert_eq!(view.stripes(upload.number, None, 10)?, [(0, b"a stripe".to_vec())]);
     let place = SliverKey { upload: upload.number, stripe: 0, axis: Axis::Secondary, index: 200 };
     assert_eq!(view.sliver(&place)?.as_deref(), Some(&b"small"[..]));
