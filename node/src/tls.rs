@@ -1,5 +1,5 @@
-//! Taking calls over mutual TLS: both sides' certificates are issued by the fleet's one authority, and are renewed
-//! under a running member.
+//! Taking connections over TLS, with certificates that are renewed under a running process. Members take calls over
+//! mutual TLS: both sides' certificates are issued by the fleet's one authority. Gateways take anybody's.
 
 use std::{
     io,
@@ -47,26 +47,44 @@ pub enum TlsError {
     Authority(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// What is needed to take calls over mutual TLS.
+/// Whose connections are taken.
+#[derive(Debug, Clone, Copy)]
+enum Callers {
+    /// Those with a certificate of the fleet's authority.
+    Certified,
+    Anybody,
+}
+
+/// What is needed to take connections over TLS.
 #[derive(Debug, Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
     /// Where renewed certificates appear.
     dir: Option<PathBuf>,
+    callers: Callers,
 }
 
 impl Tls {
     /// From PEM: the authority, this side's certificate (with its chain) and its key.
     pub fn new(ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Ok(Self { config: config(ca, certificate, key)?, dir: None })
+        Ok(Self { config: config(Some(ca), certificate, key)?, dir: None, callers: Callers::Certified })
     }
 
     /// From a mounted Secret's `ca.crt`, `tls.crt` and `tls.key`, read again from time to time.
     pub fn from_dir(dir: &Path) -> Result<Self, TlsError> {
-        Ok(Self { config: read(dir)?, dir: Some(dir.to_owned()) })
+        Self::read(dir, Callers::Certified)
     }
 
-    /// Connections of callers whose certificates hold. The tasks that accept them end with `tasks`.
+    /// The same for callers without certificates, who speak HTTP; `ca.crt` isn't needed.
+    pub(crate) fn for_anybody(dir: &Path) -> Result<Self, TlsError> {
+        Self::read(dir, Callers::Anybody)
+    }
+
+    fn read(dir: &Path, callers: Callers) -> Result<Self, TlsError> {
+        Ok(Self { config: read(dir, callers)?, dir: Some(dir.to_owned()), callers })
+    }
+
+    /// Connections whose handshake is done. The tasks that accept them end with `tasks`.
     pub(crate) fn accept(
         &self,
         listener: TcpListener,
@@ -74,7 +92,7 @@ impl Tls {
     ) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
         let (sender, configured) = watch::channel(self.config.clone());
         if let Some(dir) = self.dir.clone() {
-            tasks.spawn(reload(dir, sender));
+            tasks.spawn(reload(dir, self.callers, sender));
         }
         let (accepted, streams) = mpsc::channel(WAITING);
         tasks.spawn(accept(listener, configured, accepted));
@@ -115,36 +133,46 @@ async fn accept(
     }
 }
 
-async fn reload(dir: PathBuf, config: watch::Sender<Arc<ServerConfig>>) {
+async fn reload(dir: PathBuf, callers: Callers, config: watch::Sender<Arc<ServerConfig>>) {
     loop {
         sleep(RELOAD).await;
-        match read(&dir) {
+        match read(&dir, callers) {
             Ok(read) => drop(config.send_replace(read)),
             Err(error) => tracing::warn!(%error, "the certificates stay as they were"),
         }
     }
 }
 
-fn read(dir: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(dir: &Path, callers: Callers) -> Result<Arc<ServerConfig>, TlsError> {
     let read = |name: &str| {
         let path = dir.join(name);
         std::fs::read(&path).map_err(|source| TlsError::Read { path, source })
     };
-    config(&read("ca.crt")?, &read("tls.crt")?, &read("tls.key")?)
+    let ca = match callers {
+        Callers::Certified => Some(read("ca.crt")?),
+        Callers::Anybody => None,
+    };
+    config(ca.as_deref(), &read("tls.crt")?, &read("tls.key")?)
 }
 
-fn config(ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
+/// With an authority, callers must have a certificate of it, and speak HTTP/2.
+fn config(ca: Option<&[u8]>, certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
     let pem = |what| move |source| TlsError::Pem { what, source };
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(ca) {
-        roots.add(root.map_err(pem("the authority"))?)?;
-    }
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().map_err(pem("the certificate"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(pem("the key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let callers = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let Some(ca) = ca else {
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        return Ok(Arc::new(config));
+    };
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(ca) {
+        roots.add(root.map_err(pem("the authority"))?)?;
+    }
+    let callers = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
     let mut config = builder.with_client_cert_verifier(callers).with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))

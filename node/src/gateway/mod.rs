@@ -33,6 +33,7 @@ pub use self::{
     access::{Access, AccessError},
     args::{AccessMode, GatewayArgs},
 };
+use crate::tls::TlsError;
 
 /// Between askings of all members for a newer view.
 const TRACK: Duration = Duration::from_secs(2);
@@ -48,8 +49,8 @@ pub enum GatewayError {
     Read { path: PathBuf, source: io::Error },
     #[error("{path} doesn't hold the seed of a key: 64 hexadecimal digits")]
     DeleteKey { path: PathBuf },
-    #[error("the serving certificate in {dir} can't be used: {reason}")]
-    ServingCertificate { dir: PathBuf, reason: String },
+    #[error("the serving certificate can't be used")]
+    ServingCertificate(#[from] TlsError),
     #[error("can't listen at {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("serving failed")]

@@ -1,34 +1,24 @@
 //! Listening, TLS, and ending without breaking requests off.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     serve::{Listener, ListenerExt},
 };
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use futures::StreamExt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Gateway, GatewayError};
+use crate::tls::Tls;
 
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Between looks at the mounted certificate, which is renewed long before it ends.
-const RELOAD: Duration = Duration::from_secs(60);
 /// How long requests still come after the end was announced: Services learn it late.
 const LAME: Duration = Duration::from_secs(3);
 /// How long running requests may take then.
@@ -88,24 +78,22 @@ async fn asked_to_end() {
     }
 }
 
-/// Accepts TLS connections; slow handshakes don't keep others waiting.
+/// Connections over TLS.
 pub(super) struct TlsListener {
     address: SocketAddr,
-    streams: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    streams: ReceiverStream<io::Result<TlsStream<TcpStream>>>,
     _tasks: JoinSet<()>,
 }
 
 impl TlsListener {
     /// `dir` holds `tls.crt` and `tls.key`, read again from time to time.
     pub(super) async fn bind(address: SocketAddr, dir: &Path) -> Result<Self, GatewayError> {
-        let (config, configured) = watch::channel(server_config(dir)?);
+        let tls = Tls::for_anybody(dir)?;
         let bound = TcpListener::bind(address).await;
         let listener = bound.map_err(|source| GatewayError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
-        let (accepted, streams) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
-        tasks.spawn(reload(dir.to_owned(), config));
-        tasks.spawn(accept(listener, configured, accepted));
+        let streams = tls.accept(listener, &mut tasks);
         Ok(Self { address, streams, _tasks: tasks })
     }
 }
@@ -115,61 +103,20 @@ impl Listener for TlsListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.streams.recv().await {
-            Some(accepted) => accepted,
-            // The accepting task lives as long as this listener.
-            None => std::future::pending().await,
+        loop {
+            match self.streams.next().await {
+                Some(Ok(stream)) => {
+                    let peer = stream.get_ref().0.peer_addr().unwrap_or(self.address);
+                    return (stream, peer);
+                }
+                Some(Err(error)) => tracing::debug!(%error, "a connection could not be taken"),
+                // The accepting task lives as long as this listener.
+                None => std::future::pending().await,
+            }
         }
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         Ok(self.address)
     }
-}
-
-async fn accept(
-    mut listener: TcpListener,
-    config: watch::Receiver<Arc<ServerConfig>>,
-    accepted: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-) {
-    loop {
-        // Errors of accepting are waited out inside.
-        let (stream, peer) = Listener::accept(&mut listener).await;
-        let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
-        let accepted = accepted.clone();
-        tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                let _ = accepted.send((stream, peer)).await;
-            }
-        });
-    }
-}
-
-async fn reload(dir: PathBuf, config: watch::Sender<Arc<ServerConfig>>) {
-    loop {
-        sleep(RELOAD).await;
-        match server_config(&dir) {
-            Ok(read) => drop(config.send_replace(read)),
-            Err(error) => tracing::warn!(%error, "the serving certificate stays as it was"),
-        }
-    }
-}
-
-fn server_config(dir: &Path) -> Result<Arc<ServerConfig>, GatewayError> {
-    let read = |name: &str| {
-        let path = dir.join(name);
-        fs::read(&path).map_err(|source| GatewayError::Read { path, source })
-    };
-    let bad = |reason: String| GatewayError::ServingCertificate { dir: dir.to_owned(), reason };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read("tls.crt")?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(&read("tls.key")?).map_err(|error| bad(error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = versions.map_err(|error| bad(error.to_string()))?.with_no_client_auth();
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| bad(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
