@@ -6,8 +6,12 @@ use std::{future::IntoFuture, sync::Arc};
 
 use bytes::Bytes;
 use fleet::{Fleet, content, eventually};
+use futures::TryStreamExt;
 use tokio::{net::TcpListener, task::JoinSet};
-use weft_client::http::{Gateways, GatewaysConfig, HttpError, Put, PutAnswer};
+use weft_client::{
+    Consistency,
+    http::{Gateways, GatewaysConfig, HttpError, Put, PutAnswer},
+};
 use weft_node::gateway::{self, Access, AccessMode, Gateway, GatewayArgs};
 use weft_redstuff::{Code, Layout};
 
@@ -43,7 +47,7 @@ async fn put(gateways: &Gateways, key: &str, bytes: &Bytes) -> Result<PutAnswer,
     gateways.put(&Put { key: key.to_owned(), ..Put::default() }, bytes.clone()).await
 }
 
-fn status<T: std::fmt::Debug>(outcome: Result<T, HttpError>) -> u16 {
+fn status_of<T: std::fmt::Debug>(outcome: Result<T, HttpError>) -> u16 {
     outcome.expect_err("the gateway refuses").status().expect("it answers").as_u16()
 }
 
@@ -83,11 +87,11 @@ async fn two_members_may_die_and_a_third_may_not() {
             assert!(gateways.get(id, None).await.expect("the blob is there") == bytes);
         }
     }
-    assert_eq!(status(gateways.get(&"5".repeat(64), None).await), 404);
+    assert_eq!(status_of(gateways.get(&"5".repeat(64), None).await), 404);
     fleet.kill(2).await;
-    assert_eq!(status(put(&gateways, "without three", &bytes).await), 503);
+    assert_eq!(status_of(put(&gateways, "without three", &bytes).await), 503);
     // With 16 shards "not found" can't be told, but what is there can be read.
-    assert_eq!(status(gateways.get(&"5".repeat(64), None).await), 503);
+    assert_eq!(status_of(gateways.get(&"5".repeat(64), None).await), 503);
     assert!(gateways.get(&before.id, None).await.expect("the blob is there") == bytes);
 }
 
@@ -121,10 +125,10 @@ async fn labels_lists_and_deletes() {
     assert_ne!(first.blobs, next.blobs);
 
     gateways.delete(&two.id).await.expect("deleted");
-    assert_eq!(status(gateways.get(&two.id, None).await), 410);
-    assert_eq!(status(put(&gateways, "two", &content(2, 5000)).await), 410);
+    assert_eq!(status_of(gateways.get(&two.id, None).await), 410);
+    assert_eq!(status_of(put(&gateways, "two", &content(2, 5000)).await), 410);
     gateways.delete(&two.id).await.expect("deleted again");
-    assert_eq!(status(gateways.delete(&"0".repeat(64)).await), 404);
+    assert_eq!(status_of(gateways.delete(&"0".repeat(64)).await), 404);
     eventually("the list is without the deleted blob", || async {
         gateways.list(None, 10, None, None).await.is_ok_and(|page| page.blobs.len() == 1)
     })
@@ -137,12 +141,59 @@ async fn malformed_requests_are_told_what_is_wrong() {
     let running = Running::start(&fleet, Access::Open).await;
     let gateways = running.client(None);
     let stored = put(&gateways, "one", &content(1, 3000)).await.expect("stored");
-    assert_eq!(status(gateways.get(&stored.id, Some(3000..=4000)).await), 416);
-    assert_eq!(status(gateways.get("7", None).await), 400);
-    assert_eq!(status(gateways.list(Some("7"), 1, None, None).await), 400);
-    assert_eq!(status(gateways.list(None, 1, Some("no-equals-sign"), None).await), 400);
+    assert_eq!(status_of(gateways.get(&stored.id, Some(3000..=4000)).await), 416);
+    assert_eq!(status_of(gateways.get("7", None).await), 400);
+    assert_eq!(status_of(gateways.list(Some("7"), 1, None, None).await), 400);
+    assert_eq!(status_of(gateways.list(None, 1, Some("no-equals-sign"), None).await), 400);
     let label = Put { labels: vec![("a b".to_owned(), String::new())], ..Put::default() };
-    assert_eq!(status(gateways.put(&label, Bytes::new()).await), 400);
+    assert_eq!(status_of(gateways.put(&label, Bytes::new()).await), 400);
+}
+
+/// The bytes of a strict read, or what is told instead.
+async fn strictly(gateways: &Gateways, id: &str) -> Result<Vec<u8>, HttpError> {
+    let download = gateways.download(id, Consistency::Strict).await?;
+    Ok(download.bytes.try_collect::<Vec<Bytes>>().await?.concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_writers_blob_is_told_and_not_sent_when_it_is_read_strictly() {
+    let fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let (first, second) = (content(1, 200_000), content(2, 200_000));
+    let sound = put(&gateways, "sound", &first).await.expect("stored");
+    assert!(strictly(&gateways, &sound.id).await.expect("consistent") == first);
+
+    let bad = fleet.put_contradiction(&first, &second).await.to_string();
+    assert!(gateways.get(&bad, None).await.expect("its primaries are a content") == first);
+    let HttpError::Refused { status, detail } = strictly(&gateways, &bad).await.expect_err("refused") else {
+        panic!("it isn't refused")
+    };
+    assert_eq!((status.as_u16(), detail.contains("isn't what its writer committed to")), (422, true), "{detail}");
+    assert_eq!(status_of(gateways.page(&format!("/v1/blobs/{bad}?consistency=odd")).await), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blobs_slivers_are_found() {
+    let mut fleet = Fleet::start(7).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let stored = put(&gateways, "one", &content(1, 3 << 20)).await.expect("stored");
+    let small = put(&gateways, "two", &content(1, 3)).await.expect("stored");
+    fleet.whole().await;
+    let found = gateways.slivers(&stored.id).await.expect("found");
+    assert_eq!((found.shards.len(), found.held, found.to_read, found.margin, found.inline), (28, 28, 10, 18, false));
+    fleet.kill(3).await;
+    let found = gateways.slivers(&stored.id).await.expect("found");
+    assert_eq!((found.held, found.margin), (24, 14));
+    let silent: Vec<u16> = found.shards.iter().filter(|shard| shard.error.is_some()).map(|shard| shard.shard).collect();
+    assert_eq!(silent.len(), 4);
+    assert!(
+        found.shards.iter().all(|shard| shard.primary == shard.secondary && shard.primary == shard.error.is_none())
+    );
+    let inline = gateways.slivers(&small.id).await.expect("found");
+    assert!(inline.inline && inline.held == 24);
+    assert_eq!(status_of(gateways.slivers(&"0".repeat(64)).await), 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,9 +206,9 @@ async fn tokens_are_asked_for() {
     let bytes = content(1, 100);
     let stored = put(&running.client(Some("all")), "one", &bytes).await.expect("stored");
     assert!(running.client(Some("look")).get(&stored.id, None).await.expect("read") == bytes);
-    assert_eq!(status(running.client(Some("look")).delete(&stored.id).await), 403);
-    assert_eq!(status(running.client(Some("other")).get(&stored.id, None).await), 401);
-    assert_eq!(status(running.client(None).get(&stored.id, None).await), 401);
+    assert_eq!(status_of(running.client(Some("look")).delete(&stored.id).await), 403);
+    assert_eq!(status_of(running.client(Some("other")).get(&stored.id, None).await), 401);
+    assert_eq!(status_of(running.client(None).get(&stored.id, None).await), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

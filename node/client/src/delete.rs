@@ -78,7 +78,7 @@ impl Client {
                 Err(status) => Err(status.message().to_owned()),
             };
             if let Err(reason) = counted {
-                reasons.push(format!("{member}: {reason}"));
+                reasons.push(format!("member {member}: {reason}"));
             }
             if receipts.suffice() {
                 tokio::spawn(async move { timeout(AFTERWARDS, told.for_each(|_| async {})).await });

@@ -19,7 +19,7 @@ pub use apart::apart;
 pub use connector::{ConnectError, Connector, MEMBER_NAME, TlsConnector};
 pub use delete::DeleteError;
 pub use fleet::{Current, Fleet, FleetConfig, FleetError, Holder, ViewRefused};
-pub use get::{ByteRange, Content, GetError};
+pub use get::{ByteRange, Consistency, Content, GetError, HeldSliver, Holding, Placement};
 pub use list::{ListError, ListQuery, Page};
 pub use put::{ContentError, PutError, PutRequest, Stored, StripeError, UploadError};
 

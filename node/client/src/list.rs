@@ -80,7 +80,7 @@ impl Client {
                 }
                 Err(status) => {
                     asked_shards = asked_shards.saturating_sub(holder.shards().len());
-                    reasons.push(format!("{}: {}", holder.member(), status.message()));
+                    reasons.push(format!("member {}: {}", holder.member(), status.message()));
                 }
             }
         }

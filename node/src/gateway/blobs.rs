@@ -63,7 +63,7 @@ pub(super) fn parse(id: &str) -> Result<BlobId, Problem> {
     id.parse().map_err(|error| bad(format!("{id:?} is no blob ID: {error}")))
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 

@@ -1,7 +1,7 @@
 //! The gateway: a stateless HTTP service in front of the members, for everyone who doesn't link the client.
 //!
 //! It needs no API server: the newest view comes from the members, signed by the operator. `PUT /v1/blobs`, `GET`,
-//! `HEAD` and `DELETE /v1/blobs/{id}`, `GET /v1/blobs`.
+//! `HEAD` and `DELETE /v1/blobs/{id}`, `GET /v1/blobs/{id}/slivers`, `GET /v1/blobs`.
 
 mod access;
 mod admin;
@@ -12,6 +12,7 @@ mod headers;
 mod metrics;
 mod problem;
 mod serve;
+mod slivers;
 mod store;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -77,6 +78,7 @@ impl Gateway {
         Router::new()
             .route("/v1/blobs", get(blobs::list).put(store::put))
             .route("/v1/blobs/{id}", get(fetch::get).head(fetch::head).delete(store::delete))
+            .route("/v1/blobs/{id}/slivers", get(slivers::get))
             .fallback(blobs::no_route)
             .method_not_allowed_fallback(blobs::no_method)
             .layer(middleware::from_fn_with_state(Arc::clone(self), admit))

@@ -83,6 +83,8 @@ impl From<GetError> for Problem {
             GetError::NotFound(_) => (StatusCode::NOT_FOUND, None),
             GetError::Deleted(_) => (StatusCode::GONE, None),
             GetError::Range { length, .. } => (StatusCode::RANGE_NOT_SATISFIABLE, Some(*length)),
+            // Nothing that a retry or another gateway could mend (R17, R19).
+            GetError::Inconsistent { .. } => (StatusCode::UNPROCESSABLE_ENTITY, None),
             GetError::Fleet(_) | GetError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, None),
         };
         Self { length, ..Self::of(status, &error) }

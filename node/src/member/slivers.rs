@@ -1,5 +1,7 @@
 //! The slivers that a member holds of certified blobs.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use weft_protocol::{Entry, ShardSet};
 use weft_redstuff::{Axis, BlobId, Code, Hash, Layout, StripeHashes, merkle};
@@ -122,6 +124,22 @@ impl Member {
         let roots = roots(&view, upload)?;
         let all = roots.len() == metadata.layout.stripes() as usize;
         Ok(if all { merkle::path(&roots, stripe) } else { None })
+    }
+
+    /// In how many stripes (of one, or of all) of a blob each sliver is here.
+    pub(crate) fn held_of(
+        &self,
+        blob: &BlobId,
+        stripe: Option<u32>,
+    ) -> Result<BTreeMap<(Axis, u16), u32>, MemberError> {
+        let Some(Entry::Live { metadata, .. }) = self.entry(blob)? else { return Err(MemberError::NoBlob(*blob)) };
+        let mut held = BTreeMap::new();
+        for stripe in stripe.map_or(0..metadata.layout.stripes(), |stripe| stripe..stripe.saturating_add(1)) {
+            for sliver in self.held_slivers(blob, stripe)? {
+                *held.entry(sliver).or_default() += 1;
+            }
+        }
+        Ok(held)
     }
 
     /// Axis and index of the slivers of a stripe that are here.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
-    GetViewRequest, ListReply, ListRequest, LookupReply, LookupRequest, SliverReply, SliverRequest, StripeHashesReply,
-    StripeHashesRequest, ViewReply, reads_server,
+    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest,
+    SliverReply, SliverRequest, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
 };
 use weft_protocol::Entry;
 use weft_redstuff::{BlobId, Hash};
@@ -86,6 +86,16 @@ impl reads_server::Reads for Reads {
         let data = data.ok_or_else(|| Status::not_found("not held here"))?;
         self.member.metrics().sent("reads", data.len());
         Ok(Response::new(SliverReply { data }))
+    }
+
+    async fn get_held(&self, request: Request<HeldRequest>) -> Result<Response<HeldReply>, Status> {
+        self.gate.admit(&request, Service::Reads)?;
+        let HeldRequest { blob: id, stripe } = request.into_inner();
+        let (member, id) = (self.member.clone(), blob(&id)?);
+        let held = weft_client::apart(move || member.held_of(&id, stripe)).await;
+        let held = held.map_err(|error| Status::internal(error.to_string()))??.into_iter();
+        let tell = |((axis, index), stripes)| HeldSliver { axis: axis as u32, index: u32::from(index), stripes };
+        Ok(Response::new(HeldReply { slivers: held.map(tell).collect() }))
     }
 }
 

@@ -5,6 +5,7 @@
 mod certificates;
 pub mod liar;
 mod operator;
+mod writer;
 
 use std::{
     collections::BTreeMap,

@@ -10,7 +10,7 @@ use weft_proto::{
 };
 use weft_protocol::MemberId;
 
-use super::{Current, Fleet, FleetError, Known, Offer};
+use super::{Current, Fleet, FleetError, Known, Offer, Views};
 
 /// For one member's answer.
 const ANSWER: Duration = Duration::from_millis(1500);
@@ -74,11 +74,7 @@ impl Fleet {
             }
         }
         let known = self.lock();
-        let seated = |key: &(MemberId, u32)| {
-            let newest = known.views.newest();
-            newest.is_none_or(|(_, view)| view.seat(key.0).is_some_and(|seat| seat.incarnation.number == key.1))
-        };
-        let members = known.addresses.iter().filter(|(key, _)| seated(key));
+        let members = known.addresses.iter().filter(|(key, _)| is_seated(&known.views, **key));
         places.extend(members.map(|(key, address)| (address.clone(), Some(*key))));
         places.into_iter().map(|(address, member)| Asked { member, address }).collect()
     }
@@ -101,14 +97,21 @@ impl Fleet {
         (asked, answer)
     }
 
-    /// Takes, for each incarnation, the address that most members tell. Says whether anything changed.
+    /// Takes, for each incarnation, the address that most members tell; forgets those without a seat that nobody tells of
+    /// any more. Says whether anything changed.
     fn learn_addresses(&self, peers: Vec<Peer>) -> bool {
         let mut votes: BTreeMap<(MemberId, u32), BTreeMap<String, u32>> = BTreeMap::new();
         for Peer { member, incarnation, address } in peers {
             *votes.entry((MemberId(member), incarnation)).or_default().entry(address).or_default() += 1;
         }
         let mut changed = false;
-        let Known { addresses, .. } = &mut *self.lock();
+        let Known { addresses, health, views, .. } = &mut *self.lock();
+        if !votes.is_empty() {
+            let before = addresses.len();
+            addresses.retain(|key, _| votes.contains_key(key) || is_seated(views, *key));
+            health.retain(|key, _| addresses.contains_key(key) || votes.contains_key(key));
+            changed |= addresses.len() < before;
+        }
         for (key, told) in votes {
             if let Some((address, _)) = told.into_iter().max_by_key(|(_, count)| *count) {
                 changed |= addresses.insert(key, address.clone()).as_ref() != Some(&address);
@@ -116,4 +119,10 @@ impl Fleet {
         }
         changed
     }
+}
+
+/// Whether the newest view gives an incarnation shards; before there is one, anybody may get some.
+fn is_seated(views: &Views, (member, incarnation): (MemberId, u32)) -> bool {
+    let newest = views.newest();
+    newest.is_none_or(|(_, view)| view.seat(member).is_some_and(|seat| seat.incarnation.number == incarnation))
 }

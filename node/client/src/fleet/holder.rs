@@ -1,4 +1,4 @@
-//! A member that the newest view seats, and how to reach it.
+//! A member and how to reach it.
 
 use std::{
     future::Future,
@@ -41,18 +41,29 @@ impl Health {
     }
 }
 
-/// A member in the newest view whose address is known.
+/// An incarnation of a member whose address is known.
 #[derive(Debug)]
 pub struct Holder {
     member: MemberId,
+    incarnation: u32,
     shards: ShardSet,
     channel: Channel,
     health: std::sync::Arc<Health>,
 }
 
 impl Holder {
-    pub(crate) fn new(member: MemberId, shards: ShardSet, channel: Channel, health: std::sync::Arc<Health>) -> Self {
-        Self { member, shards, channel, health }
+    /// `shards` are none of a member that the newest view doesn't seat.
+    pub(crate) fn new(
+        (member, incarnation): (MemberId, u32),
+        shards: ShardSet,
+        channel: Channel,
+        health: std::sync::Arc<Health>,
+    ) -> Self {
+        Self { member, incarnation, shards, channel, health }
+    }
+
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
     }
 
     pub fn member(&self) -> MemberId {

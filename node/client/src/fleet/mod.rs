@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tonic::Status;
 use weft_proto::v1::ViewChanged;
-use weft_protocol::{FleetId, MemberId, PublicKey, View};
+use weft_protocol::{FleetId, MemberId, PublicKey, ShardSet, View};
 use weft_redstuff::Hash;
 
 use self::holder::Health;
@@ -53,6 +53,9 @@ pub struct Current {
     pub hash: Hash,
     /// In order of their numbers, those whose address is known.
     pub holders: Vec<Arc<Holder>>,
+    /// Incarnations without a seat that members tell of: holders of earlier views, returned ones, and newcomers. What
+    /// they hold is as good as anybody's (R22, R25).
+    pub(crate) others: Vec<Arc<Holder>>,
 }
 
 impl fmt::Debug for Current {
@@ -66,6 +69,11 @@ impl Current {
     /// Who holds a shard; `None` while it is vacant or its holder's address isn't known.
     pub fn holder(&self, shard: u16) -> Option<&Arc<Holder>> {
         self.holders.iter().find(|holder| holder.shards().contains(shard as u8))
+    }
+
+    /// The holders, and then whoever else can be asked.
+    pub(crate) fn everybody(&self) -> Vec<Arc<Holder>> {
+        self.holders.iter().chain(&self.others).cloned().collect()
     }
 
     /// The holders, those last that failed lately; starting at another one for each `turn`, to spread the load.
@@ -182,21 +190,27 @@ impl Fleet {
         let mut known = self.lock();
         let Some((hash, view)) = known.views.newest().cloned() else { return };
         known.generation = self.0.config.connector.generation();
-        let mut holders = Vec::new();
-        for seat in &view.seats {
-            let key = (seat.member, seat.incarnation.number);
-            let Some(address) = known.addresses.get(&key) else { continue };
-            match self.0.config.connector.channel(address) {
-                Ok(channel) => {
-                    let health = Arc::clone(known.health.entry(key).or_default());
-                    holders.push(Arc::new(Holder::new(seat.member, seat.shards, channel, health)));
+        let seated = view.seats.iter().map(|seat| ((seat.member, seat.incarnation.number), seat.shards));
+        let seated: BTreeMap<(MemberId, u32), ShardSet> = seated.collect();
+        let (mut holders, mut others) = (Vec::new(), Vec::new());
+        let Known { addresses, health, .. } = &mut *known;
+        for (key, address) in addresses {
+            let channel = match self.0.config.connector.channel(address) {
+                Ok(channel) => channel,
+                Err(error) => {
+                    tracing::warn!(member = %key.0, %error, "no channel");
+                    continue;
                 }
-                Err(error) => tracing::warn!(member = %seat.member, %error, "no channel"),
+            };
+            let health = Arc::clone(health.entry(*key).or_default());
+            match seated.get(key) {
+                Some(shards) => holders.push(Arc::new(Holder::new(*key, *shards, channel, health))),
+                None => others.push(Arc::new(Holder::new(*key, ShardSet::EMPTY, channel, health))),
             }
         }
         tracing::debug!(epoch = view.epoch, revision = view.revision, holders = holders.len(), "view");
         // Under the lock, so that an older view never overwrites a newer one.
-        self.0.current.send_replace(Some(Arc::new(Current { view, hash, holders })));
+        self.0.current.send_replace(Some(Arc::new(Current { view, hash, holders, others })));
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -22,7 +22,8 @@ pub(super) async fn stripe_hashes(
     metadata: &Metadata,
     stripe: u32,
 ) -> Result<StripeHashes, Vec<String>> {
-    let mut waiting = current.by_health(id.0[30].wrapping_add(stripe as u8)).into_iter();
+    let holders = current.by_health(id.0[30].wrapping_add(stripe as u8));
+    let mut waiting = holders.into_iter().chain(current.others.iter().cloned()).collect::<Vec<_>>().into_iter();
     let (mut asked, mut failures) = (FuturesUnordered::new(), Vec::new());
     loop {
         if let Some(holder) = waiting.next() {
@@ -44,10 +45,11 @@ async fn ask(holder: Arc<Holder>, id: BlobId, metadata: &Metadata, stripe: u32) 
     let member = holder.member();
     let request = StripeHashesRequest { blob: Bytes::copy_from_slice(id.as_bytes()), stripe };
     let reply = holder.call(ANSWER, holder.reads().get_stripe_hashes(request)).await;
-    let StripeHashesReply { hashes, path } = reply.map_err(|status| format!("{member}: {}", status.message()))?;
+    let StripeHashesReply { hashes, path } =
+        reply.map_err(|status| format!("member {member}: {}", status.message()))?;
     let path: Option<Vec<Hash>> = path.iter().map(|hash| Hash::from_slice(hash)).collect();
-    let hashes = StripeHashes::decode(metadata.code(), &hashes).map_err(|error| format!("{member}: {error}"))?;
+    let hashes = StripeHashes::decode(metadata.code(), &hashes).map_err(|error| format!("member {member}: {error}"))?;
     let proven = path
         .is_some_and(|path| merkle::verify(&metadata.root, &hashes.root(), stripe, metadata.layout.stripes(), &path));
-    if proven { Ok(hashes) } else { Err(format!("{member}: the hashes of stripe {stripe} aren't the blob's")) }
+    if proven { Ok(hashes) } else { Err(format!("member {member}: the hashes of stripe {stripe} aren't the blob's")) }
 }

@@ -121,7 +121,7 @@ impl<'a> Lookup<'a> {
         let LookupReply { entry, counts, view } = match answer {
             Ok(reply) => reply,
             Err(status) => {
-                self.failures.push(format!("{member}: {}", status.message()));
+                self.failures.push(format!("member {member}: {}", status.message()));
                 return Ok(());
             }
         };
@@ -130,7 +130,7 @@ impl<'a> Lookup<'a> {
             if counts && view.as_ref() == self.current.hash.as_bytes() {
                 self.unknown = self.unknown.union(holder.shards());
             } else {
-                self.failures.push(format!("{member}: its not knowing the blob doesn't count"));
+                self.failures.push(format!("member {member}: its not knowing the blob doesn't count"));
             }
             return Ok(());
         }
@@ -143,7 +143,7 @@ impl<'a> Lookup<'a> {
             Ok(Found::Deleted) => Err(GetError::Deleted(self.id)),
             Err(reason) => {
                 tracing::warn!(%member, reason, blob = %self.id, "a member gives a bad entry");
-                self.failures.push(format!("{member}: {reason}"));
+                self.failures.push(format!("member {member}: {reason}"));
                 Ok(())
             }
         }

@@ -1,10 +1,18 @@
 //! Reading blobs: whole or in part, each byte checked against what the blob's ID commits to (R17).
 
+mod decode;
 mod hashes;
+mod held;
+mod locate;
 mod lookup;
 mod stripe;
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{
@@ -13,8 +21,13 @@ use futures::{
 };
 use thiserror::Error;
 use tokio::time::sleep;
-use weft_redstuff::{BlobId, Metadata, StripeLayout};
+use weft_redstuff::{Axis, BlobId, Hash, Metadata, StripeLayout};
 
+use self::stripe::{Rows, RowsError, read_rows};
+pub use self::{
+    held::HeldSliver,
+    locate::{Holding, Placement},
+};
 use crate::{Client, Fleet, FleetError};
 
 /// Stripes on their way while one is read.
@@ -33,8 +46,23 @@ pub enum GetError {
     Deleted(BlobId),
     #[error("blob {blob} can't be read now: {}", reasons.join("; "))]
     Unavailable { blob: BlobId, reasons: Vec<String> },
+    /// What can be read of it contradicts itself: its writer lied, and no retry helps (R17, R19).
+    #[error("blob {blob} isn't what its writer committed to: {what}")]
+    Inconsistent { blob: BlobId, what: String },
     #[error("blob {blob} has {length} bytes: none at {start}")]
     Range { blob: BlobId, length: u64, start: u64 },
+}
+
+/// How much is checked before a byte is returned (R17).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Bytes match the committed hashes of the source rows. Of a bad writer's blob, readers may get bytes or an error.
+    #[default]
+    Committed,
+    /// The whole stripe is encoded again, and all its slivers must have their committed hashes, before any of its bytes
+    /// is returned: whatever slivers another reader gets, it reads the same. The last stripe's bytes of a whole blob
+    /// come only if the content has its digest. A bad stripe after good ones breaks the content off.
+    Strict,
 }
 
 /// Which bytes of a blob.
@@ -79,6 +107,16 @@ impl Client {
 
     /// A blob's content, or the part of it in `range`. The first bytes have been read when this returns.
     pub async fn get(&self, id: BlobId, range: Option<ByteRange>) -> Result<Content, GetError> {
+        self.read(id, range, Consistency::Committed).await
+    }
+
+    /// The same, with as much checked as is asked for.
+    pub async fn read(
+        &self,
+        id: BlobId,
+        range: Option<ByteRange>,
+        consistency: Consistency,
+    ) -> Result<Content, GetError> {
         let live = self.lookup(id).await?;
         let length = live.metadata.length();
         let range = match range {
@@ -91,11 +129,13 @@ impl Client {
         };
         let metadata = live.metadata;
         if let Some(content) = live.inline {
+            // The entry proves it: it is in the blob's root and digest.
             let part = content.slice(range.start as usize..range.end as usize);
             return Ok(Content { metadata, range, bytes: stream::once(async { Ok(part) }).boxed() });
         }
-        let reader = Arc::new(Reader { client: self.clone(), id, metadata: metadata.clone(), range: range.clone() });
-        let mut rows = Box::pin(reader.rows());
+        let (client, range_read) = (self.clone(), range.clone());
+        let reader = Reader { client, id, metadata: metadata.clone(), range: range_read, consistency };
+        let mut rows = Box::pin(Arc::new(reader).rows());
         let first = rows.try_next().await?;
         let bytes = stream::iter(first.map(Ok)).chain(rows).boxed();
         Ok(Content { metadata, range, bytes })
@@ -107,6 +147,7 @@ struct Reader {
     id: BlobId,
     metadata: Metadata,
     range: Range<u64>,
+    consistency: Consistency,
 }
 
 impl Reader {
@@ -116,6 +157,7 @@ impl Reader {
         let inside =
             move |stripe: &StripeLayout| stripe.offset < range.end && range.start < stripe.offset + stripe.length;
         let stripes = self.metadata.layout.iter().filter(inside);
+        let mut digest = Digest::of(&self);
         let read = move |stripe: StripeLayout| {
             let reader = Arc::clone(&self);
             async move { reader.stripe(stripe).await }
@@ -123,19 +165,30 @@ impl Reader {
         stream::iter(stripes)
             .map(read)
             .buffered(AHEAD)
+            .map(move |rows| digest.check(rows?))
             .map_ok(|rows| stream::iter(rows.into_iter().map(Ok)))
             .try_flatten()
     }
 
     /// The part of one stripe that is in the range.
     async fn stripe(&self, layout: StripeLayout) -> Result<Vec<Bytes>, GetError> {
-        let row = layout.sliver_length(weft_redstuff::Axis::Primary) as u64;
+        let row = layout.sliver_length(Axis::Primary) as u64;
         let begin = self.range.start.max(layout.offset) - layout.offset;
         let end = self.range.end.min(layout.offset + layout.length) - layout.offset;
         let (first, last) = ((begin / row) as u16, ((end - 1) / row) as u16);
-        let memory = self.metadata.code().stripe_capacity(layout.symbol_size);
-        let _room = self.client.read_memory.room(memory).await;
-        let rows = self.fetch(layout.index, first..=last).await?;
+        let code = self.metadata.code();
+        let _room = self.client.read_memory.room(code.stripe_capacity(layout.symbol_size)).await;
+        let rows = match self.consistency {
+            Consistency::Committed => self.fetch(layout, first..=last).await?.rows,
+            Consistency::Strict => {
+                let Rows { rows, hashes } = self.fetch(layout, 0..=code.source_rows() - 1).await?;
+                let consistent = decode::is_consistent(code, layout.symbol_size, rows.clone(), hashes).await;
+                if !consistent.map_err(|error| self.failed(error))? {
+                    return Err(self.inconsistent(format!("stripe {} encodes to other slivers", layout.index)));
+                }
+                rows[usize::from(first)..=usize::from(last)].to_vec()
+            }
+        };
         let cut = |(index, bytes): (u16, Bytes)| {
             let at = u64::from(index) * row;
             bytes.slice(begin.saturating_sub(at) as usize..(end - at).min(row) as usize)
@@ -143,28 +196,70 @@ impl Reader {
         Ok((first..=last).zip(rows).map(cut).collect())
     }
 
-    async fn fetch(&self, stripe: u32, wanted: std::ops::RangeInclusive<u16>) -> Result<Vec<Bytes>, GetError> {
+    async fn fetch(&self, layout: StripeLayout, wanted: RangeInclusive<u16>) -> Result<Rows, GetError> {
         let mut pauses = PAUSES.into_iter();
         loop {
             let current = self.fleet().current().await?;
-            let reasons = match stripe::read_rows(&current, self.id, &self.metadata, stripe, wanted.clone()).await {
+            let error = match read_rows(&current, self.id, &self.metadata, layout, wanted.clone()).await {
                 Ok(rows) => return Ok(rows),
-                Err(reasons) => reasons,
+                Err(error) => self.failed(error),
             };
+            if matches!(error, GetError::Inconsistent { .. }) {
+                return Err(error);
+            }
             // Members that have the tombstone have no slivers.
             if let Err(error @ GetError::Deleted(_)) = self.client.lookup(self.id).await {
                 return Err(error);
             }
-            let Some(pause) = pauses.next() else {
-                return Err(GetError::Unavailable { blob: self.id, reasons });
-            };
+            let Some(pause) = pauses.next() else { return Err(error) };
             sleep(pause).await;
             self.fleet().refresh().await?;
         }
     }
 
+    fn failed(&self, error: RowsError) -> GetError {
+        match error {
+            RowsError::TooFew(reasons) => GetError::Unavailable { blob: self.id, reasons },
+            RowsError::Inconsistent(what) => self.inconsistent(what),
+        }
+    }
+
+    fn inconsistent(&self, what: String) -> GetError {
+        GetError::Inconsistent { blob: self.id, what }
+    }
+
     fn fleet(&self) -> &Fleet {
         self.client.fleet()
+    }
+}
+
+/// The digest of a whole blob that is read strictly.
+struct Digest {
+    blob: BlobId,
+    hasher: blake3::Hasher,
+    left: u64,
+    /// `None` where it isn't to be checked.
+    expected: Option<Hash>,
+}
+
+impl Digest {
+    fn of(reader: &Reader) -> Self {
+        let whole = reader.range == (0..reader.metadata.length());
+        let expected = (whole && reader.consistency == Consistency::Strict).then_some(reader.metadata.digest);
+        Self { blob: reader.id, hasher: blake3::Hasher::new(), left: reader.metadata.length(), expected }
+    }
+
+    /// Lets rows pass, the last ones only if all were the content.
+    fn check(&mut self, rows: Vec<Bytes>) -> Result<Vec<Bytes>, GetError> {
+        let Some(expected) = self.expected else { return Ok(rows) };
+        for row in &rows {
+            self.hasher.update(row);
+            self.left -= row.len() as u64;
+        }
+        if self.left > 0 || Hash::from(self.hasher.finalize()) == expected {
+            return Ok(rows);
+        }
+        Err(GetError::Inconsistent { blob: self.blob, what: "its content has another digest".to_owned() })
     }
 }
 

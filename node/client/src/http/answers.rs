@@ -41,6 +41,58 @@ pub struct ListAnswer {
     pub next: Option<String>,
 }
 
+/// Where a blob's slivers are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SliversAnswer {
+    pub id: String,
+    pub length: u64,
+    pub stripes: u32,
+    /// It lies in its registry entry, and has no slivers.
+    pub inline: bool,
+    /// The newest view.
+    pub view: ViewPlace,
+    pub fault_tolerance: u16,
+    /// Shards whose present holder has both slivers of every stripe.
+    pub held: u16,
+    /// Shards that it takes to read the blob.
+    pub to_read: u16,
+    /// The one less the other.
+    pub margin: i32,
+    pub shards: Vec<ShardAnswer>,
+    /// What incarnations without a seat have besides.
+    pub others: Vec<OtherAnswer>,
+}
+
+/// A view's place in the order of views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewPlace {
+    pub epoch: u64,
+    pub revision: u64,
+}
+
+/// One shard of a blob: whether its holder has the slivers of all stripes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardAnswer {
+    pub shard: u16,
+    /// None: it is vacant, or nobody knows its holder's address.
+    pub member: Option<u32>,
+    pub incarnation: Option<u32>,
+    pub primary: bool,
+    pub secondary: bool,
+    /// Why the holder says nothing.
+    pub error: Option<String>,
+}
+
+/// What an incarnation without a seat has of a blob: how many slivers, each of some stripe at least.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherAnswer {
+    pub member: u32,
+    pub incarnation: u32,
+    pub primaries: u32,
+    pub secondaries: u32,
+}
+
 /// What a blob's headers tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stat {

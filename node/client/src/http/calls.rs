@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Body, Gateways, HttpError,
-    answers::{ListAnswer, PutAnswer, Stat},
+    answers::{ListAnswer, PutAnswer, SliversAnswer, Stat},
     baton::Baton,
 };
+use crate::Consistency;
 
 /// What a put says besides its content.
 #[derive(Debug, Clone, Default)]
@@ -91,8 +92,12 @@ impl Gateways {
     }
 
     /// A whole blob as it comes. Once it has begun, another gateway is of no help.
-    pub async fn download(&self, id: &str) -> Result<Download, HttpError> {
-        let head = request(Method::GET, &format!("/v1/blobs/{id}"))?;
+    pub async fn download(&self, id: &str, consistency: Consistency) -> Result<Download, HttpError> {
+        let query = match consistency {
+            Consistency::Committed => "",
+            Consistency::Strict => "?consistency=strict",
+        };
+        let head = request(Method::GET, &format!("/v1/blobs/{id}{query}"))?;
         let response = self.simple(&head).await?;
         let stat = Stat::read(id, response.headers())?;
         let bytes = BodyDataStream::new(response.into_body()).map_err(|error| broken("the gateway".to_owned(), error));
@@ -103,6 +108,11 @@ impl Gateways {
     pub async fn stat(&self, id: &str) -> Result<Stat, HttpError> {
         let response = self.simple(&request(Method::HEAD, &format!("/v1/blobs/{id}"))?).await?;
         Stat::read(id, response.headers())
+    }
+
+    /// Where a blob's slivers are.
+    pub async fn slivers(&self, id: &str) -> Result<SliversAnswer, HttpError> {
+        json(self.simple(&request(Method::GET, &format!("/v1/blobs/{id}/slivers"))?).await?).await
     }
 
     /// Deletes a blob for good.

@@ -27,7 +27,9 @@ use thiserror::Error;
 
 use self::hedge::Endpoint;
 pub use self::{
-    answers::{BlobAnswer, ListAnswer, PutAnswer, Stat, ViewAnswer},
+    answers::{
+        BlobAnswer, ListAnswer, OtherAnswer, PutAnswer, ShardAnswer, SliversAnswer, Stat, ViewAnswer, ViewPlace,
+    },
     calls::{Download, Put, streaming},
 };
 

@@ -37,8 +37,8 @@ pub enum PutError {
     Stripe(#[from] StripeError),
     #[error("the upload stopped")]
     Upload(#[from] UploadError),
-    #[error("too few holders {did}: {wanting} shards are wanting; {}", reasons.join("; "))]
-    TooFew { did: &'static str, wanting: u16, reasons: Vec<String> },
+    #[error("holders of only {answered} shards {did}, which takes {quorum}: {}", reasons.join("; "))]
+    TooFew { did: &'static str, answered: u16, quorum: u16, reasons: Vec<String> },
     #[error("members have no room: {}", reasons.join("; "))]
     NoRoom { reasons: Vec<String> },
     #[error("the acks make no certificate")]

@@ -140,7 +140,10 @@ impl Round {
     fn too_few(&mut self, did: &'static str, wanting: u16) -> PutError {
         let failures = std::mem::take(&mut self.failures);
         let no_room = failures.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
-        let reasons = failures.iter().map(|(member, status)| format!("{member}: {}", status.message())).collect();
-        if no_room { PutError::NoRoom { reasons } } else { PutError::TooFew { did, wanting, reasons } }
+        let reasons =
+            failures.iter().map(|(member, status)| format!("member {member}: {}", status.message())).collect();
+        let quorum = self.current.view.quorum();
+        let answered = quorum - wanting;
+        if no_room { PutError::NoRoom { reasons } } else { PutError::TooFew { did, answered, quorum, reasons } }
     }
 }

@@ -132,7 +132,7 @@ impl Upload {
             .zip(&self.current.holders)
             .filter_map(|(progress, holder)| Some((holder.member(), progress.dropped.as_ref()?)))
             .collect();
-        let reasons = dropped.iter().map(|(member, status)| format!("{member}: {}", status.message())).collect();
+        let reasons = dropped.iter().map(|(member, status)| format!("member {member}: {}", status.message())).collect();
         let full = dropped.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
         Err(if full { UploadError::NoRoom { reasons } } else { UploadError::TooFew { left, quorum, reasons } })
     }

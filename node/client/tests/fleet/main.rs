@@ -1,8 +1,10 @@
 //! The client against members who fail, lag and lie.
 
 mod changes;
+mod degraded;
 mod fake;
 mod reading;
+mod strict;
 mod writing;
 
 use bytes::Bytes;

@@ -28,7 +28,7 @@ async fn a_put_succeeds_only_on_receipts_of_a_quorum() {
     fleet.members[..3].iter().for_each(|member| member.set(Fault::NoReceipts));
     for (nonce, size) in [(1, 100), (2, 5000)] {
         let error = put(&client, nonce, &content(size)).await.unwrap_err();
-        assert!(matches!(&error, PutError::TooFew { did: "receipted", wanting: 3, .. }), "{error}");
+        assert!(matches!(&error, PutError::TooFew { did: "receipted", answered: 16, quorum: 19, .. }), "{error}");
     }
     fleet.members[0].set(Fault::None);
     put(&client, 3, &content(5000)).await.unwrap();
@@ -40,7 +40,7 @@ async fn forged_acks_and_receipts_count_for_nothing() {
     let client = fleet.client();
     fleet.members[..3].iter().for_each(|member| member.set(Fault::Forges));
     let error = put(&client, 1, &content(5000)).await.unwrap_err();
-    assert!(matches!(&error, PutError::TooFew { did: "acked", wanting: 3, .. }), "{error}");
+    assert!(matches!(&error, PutError::TooFew { did: "acked", answered: 16, quorum: 19, .. }), "{error}");
     fleet.members[1].set(Fault::None);
     put(&client, 2, &content(5000)).await.unwrap();
 }

@@ -23,10 +23,10 @@ use weft_proto::{
     v1::{Peer, Sliver, ViewChanged, reads_server::ReadsServer, writes_server::WritesServer},
 };
 use weft_protocol::{
-    Authority, BatchHeader, Entry, FleetId, Incarnation, MemberId, PublicKey, Seal, Seat, ShardSet, Signed, SignedView,
-    SigningKey, Statement, View, VolumeId, sign_batch,
+    Authority, BatchHeader, Certificate, Entry, FleetId, Incarnation, MemberId, PublicKey, Seal, Seat, ShardSet,
+    Signed, SignedView, SigningKey, Statement, View, VolumeId, sign_batch,
 };
-use weft_redstuff::{BlobId, Code, Hash, Metadata, StripeHashes};
+use weft_redstuff::{Axis, BlobId, Code, EncodedStripe, Hash, Labels, Layout, Metadata, StripeHashes, encode_stripe};
 
 pub(crate) const FLEET: FleetId = FleetId([9; 16]);
 const MEMBERS: u8 = 7;
@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     NotSynced,
     /// Has no room.
     Full,
+    /// Has rebuilt its secondaries so far, and no primaries.
+    NoPrimaries,
 }
 
 /// A stripe as one member holds it.
@@ -237,6 +239,49 @@ impl FakeFleet {
 
     fn authority(&self) -> Authority {
         Authority { views: self.operator.public(), deletes: vec![self.delete_key.public()] }
+    }
+
+    /// Gives members what a writer made that commits to other hashes than its slivers encode to: the primaries are those
+    /// of the first content, the secondaries those of the second, stripe by stripe. The digest is `digest`'s.
+    pub(crate) fn plant(&self, stripes: &[(Bytes, Bytes)], digest: &[u8]) -> BlobId {
+        let code = Self::code();
+        let length = stripes.iter().map(|(content, _)| content.len() as u64).sum();
+        let layout = Layout::sliced(code, length).unwrap();
+        let encode = |stripe: weft_redstuff::StripeLayout| {
+            let (first, second) = &stripes[stripe.index as usize];
+            let [first, second] =
+                [first, second].map(|data| encode_stripe(code, stripe.symbol_size, data.clone()).unwrap());
+            let hash = |of: &EncodedStripe, axis| (0..code.shards()).map(|i| Hash::of(&of.sliver(axis, i))).collect();
+            let (primary, secondary) = (hash(&first, Axis::Primary), hash(&second, Axis::Secondary));
+            (stripe.index, first, second, StripeHashes::new(code, primary, secondary).unwrap())
+        };
+        let encoded: Vec<_> = layout.iter().map(encode).collect();
+        let roots: Vec<Hash> = encoded.iter().map(|(_, _, _, hashes)| hashes.root()).collect();
+        let (root, digest) = (weft_redstuff::merkle::root(&roots), Hash::of(digest));
+        let metadata = Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [200; 16] };
+        let (id, view) = (metadata.id(), self.first_view().view);
+        let ack = |member: &Arc<Member>| {
+            let shards = view.seat(member.id).unwrap().shards;
+            member.sign(Statement::Ack { view: view.hash(), blob: id, shards })
+        };
+        let certificate = Certificate::new(&view, id, self.members.iter().map(ack).collect()).unwrap();
+        let entry = Entry::Live { metadata, inline: None, certificate };
+        for member in &self.members {
+            let stripe = |(number, first, second, hashes): &(u32, EncodedStripe, EncodedStripe, StripeHashes)| {
+                let slivers = view.seat(member.id).unwrap().shards.iter().flat_map(|shard| {
+                    Axis::BOTH.map(|axis| {
+                        let index = code.sliver_index(shard.into(), axis);
+                        let of = if axis == Axis::Primary { first } else { second };
+                        Sliver { axis: axis as u32, index: index.into(), data: of.sliver(axis, index) }
+                    })
+                });
+                (*number, Stripe { hashes: hashes.clone(), slivers: slivers.collect() })
+            };
+            let mut state = member.lock();
+            state.holdings.insert(id, encoded.iter().map(stripe).collect());
+            state.entries.insert(id, entry.clone());
+        }
+        id
     }
 
     /// The view in which the last member's shards went to the others, and the refusals that put it into effect.

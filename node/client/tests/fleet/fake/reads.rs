@@ -1,10 +1,12 @@
 //! What members are asked for.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
-    GetViewRequest, ListReply, ListRequest, LookupReply, LookupRequest, SliverReply, SliverRequest, StripeHashesReply,
-    StripeHashesRequest, ViewReply, reads_server::Reads,
+    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest,
+    SliverReply, SliverRequest, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server::Reads,
 };
 use weft_redstuff::merkle;
 
@@ -69,11 +71,29 @@ impl Reads for Serving {
         let state = self.lock();
         let held = state.holdings.get(&blob_id(&request.blob)?).ok_or_else(|| Status::not_found("no blob"))?;
         let stripe = held.get(&request.stripe).ok_or_else(|| Status::not_found("no stripe"))?;
+        if fault == Fault::NoPrimaries && request.axis == 0 {
+            return Err(Status::not_found("not rebuilt yet"));
+        }
         let sliver = stripe.slivers.iter().find(|sliver| (sliver.axis, sliver.index) == (request.axis, request.index));
         let mut data = sliver.ok_or_else(|| Status::not_found("no sliver"))?.data.to_vec();
         if fault == Fault::Lies {
             data[0] ^= 1;
         }
         Ok(Response::new(SliverReply { data: data.into() }))
+    }
+
+    async fn get_held(&self, request: Request<HeldRequest>) -> Result<Response<HeldReply>, Status> {
+        let fault = self.awake().await?;
+        let HeldRequest { blob, stripe } = request.into_inner();
+        let state = self.lock();
+        let held = state.holdings.get(&blob_id(&blob)?).ok_or_else(|| Status::not_found("no blob"))?;
+        let mut counts = BTreeMap::new();
+        for stored in held.iter().filter(|(number, _)| stripe.is_none_or(|asked| asked == **number)) {
+            for sliver in stored.1.slivers.iter().filter(|sliver| fault != Fault::NoPrimaries || sliver.axis == 1) {
+                *counts.entry((sliver.axis, sliver.index)).or_default() += 1;
+            }
+        }
+        let slivers = counts.into_iter().map(|((axis, index), stripes)| HeldSliver { axis, index, stripes }).collect();
+        Ok(Response::new(HeldReply { slivers }))
     }
 }

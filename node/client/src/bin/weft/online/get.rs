@@ -6,7 +6,10 @@ use tokio::{
     fs::{self, File},
     io::{AsyncWrite, AsyncWriteExt},
 };
-use weft_client::http::{Download, HttpError};
+use weft_client::{
+    Consistency,
+    http::{Download, HttpError},
+};
 
 use super::{Online, Session, progress::Bars};
 use crate::failure::{BoxError as Error, Outcome};
@@ -18,6 +21,9 @@ pub(crate) struct Get {
     id: String,
     /// The file to write; without it, or with `-`, standard output
     file: Option<PathBuf>,
+    /// Encode every stripe again before any of its bytes comes, and refuse a blob whose writer lied
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     online: Online,
 }
@@ -45,7 +51,9 @@ impl Get {
     }
 
     async fn fetch(&self, session: &Session, mut to: impl AsyncWrite + Unpin) -> Outcome {
-        let Download { stat, mut bytes } = session.retrying(async || session.gateways.download(&self.id).await).await?;
+        let consistency = if self.strict { Consistency::Strict } else { Consistency::Committed };
+        let ask = async || session.gateways.download(&self.id, consistency).await;
+        let Download { stat, mut bytes } = session.retrying(ask).await?;
         let bar = Bars::new(session.json).add(&self.id[..self.id.len().min(12)], stat.length);
         let (mut digest, mut length) = (blake3::Hasher::new(), 0);
         while let Some(chunk) = bytes.try_next().await? {

@@ -1,0 +1,73 @@
+//! A gateway that lies: it commits to slivers that contradict each other (R19).
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use weft_client::Connector;
+use weft_proto::{
+    MAX_MESSAGE,
+    v1::{CertifyRequest, FinishRequest, Sliver, UploadRequest, writes_client::WritesClient},
+};
+use weft_protocol::{Certificate, Entry, Signed};
+use weft_redstuff::{Axis, BlobId, Hash, Labels, Layout, Metadata, StripeHashes, encode_stripe, merkle};
+
+use super::Fleet;
+
+impl Fleet {
+    /// Stores one stripe whose primaries are those of `first` and whose secondaries are those of `second`, which are
+    /// equally long, as every member accepts it: what it gets is what the hashes say.
+    pub async fn put_contradiction(&self, first: &Bytes, second: &Bytes) -> BlobId {
+        let view = self.view.clone().expect("there is a view").view;
+        let (code, session, hash) = (view.code, [9; 16], Bytes::copy_from_slice(view.hash().as_bytes()));
+        let layout = Layout::sliced(code, first.len() as u64).expect("it fits");
+        let symbol_size = layout.tail_symbol_size();
+        let encoded = [first, second].map(|data| encode_stripe(code, symbol_size, data.clone()).expect("it fits"));
+        let sliver = |axis: Axis, index: u16| encoded[axis as usize].sliver(axis, index);
+        let [primary, secondary] =
+            Axis::BOTH.map(|axis| (0..code.shards()).map(|index| Hash::of(&sliver(axis, index))).collect());
+        let hashes = StripeHashes::new(code, primary, secondary).expect("n of each");
+        let (root, digest) = (merkle::root(&[hashes.root()]), Hash::of(first));
+        let metadata = Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: session };
+        let mut acks = Vec::new();
+        for seat in &view.seats {
+            let mut writes = self.writes(seat.member.0);
+            let slivers = seat.shards.iter().flat_map(|shard| {
+                Axis::BOTH.map(|axis| {
+                    let index = code.sliver_index(shard.into(), axis);
+                    Sliver { axis: axis as u32, index: index.into(), data: sliver(axis, index) }
+                })
+            });
+            let upload = UploadRequest {
+                session: Bytes::copy_from_slice(&session),
+                view: hash.clone(),
+                stripe: 0,
+                symbol_size,
+                hashes: hashes.encode().into(),
+                slivers: slivers.collect(),
+            };
+            let mut durable = writes.upload(stream::iter([upload])).await.expect("taken").into_inner();
+            durable.next().await.expect("answered").expect("durable");
+            let finish = FinishRequest {
+                view: hash.clone(),
+                session: Bytes::copy_from_slice(&session),
+                metadata: metadata.encode().into(),
+                inline: Bytes::new(),
+                is_inline: false,
+            };
+            let ack = writes.finish(finish).await.expect("acked").into_inner().ack;
+            acks.push(Signed::decode(&ack).expect("an ack"));
+        }
+        let blob = metadata.id();
+        let certificate = Certificate::new(&view, blob, acks).expect("a quorum");
+        let entry = Bytes::from(Entry::Live { metadata, inline: None, certificate }.encode());
+        for seat in &view.seats {
+            let certify = CertifyRequest { view: hash.clone(), entry: entry.clone() };
+            self.writes(seat.member.0).certify(certify).await.expect("receipted");
+        }
+        blob
+    }
+
+    fn writes(&self, member: u32) -> WritesClient<tonic::transport::Channel> {
+        let channel = self.connector("gateway").channel(&self.places[&member].address.to_string());
+        WritesClient::new(channel.expect("a channel")).max_encoding_message_size(MAX_MESSAGE)
+    }
+}
