@@ -6,7 +6,9 @@
 //! Quorums are of *shards*: any two sets of n − f of one view's n shards share at least f + 1, so at least one
 //! shard of an honest member.
 
+mod accusation;
 mod certificate;
+mod challenge;
 mod codec;
 mod entry;
 mod fence;
@@ -21,7 +23,9 @@ mod tombstone;
 mod view;
 mod void;
 
+pub use accusation::{Accusation, AccusationError, Accusers, Conduct};
 pub use certificate::{Certificate, CertificateError, Receipts};
+pub use challenge::{Course, Place, Round};
 pub use codec::{DecodeError, Decoder, Encoder};
 pub use entry::{Entry, EntryError, Rank, check_content};
 pub use fence::{Fence, FenceError};
@@ -29,7 +33,7 @@ pub use identity::{FleetId, Incarnation, MemberId, Seat, VolumeId};
 pub use keys::{KeyError, PublicKey, Signature, SigningKey};
 pub use seal::{Seal, SealError, SealOrder, TermClaim};
 pub use shards::ShardSet;
-pub use statement::{BatchHeader, Signed, Statement, StatementError, Subject, sign_batch};
+pub use statement::{BatchHeader, Fault, Signed, Statement, StatementError, Subject, sign_batch};
 pub use sync::{SyncError, SyncTally};
 pub use tally::{Tally, TallyError};
 pub use tombstone::Tombstone;

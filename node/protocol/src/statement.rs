@@ -17,11 +17,33 @@ use crate::{
 const LEAF: &str = "weft v1 statement";
 const BATCH: &str = "weft v1 statement batch";
 
+const ANSWER: u8 = 16;
+const ACCUSATION: u8 = 17;
+
 /// What a receipt is given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Certificate(BlobId),
     Tombstone(BlobId),
+}
+
+/// What was wrong with an answer to a challenge (R29).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The accused signed that it lacks a piece.
+    Lacks,
+    /// A piece, its proof or the signature was wrong.
+    Wrong,
+}
+
+impl Fault {
+    /// One word, for people and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lacks => "lacks",
+            Self::Wrong => "wrong",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +62,12 @@ pub enum Statement {
     Sequence,
     /// Synced to `synced`, the signer has no entry of `blob` (R12).
     Lacking { synced: ViewId, blob: BlobId },
+    /// The answer to the round of digest `round`: `state` binds the pieces that it gave; the next one is of the blob
+    /// that the signer `lacks`, if it gave up there (R28).
+    Answer { round: Hash, state: Hash, lacks: Option<BlobId> },
+    /// The third answer of that incarnation, of a thousand, that failed: in the round of digest `round`, which began at
+    /// `began` (seconds since 1970), on a piece of `blob` (R29).
+    Accusation { accused: MemberId, incarnation: Incarnation, blob: BlobId, began: u64, round: Hash, fault: Fault },
 }
 
 impl Statement {
@@ -67,6 +95,20 @@ impl Statement {
             Self::Symbols { request, payload } => to.u8(5).fixed(request.as_bytes()).fixed(payload.as_bytes()),
             Self::Sequence => to.u8(6),
             Self::Lacking { synced, blob } => synced.encode(to.u8(9)).fixed(blob.as_bytes()),
+            Self::Answer { round, state, lacks } => to
+                .u8(ANSWER)
+                .fixed(round.as_bytes())
+                .fixed(state.as_bytes())
+                .option(lacks.as_ref(), |to, blob| to.fixed(blob.as_bytes())),
+            Self::Accusation { accused, incarnation, blob, began, round, fault } => incarnation
+                .encode(to.u8(ACCUSATION).u32(accused.0))
+                .fixed(blob.as_bytes())
+                .u64(*began)
+                .fixed(round.as_bytes())
+                .u8(match fault {
+                    Fault::Lacks => 0,
+                    Fault::Wrong => 1,
+                }),
         }
         .finish()
     }
@@ -99,6 +141,19 @@ impl Statement {
             5 => Self::Symbols { request: hash(&mut from)?, payload: hash(&mut from)? },
             6 => Self::Sequence,
             9 => Self::Lacking { synced: ViewId::decode(&mut from)?, blob: blob(&mut from)? },
+            ANSWER => Self::Answer { round: hash(&mut from)?, state: hash(&mut from)?, lacks: from.option(blob)? },
+            ACCUSATION => Self::Accusation {
+                accused: MemberId(from.u32()?),
+                incarnation: Incarnation::decode(&mut from)?,
+                blob: blob(&mut from)?,
+                began: from.u64()?,
+                round: hash(&mut from)?,
+                fault: match from.u8()? {
+                    0 => Fault::Lacks,
+                    1 => Fault::Wrong,
+                    other => return Err(from.invalid(format!("{other} is no fault"))),
+                },
+            },
             other => return Err(from.invalid(format!("{other} is no kind of statement"))),
         };
         from.finish()?;

@@ -1,9 +1,10 @@
 //! Each rule, broken on purpose: the pure core must refuse.
 
 use weft_protocol::{
-    Authority, BatchHeader, Certificate, CertificateError, Entry, EntryError, Fence, FenceError, FleetId, Incarnation,
-    MemberId, Receipts, Seal, SealError, SealOrder, Seat, ShardSet, Signed, SignedView, SigningKey, Statement, Subject,
-    SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, Void, VolumeId, sign_batch,
+    Accusation, AccusationError, Accusers, Authority, BatchHeader, Certificate, CertificateError, Conduct, Entry,
+    EntryError, Fault, Fence, FenceError, FleetId, Incarnation, MemberId, Receipts, Seal, SealError, SealOrder, Seat,
+    ShardSet, Signed, SignedView, SigningKey, Statement, Subject, SyncError, SyncTally, TermClaim, Tombstone, View,
+    ViewError, Void, VolumeId, sign_batch,
 };
 use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, inline_root};
 
@@ -357,4 +358,96 @@ fn one_signature_covers_a_batch_and_nothing_else() {
     assert!(batch.iter().all(|signed| signed.verify(FLEET, &seat(0, &[0])).is_ok()));
     batch[2].statement = Statement::Symbols { request: Hash::of(b"forged"), payload: Hash::of(b"b") };
     assert!(batch[2].verify(FLEET, &seat(0, &[0])).is_err());
+}
+
+/// `accuser` says that `accused` failed; the evidence is what `accused` signed, by whoever `signer` is.
+fn accusation(accuser: u8, accused: u8, fault: Fault, signer: u8) -> Accusation {
+    let (round, blob) = (Hash::of(&[accuser, accused]), BlobId([5; 32]));
+    let incarnation = Incarnation { number: 1, volume: VolumeId([accused; 16]) };
+    let member = MemberId(u32::from(accused));
+    let statement = Statement::Accusation { accused: member, incarnation, blob, began: 1, round, fault };
+    let lacks = (fault == Fault::Lacks).then_some(blob);
+    let answer = Statement::Answer { round, state: Hash::of(b"pieces"), lacks };
+    Accusation { statement: says(accuser, statement), answer: Some(says(signer, answer)) }
+}
+
+#[test]
+fn r29_accusers_of_f_shards_are_no_verdict() {
+    let view = first_view();
+    let mut accusers = Accusers::new(&view, MemberId(6));
+    let owned = ShardSet::first(7);
+    for accuser in [0, 1, 0, 1] {
+        accusers.add(&accusation(accuser, 6, Fault::Lacks, 6), owned).unwrap();
+    }
+    // Two of f = 2, however often they say it.
+    assert_eq!((accusers.shards().len(), accusers.is_verdict()), (2, false));
+    accusers.add(&accusation(2, 6, Fault::Wrong, 6), owned).unwrap();
+    assert!(accusers.is_verdict());
+}
+
+#[test]
+fn r29_shards_in_custody_do_not_accuse() {
+    let view = custody(&first_view(), &[5]);
+    let custodian = view.holder(5).unwrap().member;
+    let custodian_id = custodian.0 as u8;
+    let mut accusers = Accusers::new(&view, MemberId(3));
+    let owned = |id: u8| [id].into_iter().collect();
+    for accuser in [custodian_id, 1] {
+        accusers.add(&accusation(accuser, 3, Fault::Lacks, 3), owned(accuser)).unwrap();
+    }
+    assert_eq!(view.seat(custodian).unwrap().shards.len(), 2);
+    assert_eq!((accusers.shards().len(), accusers.is_verdict()), (2, false));
+}
+
+#[test]
+fn r29_a_forged_accusation_is_refused() {
+    let view = first_view();
+    let good = accusation(0, 6, Fault::Lacks, 6);
+    assert_eq!(Accusation::decode(&good.encode()), Ok(good.clone()));
+    assert_eq!(good.check(&view).unwrap().member, MemberId(0));
+    // In another's name.
+    let mut forged = good.clone();
+    forged.statement.header.member = MemberId(1);
+    assert!(matches!(forged.check(&view), Err(AccusationError::Accuser(_))));
+    // "I lack it", which the accused never signed: another signed it, or nobody, or it was said in another round.
+    let by_another = accusation(0, 6, Fault::Lacks, 1);
+    assert!(matches!(by_another.check(&view), Err(AccusationError::Accused(_))));
+    let unsigned = Accusation { answer: None, ..good.clone() };
+    assert_eq!(unsigned.check(&view).unwrap_err(), AccusationError::Evidence);
+    let answer = accusation(1, 6, Fault::Lacks, 6).answer;
+    let other_round = Accusation { answer, ..good.clone() };
+    assert_eq!(other_round.check(&view).unwrap_err(), AccusationError::Evidence);
+    // An answer that gave every piece doesn't say that one lacks.
+    let answer = accusation(0, 6, Fault::Wrong, 6).answer;
+    let whole = Accusation { answer, ..good.clone() };
+    assert_eq!(whole.check(&view).unwrap_err(), AccusationError::Evidence);
+    // Of an incarnation that no longer has a seat, of oneself, and of another than is being counted.
+    let mut later = view.clone();
+    later.seats[6].incarnation.number = 2;
+    assert_eq!(good.check(&later).unwrap_err(), AccusationError::NoAccused(MemberId(6)));
+    let own = accusation(6, 6, Fault::Lacks, 6);
+    assert_eq!(own.check(&view).unwrap_err(), AccusationError::OfItself(MemberId(6)));
+    let mut accusers = Accusers::new(&view, MemberId(5));
+    accusers.add(&good, ShardSet::first(7)).unwrap_err();
+    assert!(accusers.shards().is_empty());
+}
+
+#[test]
+fn r29_one_rotten_sliver_is_first_a_repair_and_the_third_in_a_thousand_counts() {
+    let mut conduct = Conduct::default();
+    for _ in 0..2 {
+        conduct.passed(300);
+        conduct.failed();
+    }
+    assert!(!conduct.accuses());
+    // The first two are forgotten a thousand answers later.
+    let mut forgotten = conduct.clone();
+    forgotten.passed(1000);
+    forgotten.failed();
+    assert!(!forgotten.accuses() && forgotten.acquits());
+    conduct.passed(300);
+    conduct.failed();
+    assert!(conduct.accuses() && !conduct.acquits());
+    conduct.passed(1000);
+    assert!(!conduct.accuses() && conduct.acquits());
 }

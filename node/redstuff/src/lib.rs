@@ -27,6 +27,7 @@ mod labels;
 mod layout;
 pub mod merkle;
 mod metadata;
+pub mod piece;
 mod repair;
 mod stripe;
 
