@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod args;
+mod challenge;
 pub mod env;
 mod exchange;
 pub mod gateway;

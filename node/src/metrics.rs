@@ -19,6 +19,11 @@ struct Kind {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
 /// Gauges that are set when somebody looks.
 #[derive(Debug, Default)]
 struct Gauges {
@@ -61,6 +66,8 @@ pub struct Metrics {
     received: Family<Service, Counter>,
     sent: Family<Service, Counter>,
     rotten: Counter,
+    challenges_held: Family<Outcome, Counter>,
+    challenges_answered: Family<Outcome, Counter>,
 }
 
 impl Metrics {
@@ -112,6 +119,16 @@ impl Metrics {
     /// A sliver on disk wasn't what was written.
     pub fn sliver_rotten(&self) {
         self.rotten.inc();
+    }
+
+    /// A round of challenges that this member held is over; `result` is one of a few words.
+    pub(crate) fn challenge_held(&self, result: &'static str) {
+        self.challenges_held.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// This member answered a round, with all its pieces or without.
+    pub(crate) fn challenge_answered(&self, whole: bool) {
+        self.challenges_answered.get_or_create(&Outcome { result: if whole { "proven" } else { "lacks" } }).inc();
     }
 
     /// Bytes that repair and migration received since the start.
@@ -208,6 +225,9 @@ impl Metrics {
             registry.register(name, help, counter.clone());
         }
         registry.register("repair_received_bytes", "Bytes received for repair", self.repair_received.clone());
+        let (held, answered) = (self.challenges_held.clone(), self.challenges_answered.clone());
+        registry.register("challenge_rounds", "Rounds of challenges held with peers", held);
+        registry.register("challenge_answers", "Rounds of challenges answered", answered);
         registry.register("rpc_received_bytes", "Payload received, by service", self.received.clone());
         registry.register("rpc_sent_bytes", "Payload sent, by service", self.sent.clone());
     }

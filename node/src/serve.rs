@@ -21,6 +21,7 @@ use weft_store::{Disk, HostDisk, Options, Store, StoreError};
 use crate::{
     admin,
     args::Serve,
+    challenge,
     env::Env,
     exchange,
     member::{Member, MemberError, Opened, WhoAmI},
@@ -112,17 +113,42 @@ impl Node {
         tls: &Tls,
         ended: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
+        self.run_behind(|routes| routes, listener, admin, tls, ended).await
+    }
+
+    /// As [`Node::run`], with something of the caller's between the network and the member's services.
+    pub async fn run_behind(
+        self,
+        front: impl FnOnce(Routes) -> Routes,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        tls: &Tls,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
         let mut tasks = JoinSet::new();
         if let Some(listener) = admin {
             tasks.spawn(admin::serve(listener, self.member()));
         }
         let calls = tls.accept(listener, &mut tasks);
-        self.run_on(calls, tasks, ended).await
+        self.take_through(front, calls, tasks, ended).await
     }
 
     /// Takes calls from connections of any kind, whose [`Connected`] tells the caller; `tasks` end with the member.
     pub async fn run_on<IO>(
         self,
+        calls: impl Stream<Item = io::Result<IO>>,
+        tasks: JoinSet<()>,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError>
+    where
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        self.take_through(|routes| routes, calls, tasks, ended).await
+    }
+
+    async fn take_through<IO>(
+        self,
+        front: impl FnOnce(Routes) -> Routes,
         calls: impl Stream<Item = io::Result<IO>>,
         mut tasks: JoinSet<()>,
         ended: impl Future<Output = ()> + Send + 'static,
@@ -138,7 +164,7 @@ impl Node {
             }
             Opened::Foreign(found) => service::foreign_routes(self.who.fleet, *found),
         };
-        let served = take_calls(calls, routes, ended).await;
+        let served = take_calls(calls, front(routes), ended).await;
         tasks.shutdown().await;
         if let Some(member) = member {
             member.store().shutdown();
@@ -154,6 +180,7 @@ fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>) {
     tasks.spawn(exchange::upkeep(member.clone(), receiver));
     tasks.spawn(exchange::verify(member.clone()));
     tasks.spawn(repair::run(member.clone()));
+    tasks.spawn(challenge::run(member.clone()));
 }
 
 async fn take_calls<IO>(

@@ -69,6 +69,7 @@ impl Member {
             newest_seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             lacking: self.lacking()?.wire(),
+            accusations: self.accusations()?.iter().map(|accusation| accusation.encode().into()).collect(),
         })
     }
 

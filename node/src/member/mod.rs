@@ -4,6 +4,7 @@
 //! records; what is signed is signed after that commit, with its sequence (R1). What is kept in memory are caches of
 //! records, read again after each commit that changed them.
 
+mod accusing;
 mod certify;
 mod error;
 mod finish;
@@ -40,7 +41,7 @@ use weft_protocol::{Fence, MemberId, ShardSet, Signed, SignedView, ViewId};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::Store;
 
-use crate::{env::Env, metrics::Metrics};
+use crate::{challenge::Closings, env::Env, metrics::Metrics};
 pub use error::MemberError;
 pub(crate) use finish::Finish;
 use index::Index;
@@ -111,6 +112,10 @@ pub struct Member {
     /// Counts changes of work list, view and target.
     changed: watch::Sender<u64>,
     retiring: tokio::sync::Mutex<Option<(Hash, ShardSet)>>,
+    /// What isn't served to members that are being challenged (R28).
+    closings: Mutex<Closings>,
+    /// Milliseconds between rounds with one peer; 0: none are held.
+    challenge_interval: AtomicU64,
 }
 
 impl Member {
@@ -153,6 +158,11 @@ impl Member {
     /// The shards that the planned next epoch gives this member.
     pub fn target(&self) -> Option<Target> {
         self.known().target
+    }
+
+    /// The shards that the newest view gives this member.
+    pub(crate) fn seated(&self) -> ShardSet {
+        self.newest().map_or(ShardSet::EMPTY, |newest| shards_in(&self.identity, &newest.view))
     }
 
     /// The shards of which this member must hold everything: the newest view's, and the target's.
@@ -222,6 +232,16 @@ impl Member {
                 "the volume is at sequence {here}, peers saw {remembered} signed (R1)"
             ))),
         }
+    }
+
+    pub(crate) fn closings(&self) -> MutexGuard<'_, Closings> {
+        lock(&self.closings)
+    }
+
+    /// The time between two rounds of challenges with one peer; `None`: none are held.
+    pub(crate) fn challenge_interval(&self) -> Option<Duration> {
+        let milliseconds = self.challenge_interval.load(Ordering::Relaxed);
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
     }
 
     /// Fires when the work list, the view or the target changes. The value counts changes.

@@ -21,6 +21,7 @@ pub(crate) struct Order {
     /// Hash of the view in effect that the copies are spare under, and their shards (R23).
     retire: Option<(Hash, ShardSet)>,
     repair_bytes_per_second: u64,
+    challenge_interval_ms: u64,
 }
 
 impl Order {
@@ -47,6 +48,7 @@ impl Order {
             target,
             retire,
             repair_bytes_per_second: request.budgets.map_or(0, |budgets| budgets.repair_bytes_per_second),
+            challenge_interval_ms: request.challenge_interval_ms,
         })
     }
 }
@@ -77,6 +79,7 @@ impl Member {
     /// [`Member::retire`]: that takes longer than the operator waits.
     pub(crate) async fn obey(&self, order: Order) -> Result<Option<(Hash, ShardSet)>, MemberError> {
         self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
+        self.challenge_interval.store(order.challenge_interval_ms, Ordering::Relaxed);
         let retire = order.retire;
         // A member that may be behind what it signed gives no refusals (R1).
         let may_refuse = self.condition() == Condition::Healthy;
@@ -99,7 +102,18 @@ impl Member {
 
 /// Returns whether a record changed.
 fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, MemberError> {
-    let Order { claim, first_view, seals, seal, mut peers, target, retire: _, repair_bytes_per_second: _ } = order;
+    // What isn't durable has been taken up already.
+    let Order {
+        claim,
+        first_view,
+        seals,
+        seal,
+        mut peers,
+        target,
+        retire: _,
+        repair_bytes_per_second: _,
+        challenge_interval_ms: _,
+    } = order;
     let before = records::fence(tx)?;
     let mut fence = before.clone();
     fence.claim(&claim).map_err(MemberError::order)?;

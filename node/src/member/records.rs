@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weft_protocol::{
-    DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet, Signed,
-    SignedView, SigningKey, ViewId, VolumeId,
+    Accusation, DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet,
+    Signed, SignedView, SigningKey, ViewId, VolumeId,
 };
 use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, View};
@@ -20,6 +20,7 @@ const WORK: &str = "work";
 const VERIFIED: &str = "verified";
 const UNJUDGED: &str = "unjudged";
 const REWOUND: &str = "rewound";
+const ACCUSATIONS: &str = "accusations";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -245,6 +246,17 @@ pub(crate) fn put_noted(to: &mut Tx<'_>, blob: &BlobId, position: Option<(u64, u
 
 fn noted_name(blob: &BlobId) -> String {
     format!("noted/{blob}")
+}
+
+/// The accusations that this member stands by, one an incarnation (R29).
+pub(crate) fn accusations(from: &impl View) -> Result<Vec<Accusation>, MemberError> {
+    let accusations = load(from, ACCUSATIONS, |from| from.list(|from| Accusation::decode(from.bytes()?)))?;
+    Ok(accusations.unwrap_or_default())
+}
+
+pub(crate) fn put_accusations(to: &mut Tx<'_>, accusations: &[Accusation]) {
+    let bytes = Encoder::new().list(accusations, |to, accusation| to.bytes(&accusation.encode()));
+    to.put_state(ACCUSATIONS, bytes.finish());
 }
 
 /// Where the volume was found, and what peers remembered, if it was found rewound: for good (R1).

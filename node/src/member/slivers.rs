@@ -109,6 +109,26 @@ impl Member {
         Ok(())
     }
 
+    /// Puts a sliver's shard on the work list: it must be held here, and isn't.
+    pub(crate) async fn mark_missing(&self, blob: BlobId, axis: Axis, index: u16) -> Result<(), MemberError> {
+        let shards = self.must_hold();
+        let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Ok(()) };
+        let shard = metadata.code().shard_of(axis, index) as u8;
+        if !shards.contains(shard) {
+            return Ok(());
+        }
+        let write = self.store.write(Room::Reserved, move |tx| {
+            let held = whole(tx, tx.holding(&blob.0)?, &metadata.layout, [shard].into_iter().collect())?;
+            if is_live(tx, &blob)? && held.is_empty() {
+                tx.add_missing(&blob.0, shard)?;
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        self.notify();
+        Ok(())
+    }
+
     /// The symbol size and the hashes of a stripe, where this member has them.
     pub fn stripe_hashes(&self, blob: &BlobId, stripe: u32) -> Result<Option<(u32, StripeHashes)>, MemberError> {
         let view = self.store.view();

@@ -5,7 +5,10 @@ use tonic::{
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
 use weft_protocol::{FleetId, MemberId};
+use weft_redstuff::BlobId;
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
+
+use crate::member::Member;
 
 /// What a certificate makes its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub(crate) enum Service {
     Writes,
     Reads,
     Peers,
+    Challenges,
 }
 
 impl Role {
@@ -38,7 +42,7 @@ impl Role {
             Service::Control => matches!(self, Self::Operator),
             Service::Writes => matches!(self, Self::Gateway),
             Service::Reads => true,
-            Service::Peers => matches!(self, Self::Member { .. }),
+            Service::Peers | Service::Challenges => matches!(self, Self::Member { .. }),
         }
     }
 }
@@ -57,6 +61,14 @@ impl Caller {
             _ => return None,
         };
         parts.next().is_none().then_some(Self { fleet, role })
+    }
+
+    /// Whether a blob's slivers aren't to be served to this caller now: it is being challenged on it (R28).
+    pub(crate) fn is_closed(self, at: &Member, blob: &BlobId) -> bool {
+        match self.role {
+            Role::Operator | Role::Gateway => false,
+            Role::Member { member, .. } => at.closings().is_closed(member, blob, at.env().clock.now()),
+        }
     }
 
     fn from_certificate(der: &[u8]) -> Option<Self> {
@@ -125,5 +137,6 @@ mod tests {
         assert_eq!(may(Service::Control), [true, false, false]);
         assert_eq!(may(Service::Writes), [false, true, false]);
         assert_eq!(may(Service::Peers), [false, false, true]);
+        assert_eq!(may(Service::Challenges), [false, false, true]);
     }
 }

@@ -1,6 +1,7 @@
 //! The calls that a member answers. Handlers read a request, check who asks, call the member, and convert.
 
 mod caller;
+mod challenges;
 mod control;
 mod peers;
 mod peers_transfer;
@@ -13,8 +14,8 @@ use tonic::service::Routes;
 use weft_proto::{
     MAX_MESSAGE,
     v1::{
-        control_server::ControlServer, peers_server::PeersServer, reads_server::ReadsServer,
-        writes_server::WritesServer,
+        challenges_server::ChallengesServer, control_server::ControlServer, peers_server::PeersServer,
+        reads_server::ReadsServer, writes_server::WritesServer,
     },
 };
 
@@ -26,16 +27,18 @@ use control::{Control, ForeignControl};
 /// All services of a member.
 pub fn routes(member: &Arc<Member>) -> Routes {
     let gate = Gate { fleet: member.identity().fleet };
-    let (control, writes, reads, peers) = (
+    let (control, writes, reads, peers, challenges) = (
         Control { gate, member: member.clone() },
         writes::Writes { gate, member: member.clone() },
         reads::Reads { gate, member: member.clone() },
         peers::Peers { gate, member: member.clone() },
+        challenges::Challenges { gate, member: member.clone() },
     );
     Routes::new(ControlServer::new(control).max_decoding_message_size(MAX_MESSAGE))
         .add_service(WritesServer::new(writes).max_decoding_message_size(MAX_MESSAGE))
         .add_service(ReadsServer::new(reads).max_decoding_message_size(MAX_MESSAGE))
         .add_service(PeersServer::new(peers).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(ChallengesServer::new(challenges))
 }
 
 /// What is served from a volume that is another's (R1): the answer that it is, and nothing else.

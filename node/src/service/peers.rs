@@ -101,13 +101,13 @@ impl peers_server::Peers for Peers {
     }
 
     async fn symbols(&self, request: Request<SymbolsRequest>) -> Result<Response<Self::SymbolsStream>, Status> {
-        self.gate.admit(&request, Service::Peers)?;
-        Ok(Response::new(peers_transfer::symbols(self.member.clone(), request.into_inner())?))
+        let caller = self.gate.admit(&request, Service::Peers)?;
+        Ok(Response::new(peers_transfer::symbols(self.member.clone(), caller, request.into_inner())?))
     }
 
     async fn slivers(&self, request: Request<SliversRequest>) -> Result<Response<Self::SliversStream>, Status> {
-        self.gate.admit(&request, Service::Peers)?;
-        Ok(Response::new(peers_transfer::slivers(self.member.clone(), request.into_inner())?))
+        let caller = self.gate.admit(&request, Service::Peers)?;
+        Ok(Response::new(peers_transfer::slivers(self.member.clone(), caller, request.into_inner())?))
     }
 
     async fn stripes(&self, request: Request<StripesRequest>) -> Result<Response<Self::StripesStream>, Status> {

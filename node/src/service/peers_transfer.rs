@@ -12,6 +12,7 @@ use weft_proto::v1::{
 };
 use weft_redstuff::{BlobId, symbol};
 
+use super::caller::Caller;
 use crate::{
     member::{Member, sliver_axis},
     repair::{request_digest, statement},
@@ -35,7 +36,11 @@ fn bounded(items: usize) -> Result<(), Status> {
     Err(Status::invalid_argument(format!("{items} items in one request; the most is {MAX_ITEMS}")))
 }
 
-pub(crate) fn symbols(member: Arc<Member>, request: SymbolsRequest) -> Result<Replies<SymbolBatch>, Status> {
+pub(crate) fn symbols(
+    member: Arc<Member>,
+    caller: Caller,
+    request: SymbolsRequest,
+) -> Result<Replies<SymbolBatch>, Status> {
     bounded(request.items.iter().map(|item| item.helpers.len()).sum())?;
     let (sender, receiver) = mpsc::channel(WINDOW);
     tokio::spawn(async move {
@@ -43,7 +48,7 @@ pub(crate) fn symbols(member: Arc<Member>, request: SymbolsRequest) -> Result<Re
         let (mut batch, mut bytes, mut number) = (Vec::new(), 0, 0);
         for item in &request.items {
             for helper in &item.helpers {
-                let symbol = one_symbol(&member, item, *helper).await.unwrap_or_default();
+                let symbol = one_symbol(&member, caller, item, *helper).await.unwrap_or_default();
                 bytes += symbol.len();
                 batch.push(symbol);
                 if bytes >= BATCH_BYTES {
@@ -76,8 +81,11 @@ async fn send(
 }
 
 /// The symbol where the helper's sliver crosses the wanted one; `None` when the helper isn't held here.
-async fn one_symbol(member: &Member, item: &SymbolItem, helper: u32) -> Option<Bytes> {
+async fn one_symbol(member: &Member, caller: Caller, item: &SymbolItem, helper: u32) -> Option<Bytes> {
     let (blob, target) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
+    if caller.is_closed(member, &blob) {
+        return None;
+    }
     let code = member.newest()?.view.code;
     let (symbol_size, _) = member.stripe_hashes(&blob, item.stripe).ok()??;
     let crossing = target.crossing();
@@ -87,12 +95,16 @@ async fn one_symbol(member: &Member, item: &SymbolItem, helper: u32) -> Option<B
     symbol(code, crossing, &sliver, symbol_size, index).ok().map(Bytes::from)
 }
 
-pub(crate) fn slivers(member: Arc<Member>, request: SliversRequest) -> Result<Replies<SliverItem>, Status> {
+pub(crate) fn slivers(
+    member: Arc<Member>,
+    caller: Caller,
+    request: SliversRequest,
+) -> Result<Replies<SliverItem>, Status> {
     bounded(request.items.len())?;
     let (sender, receiver) = mpsc::channel(WINDOW);
     tokio::spawn(async move {
         for (at, item) in request.items.iter().enumerate() {
-            let data = one_sliver(&member, item).await;
+            let data = one_sliver(&member, caller, item).await;
             member.metrics().transfer_sent("migrate", data.as_ref().map_or(0, Bytes::len));
             let held = data.is_some();
             let reply = SliverItem { item: at as u32, data: data.unwrap_or_default(), held };
@@ -104,8 +116,11 @@ pub(crate) fn slivers(member: Arc<Member>, request: SliversRequest) -> Result<Re
     Ok(ReceiverStream::new(receiver))
 }
 
-async fn one_sliver(member: &Member, item: &SliverRequest) -> Option<Bytes> {
+async fn one_sliver(member: &Member, caller: Caller, item: &SliverRequest) -> Option<Bytes> {
     let (blob, axis) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
+    if caller.is_closed(member, &blob) {
+        return None;
+    }
     member.read_sliver(&blob, item.stripe, axis, u16::try_from(item.index).ok()?).await.ok()?
 }
 

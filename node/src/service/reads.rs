@@ -78,11 +78,15 @@ impl reads_server::Reads for Reads {
     }
 
     async fn get_sliver(&self, request: Request<SliverRequest>) -> Result<Response<SliverReply>, Status> {
-        self.gate.admit(&request, Service::Reads)?;
+        let caller = self.gate.admit(&request, Service::Reads)?;
         let SliverRequest { blob: id, stripe, axis, index } = request.into_inner();
         let axis = sliver_axis(axis).ok_or_else(|| Status::invalid_argument("an axis is 0 or 1"))?;
         let index = u16::try_from(index).map_err(|_| Status::invalid_argument("there is no such sliver"))?;
-        let data = self.member.read_sliver(&blob(&id)?, stripe, axis, index).await?;
+        let id: BlobId = blob(&id)?;
+        if caller.is_closed(&self.member, &id) {
+            return Err(Status::unavailable("the caller is being challenged on this blob (R28)"));
+        }
+        let data = self.member.read_sliver(&id, stripe, axis, index).await?;
         let data = data.ok_or_else(|| Status::not_found("not held here"))?;
         self.member.metrics().sent("reads", data.len());
         Ok(Response::new(SliverReply { data }))

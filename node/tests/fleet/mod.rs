@@ -19,6 +19,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::service::Routes;
 use weft_client::{Client, FleetConfig, PutRequest, Stored, TlsConnector};
 use weft_node::{
     env::Env,
@@ -63,8 +64,15 @@ pub struct Fleet {
     pub term: u64,
     pub view: Option<SignedView>,
     pub seal: Option<Seal>,
+    /// What orders say of challenges; 0: none are held.
+    pub challenge_interval_ms: u64,
+    /// What stands between the network and a member's services.
+    pub fronts: BTreeMap<u32, Front>,
     disks: u64,
 }
+
+/// Wraps a member's services.
+pub type Front = Arc<dyn Fn(Arc<Member>, Routes) -> Routes + Send + Sync>;
 
 impl Fleet {
     /// So many members with four shards each, under view 1.
@@ -87,6 +95,8 @@ impl Fleet {
             term: 1,
             view: None,
             seal: None,
+            challenge_interval_ms: 0,
+            fronts: BTreeMap::new(),
             disks: 0,
         };
         for member in 0..members {
@@ -117,9 +127,14 @@ impl Fleet {
         let member = node.member();
         let tls = Tls::new(&self.authority.pem(), &certificate, &key).expect("the certificates are sound");
         let (stop, stopped) = oneshot::channel::<()>();
+        let front = self.fronts.get(&id).cloned().zip(member.clone());
+        let behind = move |routes| match front {
+            Some((front, member)) => front(member, routes),
+            None => routes,
+        };
         let served = tokio::spawn(async move {
             let ended = async move { drop(stopped.await) };
-            node.run(listener, None, &tls, ended).await.expect("the member serves");
+            node.run_behind(behind, listener, None, &tls, ended).await.expect("the member serves");
         });
         place.running = Some(Running { member, stop, served });
     }

@@ -49,6 +49,7 @@ impl Fleet {
             target: changes.target,
             retire: changes.retire,
             budgets: None,
+            challenge_interval_ms: self.challenge_interval_ms,
         };
         Ok(ControlClient::new(channel).order(request).await?.into_inner())
     }
