@@ -168,9 +168,9 @@ pub struct Accusation {
     pub member: u32,
     /// The blob that it was asked about.
     pub blob: String,
-    /// The round.
+    /// When the round began, in seconds since 1970.
     pub round: u64,
-    /// A wrong proof, or a signed "I lack it".
+    /// The fault, `wrong` or `lacks`, by whom, and the signed statements in base64.
     pub evidence: String,
 }
 

@@ -238,7 +238,8 @@ async fn order(
     session.orders_for = view;
     if changed {
         let bandwidth = observe::wish::bandwidth(subject).map_err(ObserveError::from)?;
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth };
+        let challenges = observe::wish::challenges(subject).map_err(ObserveError::from)?;
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges };
         fleet::order(session, &standing, &observed.addresses, &plan.orders, || context.env.now()).await;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Facts about the cluster, and what members say of themselves.
 
-use weft_protocol::{FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId};
+use weft_protocol::{Accusation, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId};
 
 use crate::Timestamp;
 
@@ -128,6 +128,8 @@ pub struct Inventory {
     /// For each of the 256 slots of blob IDs, how many of its shards in the newest view some blob lacks; empty: none
     /// lacks any.
     pub lacking: Vec<u8>,
+    /// The accusations that it stands by, unchecked (R29).
+    pub accusations: Vec<Accusation>,
 }
 
 /// What a member lacks of one shard that the newest view, or its target, gives it.

@@ -3,7 +3,7 @@
 use weft_protocol::MemberId;
 
 use crate::{
-    Act, IncarnationRecord, MemberRecord, MemberState,
+    Act, IncarnationRecord, MemberRecord, MemberState, accused,
     draft::{Draft, named},
     evidence::{Examined, Finding, examine},
     restraint::{self, Suspect},
@@ -21,6 +21,10 @@ pub(crate) fn judge(draft: &mut Draft<'_>) {
         remember(draft, at, false);
         suspects.extend(judge_current(draft, at));
     }
+    let accused = accused::suspects(draft);
+    // Who cheats isn't merely lost: its volume is never taken up again.
+    suspects.retain(|suspect: &Suspect| suspect.proven || accused.iter().all(|accused| accused.at != suspect.at));
+    suspects.extend(accused);
     restraint::convict(draft, suspects);
     for at in 0..draft.members.len() {
         want_successor(draft, at);
@@ -166,12 +170,23 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
         judge_unseated(draft, at);
         return None;
     };
+    if draft.members[at].current.state == MemberState::Faulty {
+        // However well it answers: a verdict stands.
+        return Some(accused::verdict(draft, at, seat));
+    }
     let mut record = draft.members[at].current.clone();
     let was_lost = matches!(record.state, MemberState::Lost | MemberState::Faulty);
     let Examined { finding, wake_at } = examine(draft.world, id, &record, now);
     draft.wake_for(wake_at);
-    let suspect =
-        |reason: &str, since, proven| Suspect { at, who, shards: seat.shards, reason: reason.into(), since, proven };
+    let suspect = |reason: &str, since, proven| Suspect {
+        at,
+        who,
+        shards: seat.shards,
+        reason: reason.into(),
+        since,
+        proven,
+        state: MemberState::Lost,
+    };
     let after = draft.world.committee.unreachable_after;
     let suspicion = match finding {
         Finding::Answers(answer) => {
@@ -214,6 +229,9 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
 fn judge_unseated(draft: &mut Draft<'_>, at: usize) {
     let (now, id) = (draft.now, draft.members[at].id);
     let mut record = draft.members[at].current.clone();
+    if record.state == MemberState::Faulty {
+        return;
+    }
     let who = (id, record.number);
     let answers = draft.world.answer(id, record.number, now).is_some();
     let was_lost = matches!(record.state, MemberState::Lost | MemberState::Faulty | MemberState::Returned);

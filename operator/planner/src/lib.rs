@@ -3,6 +3,7 @@
 //! No Kubernetes, no tasks, no clock, no randomness: the same world gives the same plan, and a plan says why for
 //! everything that it does or withholds. Rules are cited by their number (R1 …).
 
+mod accused;
 mod assign;
 mod conclude;
 mod draft;
@@ -35,6 +36,11 @@ pub use world::{
 };
 
 use draft::Draft;
+
+/// The accusations that hold by the keys of the view in effect (R29).
+pub fn accusations(world: &World) -> Vec<&weft_protocol::Accusation> {
+    world.view().map(|view| accused::accusations(world, view).collect()).unwrap_or_default()
+}
 
 /// What to do about `world` at `now`. Pure: the same world and time give the same plan.
 pub fn plan(world: &World, now: Timestamp) -> Plan {

@@ -185,6 +185,7 @@ mod tests {
             held_bytes: 0,
             reachable: Vec::new(),
             ailment: None,
+            accusations: Vec::new(),
             lacking,
         }
     }

@@ -78,6 +78,11 @@ pub enum Act {
         member: MemberId,
         incarnation: u32,
     },
+    /// Note that a member was proven to cheat (R29); contained in [`Plan::members`]. For an Event.
+    DeclareFaulty {
+        member: MemberId,
+        incarnation: u32,
+    },
     /// Note a new incarnation; contained in [`Plan::members`]. For an Event.
     Admit {
         member: MemberId,
@@ -146,6 +151,7 @@ impl Act {
             Self::MintFleet
             | Self::RecordCode(_)
             | Self::DeclareLost { .. }
+            | Self::DeclareFaulty { .. }
             | Self::Admit { .. }
             | Self::ProposeView(_)
             | Self::ContinueView(_)
@@ -166,6 +172,7 @@ impl Act {
             Self::MintFleet => "MintFleet",
             Self::RecordCode(_) => "RecordCode",
             Self::DeclareLost { .. } => "DeclareLost",
+            Self::DeclareFaulty { .. } => "DeclareFaulty",
             Self::Admit { .. } => "Admit",
             Self::ProposeView(_) => "ProposeView",
             Self::ContinueView(_) => "ContinueView",

@@ -21,13 +21,22 @@ pub(crate) struct Suspect {
     pub(crate) since: Timestamp,
     /// By facts that can't change. Otherwise it is a guess, and may wait.
     pub(crate) proven: bool,
+    /// What it is to be called: Lost, or Faulty.
+    pub(crate) state: MemberState,
+}
+
+impl Suspect {
+    /// The name of the act that would declare it.
+    fn act(&self) -> &'static str {
+        if self.state == MemberState::Faulty { "DeclareFaulty" } else { "DeclareLost" }
+    }
 }
 
 /// Declares the proven losses, then as many guesses as the budget allows, the longest silent first.
 pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
     if draft.watches_only() {
         for suspect in suspects {
-            draft.withhold("DeclareLost", named("member", suspect.who), suspect.reason, "paused");
+            draft.withhold(suspect.act(), named("member", suspect.who), suspect.reason, "paused");
         }
         return;
     }
@@ -41,7 +50,7 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
             let beyond =
                 (with.len() > f).then(|| format!("budget: {} shards would be missing, more than f = {f}", with.len()));
             if let Some(by) = hold(draft, &suspect).or(beyond) {
-                draft.withhold("DeclareLost", named("member", suspect.who), suspect.reason, by);
+                draft.withhold(suspect.act(), named("member", suspect.who), suspect.reason, by);
                 continue;
             }
         }
@@ -53,17 +62,22 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
 fn declare(draft: &mut Draft<'_>, suspect: &Suspect) {
     let now = draft.now;
     let record = &mut draft.members[suspect.at].current;
-    if record.state != MemberState::Lost {
-        record.state = MemberState::Lost;
+    if record.state != suspect.state {
+        record.state = suspect.state;
         record.since = now;
         record.reason.clone_from(&suspect.reason);
-        let reason = if suspect.proven {
-            format!("its volume is lost ({})", suspect.reason)
-        } else {
-            format!("it is given up ({}) after {} s", suspect.reason, (now - suspect.since).as_secs())
-        };
         let (member, incarnation) = suspect.who;
-        draft.step(Act::DeclareLost { member, incarnation }, named("member", suspect.who), reason);
+        let (act, reason) = if suspect.state == MemberState::Faulty {
+            let reason = "accusers that own f + 1 shards agree that it lacks what it must hold (R29)".to_owned();
+            (Act::DeclareFaulty { member, incarnation }, reason)
+        } else if suspect.proven {
+            (Act::DeclareLost { member, incarnation }, format!("its volume is lost ({})", suspect.reason))
+        } else {
+            let seconds = (now - suspect.since).as_secs();
+            let reason = format!("it is given up ({}) after {seconds} s", suspect.reason);
+            (Act::DeclareLost { member, incarnation }, reason)
+        };
+        draft.step(act, named("member", suspect.who), reason);
     }
 }
 

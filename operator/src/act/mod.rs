@@ -71,6 +71,7 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         Act::MintFleet
         | Act::RecordCode(_)
         | Act::DeclareLost { .. }
+        | Act::DeclareFaulty { .. }
         | Act::Admit { .. }
         | Act::ProposeView(_)
         | Act::ContinueView(_)

@@ -50,6 +50,7 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
             }
             // Their substance is in the plan's members, or isn't status at all.
             Act::DeclareLost { .. }
+            | Act::DeclareFaulty { .. }
             | Act::Admit { .. }
             | Act::CreateClaim { .. }
             | Act::CreatePod { .. }

@@ -43,6 +43,8 @@ pub struct Standing<'a> {
     pub key: &'a SigningKey,
     /// Bytes a second; 0: no limit.
     pub bandwidth: u64,
+    /// Between two rounds of challenges with one peer (R28).
+    pub challenges: Duration,
 }
 
 /// The newest pod of each incarnation that has an address and may answer.
@@ -133,7 +135,7 @@ struct Common {
 
 impl Common {
     fn new(standing: &Standing<'_>, seal: Option<&Seal>, addresses: &Addresses) -> Self {
-        let Standing { fleet, record, key, bandwidth: _ } = standing;
+        let Standing { fleet, record, key, bandwidth: _, challenges: _ } = standing;
         let first = record.view.as_ref().filter(|view| view.view.predecessor.is_none());
         let seal_order =
             record.view.as_ref().zip(record.pending.as_ref()).map(|(view, pending)| {
@@ -181,6 +183,7 @@ impl Common {
             retire: retire
                 .map(|(view, set)| v1::Retire { view: Bytes::copy_from_slice(view.as_bytes()), shards: shards(set) }),
             budgets: Some(v1::Budgets { repair_bytes_per_second: standing.bandwidth }),
+            challenge_interval_ms: standing.challenges.as_millis() as u64,
         }
     }
 }

@@ -4,7 +4,8 @@ use thiserror::Error;
 use weft_planner::{Ailment, Inventory, ShardReport};
 use weft_proto::v1;
 use weft_protocol::{
-    DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId, VolumeId,
+    Accusation, DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId,
+    VolumeId,
 };
 
 use crate::session::Room;
@@ -54,6 +55,8 @@ pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), Inventor
         reachable: said.reachable.into_iter().map(MemberId).collect(),
         ailment,
         lacking: lacking(&said.lacking)?,
+        // One that can't be read is worth as much as one that isn't signed.
+        accusations: said.accusations.iter().filter_map(|accusation| Accusation::decode(accusation).ok()).collect(),
     };
     Ok((inventory, room))
 }

@@ -110,8 +110,8 @@ pub async fn observe(
     let record = record::record(subject, session.term.unwrap_or_default(), &objects.epochs)?;
     let addresses = fleet::addresses(&objects.pods);
     if let (Some(keys), Some(fleet)) = (keys, record.fleet) {
-        let bandwidth = wish::bandwidth(subject)?;
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth };
+        let (bandwidth, challenges) = (wish::bandwidth(subject)?, wish::challenges(subject)?);
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges };
         // What was planned for another view isn't wanted under this one.
         let view = record.view.as_ref().map(|view| view.view.hash());
         let orders = if session.orders_for == view { session.orders.clone() } else { Vec::new() };

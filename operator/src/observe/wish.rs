@@ -50,6 +50,12 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
     })
 }
 
+/// The time between two rounds of challenges with one peer (R28).
+pub fn challenges(subject: &Subject) -> Result<Duration, WishError> {
+    let interval = subject.spec.challenges.interval.get();
+    interval.map_err(|source| WishError::Duration { field: "challenges.interval", source })
+}
+
 /// The most bytes a second that a member spends on repair; 0: no limit.
 pub fn bandwidth(subject: &Subject) -> Result<u64, WishError> {
     let limit = subject.spec.repair.max_bandwidth_per_member.as_ref();

@@ -50,6 +50,7 @@ fn worth(step: &Step) -> Option<(EventType, &'static str)> {
     Some(match &step.act {
         Act::MintFleet => (EventType::Normal, "FleetCreated"),
         Act::DeclareLost { .. } => (EventType::Warning, "MemberLost"),
+        Act::DeclareFaulty { .. } => (EventType::Warning, "MemberFaulty"),
         Act::Admit { incarnation: 1, .. } => (EventType::Normal, "MemberAdmitted"),
         Act::Admit { .. } => (EventType::Normal, "ReplacementAdmitted"),
         Act::ProposeView(view) if view.predecessor.is_some() && view.revision > 0 => {

@@ -6,12 +6,15 @@ mod patch;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use thiserror::Error;
 use weft_crds::{
-    EpochPointer, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus, Survives, committee_condition,
+    Accusation, EpochPointer, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus, Survives,
+    committee_condition,
 };
 use weft_planner::{MemberState, Plan, Timestamp, World};
+use weft_protocol::Statement;
 
 use crate::{
     act::foundation,
@@ -27,6 +30,8 @@ use crate::{
 const PACE: Duration = Duration::from_secs(5);
 /// How many steps and withheld steps status tells.
 const STEPS: usize = 20;
+/// How many accusations status tells.
+const ACCUSATIONS: usize = 16;
 
 #[derive(Debug, Error)]
 pub enum ReportError {
@@ -58,6 +63,7 @@ pub fn fill(
         format!("{:.2}", n / (n - 2.0 * f) + n / (n - f))
     });
     status.plan = steps(plan);
+    status.accusations = accusations(world);
     let generation = Some(subject.generation);
     let told = plan.conditions.clone();
     let capacity = capacity(world, session);
@@ -87,6 +93,22 @@ fn steps(plan: &Plan) -> Vec<PlannedAct> {
         withheld_by: Some(withheld.by.clone()),
     });
     steps.chain(withheld).take(STEPS).collect()
+}
+
+/// The newest accusations, with what anyone can check them by.
+fn accusations(world: &World) -> Vec<Accusation> {
+    let told = weft_planner::accusations(world).into_iter().filter_map(|accusation| {
+        let Statement::Accusation { accused, blob, began, fault, .. } = &accusation.statement.statement else {
+            return None;
+        };
+        let signed = BASE64_STANDARD.encode(accusation.encode());
+        let evidence = format!("{} by member {}: {signed}", fault.name(), accusation.accuser());
+        Some(Accusation { member: accused.0, blob: blob.to_string(), round: *began, evidence })
+    });
+    let mut told: Vec<Accusation> = told.collect();
+    told.sort_by_key(|accusation| std::cmp::Reverse(accusation.round));
+    told.truncate(ACCUSATIONS);
+    told
 }
 
 /// Whether the fullest member's slivers would fit on the others.

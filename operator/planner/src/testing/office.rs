@@ -35,7 +35,7 @@ pub fn record(record: &mut Record, planned: &Plan, fleet: FleetId, key: &Signing
                 record.pending = None;
                 done = Some(seal.clone());
             }
-            Act::DeclareLost { .. } | Act::Admit { .. } => {}
+            Act::DeclareLost { .. } | Act::DeclareFaulty { .. } | Act::Admit { .. } => {}
             other => panic!("{other:?} is no record"),
         }
     }

@@ -1,6 +1,7 @@
 //! The planner against a fleet in miniature: members that obey the protocol's own fence, nodes that die, objects that
 //! vanish. What is planned is carried out, and the fleet must come to rest, whole.
 
+mod accusations;
 mod model;
 mod process;
 mod random;

@@ -141,12 +141,14 @@ impl Model {
     }
 
     fn check(&self, planned: &Plan) {
-        let lost: Vec<&Act> =
-            planned.steps.iter().map(|step| &step.act).filter(|act| matches!(act, Act::DeclareLost { .. })).collect();
+        let is_loss = |act: &&Act| matches!(act, Act::DeclareLost { .. } | Act::DeclareFaulty { .. });
+        let lost: Vec<&Act> = planned.steps.iter().map(|step| &step.act).filter(is_loss).collect();
         let view = self.record.view.as_ref().map(|signed| &signed.view);
         if let Some(view) = view {
             let guessed = lost.iter().filter_map(|act| match act {
-                Act::DeclareLost { member, incarnation } if self.may_return((*member, *incarnation)) => {
+                Act::DeclareLost { member, incarnation } | Act::DeclareFaulty { member, incarnation }
+                    if self.may_return((*member, *incarnation)) =>
+                {
                     view.seat(*member).filter(|seat| seat.incarnation.number == *incarnation)
                 }
                 _ => None,

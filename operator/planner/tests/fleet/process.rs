@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use weft_planner::{Inventory, MemberOrder, ShardReport};
 use weft_protocol::{
-    BatchHeader, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, ShardSet, SignedView, SigningKey,
-    TermClaim, ViewId, VolumeId, sign_batch,
+    Accusation, BatchHeader, Fault, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, ShardSet,
+    SignedView, SigningKey, Statement, TermClaim, ViewId, VolumeId, sign_batch,
 };
+use weft_redstuff::{BlobId, Hash};
 
 /// How many blobs the fleet keeps; a shard has two slivers of each.
 pub(crate) const BLOBS: u64 = 400;
@@ -35,6 +36,8 @@ pub(crate) struct Process {
     synced: Option<ViewId>,
     /// Whether it has the registry.
     knows: bool,
+    /// What it says of others.
+    pub(crate) accusations: Vec<Accusation>,
     sequence: u64,
 }
 
@@ -56,8 +59,27 @@ impl Process {
             exchanges: 0,
             synced: None,
             knows: false,
+            accusations: Vec::new(),
             sequence: 0,
         }
+    }
+
+    /// An accusation without an answer of the accused.
+    pub(crate) fn accusation(&self, accused: MemberId, incarnation: Incarnation, fault: Fault) -> Accusation {
+        let (blob, round) = (BlobId([1; 32]), Hash([2; 32]));
+        let header = BatchHeader {
+            fleet: self.fleet,
+            member: self.member,
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+        };
+        let statement = Statement::Accusation { accused, incarnation, blob, began: 1, round, fault };
+        Accusation { statement: sign_batch(header, vec![statement], &self.key).remove(0), answer: None }
+    }
+
+    pub(crate) fn accuse(&mut self, accused: MemberId, incarnation: Incarnation, fault: Fault) {
+        let accusation = self.accusation(accused, incarnation, fault);
+        self.accusations.push(accusation);
     }
 
     fn seat(&self) -> ShardSet {
@@ -163,6 +185,7 @@ impl Process {
             reachable,
             ailment: None,
             lacking: if lacking > 0 { vec![lacking; weft_planner::SLOTS] } else { Vec::new() },
+            accusations: self.accusations.clone(),
         }
     }
 }
