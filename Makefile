@@ -15,7 +15,7 @@ DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
 WEFT = $(STATIC)/$(TRIPLE)/release/weft
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check test-api test generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check model test-api test generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -61,6 +61,10 @@ image: ## Make the image of static binaries, without a container engine.
 		--package weft-operator --package weft-node --package weft-client --bins
 	@$(LOCAL) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(CACHE)/weft.tar
 	@echo "$(IMAGE) is in $(CACHE)/weft.tar"
+
+# MODEL=part-of-a-test's-name chooses some of them.
+model: ## Walk through every state of the protocol's models (minutes; no root).
+	cargo test --package weft-protocol --test model -- --nocapture --include-ignored $(MODEL)
 
 prepare: ## Install the Debian packages that are missing.
 	@e2e/prepare.sh

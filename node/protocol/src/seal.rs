@@ -1,5 +1,7 @@
 //! Sealing (R5): what the operator orders, and the proof that a successor is in effect.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 use weft_redstuff::Hash;
 
@@ -10,7 +12,7 @@ use crate::{
     keys::{KeyError, PublicKey, Signature, SigningKey, digest},
     statement::{Signed, Statement},
     tally::{Tally, TallyError},
-    view::{SignedView, ViewError},
+    view::{SignedView, View, ViewError},
 };
 
 const CLAIM: &str = "weft v1 term claim";
@@ -92,6 +94,19 @@ impl SealOrder {
     }
 }
 
+fn term_of(refusal: &Signed) -> Option<u64> {
+    match refusal.statement {
+        Statement::Refusal { term, .. } => Some(term),
+        _ => None,
+    }
+}
+
+/// A refusal speaks for all shards of its signer, if it is the one that is counted.
+fn counts(statement: &Statement, sealed: &Hash, successor: &Hash, term: Option<u64>) -> Option<ShardSet> {
+    let Statement::Refusal { view, successor: named, term: of } = statement else { return None };
+    ((view, named, Some(*of)) == (sealed, successor, term)).then(|| ShardSet::first(255))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SealError {
     #[error("the successor does not follow the sealed view: {0}")]
@@ -104,7 +119,7 @@ pub enum SealError {
     NoQuorum { wanting: u16 },
 }
 
-/// Refusals of n − f of a view's shards for one successor: they seal it and put the successor into effect. They
+/// Refusals of n − f of a view's shards for one successor, by orders of one term: they seal it and put the successor into effect. They
 /// travel with the successor, operator or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
@@ -114,25 +129,44 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Checks the proof. `authority` is the key that the checker trusts for views.
+    /// Checks the proof. `authority` is the key that the checker trusts for views. The refusals must be of one term:
+    /// a leader counts only those of its own orders, and of two terms' it can't tell which came last (R4).
     pub fn check(&self, authority: &PublicKey) -> Result<(), SealError> {
         self.sealed.verify(authority).map_err(SealError::Sealed)?;
         let (view, successor) = (&self.sealed.view, self.successor.view.hash());
         view.check_successor(&self.successor).map_err(SealError::Successor)?;
-        let sealed = view.hash();
+        let (sealed, term) = (view.hash(), self.refusals.first().and_then(term_of));
         let mut tally = Tally::new(view);
         for refusal in &self.refusals {
-            tally.add(refusal, |statement| match statement {
-                Statement::Refusal { view, successor: named, term: _ } if (*view, *named) == (sealed, successor) => {
-                    Some(ShardSet::first(255))
-                }
-                _ => None,
-            })?;
+            tally.add(refusal, |statement| counts(statement, &sealed, &successor, term))?;
         }
         match tally.wanting() {
             0 => Ok(()),
             wanting => Err(SealError::NoQuorum { wanting }),
         }
+    }
+
+    /// Those of some refusals that count together for sealing `sealed` for `successor`: of the term under which the
+    /// most shards are refused, each signed by a seat. Gives their shards too. Whatever else is among them is passed
+    /// over.
+    pub fn gather<'a>(
+        sealed: &View,
+        successor: &View,
+        refusals: impl IntoIterator<Item = &'a Signed>,
+    ) -> (ShardSet, Vec<Signed>) {
+        let (view, next) = (sealed.hash(), successor.hash());
+        let refusals: Vec<&Signed> = refusals.into_iter().collect();
+        let terms: BTreeSet<u64> = refusals.iter().filter_map(|refusal| term_of(refusal)).collect();
+        let of_term = |term| {
+            let (mut tally, mut counted) = (Tally::new(sealed), Vec::new());
+            for refusal in &refusals {
+                if tally.add(refusal, |statement| counts(statement, &view, &next, Some(term))).is_ok() {
+                    counted.push(Signed::clone(refusal));
+                }
+            }
+            (tally.shards(), counted)
+        };
+        terms.into_iter().map(of_term).max_by_key(|(shards, _)| shards.len()).unwrap_or_default()
     }
 
     pub fn encode(&self) -> Vec<u8> {

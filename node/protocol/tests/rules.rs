@@ -186,6 +186,22 @@ fn r5_refusals_of_fewer_than_n_minus_f_shards_seal_nothing() {
 }
 
 #[test]
+fn r5_refusals_of_two_terms_do_not_add_up() {
+    let (view, next) = (first_view(), custody(&first_view(), &[3]));
+    let mut mixed = seal(&view, &next, 0..4);
+    let later = Statement::Refusal { view: view.hash(), successor: next.hash(), term: 2 };
+    mixed.refusals.push(says(4, later.clone()));
+    assert!(matches!(fence(&view).install(mixed.clone()), Err(FenceError::Seal(SealError::Refusal(_)))));
+    let (shards, counted) = Seal::gather(&view, &next, &mixed.refusals);
+    assert_eq!((shards, counted.len()), ((0..4).collect(), 4));
+    let forged = says(5, Statement::Refusal { view: view.hash(), successor: view.hash(), term: 2 });
+    let again: Vec<_> = (0..5).map(|id| says(id, later.clone())).chain(mixed.refusals).chain([forged]).collect();
+    let (shards, refusals) = Seal::gather(&view, &next, &again);
+    assert_eq!(shards, (0..5).collect());
+    assert_eq!(fence(&view).install(Seal { refusals, ..seal(&view, &next, 0..0) }), Ok(true));
+}
+
+#[test]
 fn r5_one_member_repeated_is_one_member() {
     let (view, next) = (first_view(), custody(&first_view(), &[3]));
     let repeated = seal(&view, &next, [0, 1, 2, 0, 1, 2, 0]);

@@ -82,7 +82,7 @@ impl Member {
                 same.insert(self.identity.member, own);
             }
             proven(newest, same);
-            same.values().cloned().collect()
+            Seal::gather(&newest.view, &successor.view, same.values()).1
         };
         let seal = Seal { sealed: (**newest).clone(), successor, refusals };
         match seal.check(known.fence.authority()) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_protocol::{MemberId, Seal, Seat, ShardSet, Statement, Tally, View};
+use weft_protocol::{MemberId, Seal, Seat, ShardSet, Statement, View};
 
 use crate::{
     Act, MemberState,
@@ -50,21 +50,10 @@ fn known_seal(draft: &Draft<'_>, view: &View) -> Option<Seal> {
 fn collected_seal(draft: &Draft<'_>) -> Option<Seal> {
     let record = &draft.world.record;
     let (sealed, successor) = (record.view.as_ref()?, &record.pending.as_ref()?.view);
-    let (hash, next) = (sealed.view.hash(), successor.view.hash());
-    let mut tally = Tally::new(&sealed.view);
-    let mut refusals = Vec::new();
-    for refusal in draft.world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref()) {
-        let counted = tally.add(refusal, |statement| match statement {
-            Statement::Refusal { view, successor, term: _ } if (*view, *successor) == (hash, next) => {
-                Some(ShardSet::first(255))
-            }
-            _ => None,
-        });
-        if counted.is_ok() {
-            refusals.push(refusal.clone());
-        }
-    }
-    tally.is_quorum().then(|| Seal { sealed: sealed.clone(), successor: successor.clone(), refusals })
+    let reported = draft.world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref());
+    let (shards, refusals) = Seal::gather(&sealed.view, &successor.view, reported);
+    let seals = shards.len() >= sealed.view.quorum();
+    seals.then(|| Seal { sealed: sealed.clone(), successor: successor.clone(), refusals })
 }
 
 /// Takes up the successor of the highest term that members already refuse the view for (R4). Returns whether there

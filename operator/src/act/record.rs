@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use weft_crds::{Destruction, Encoding, MemberStatus, Sealing, StorageCommitteeStatus, Successor, View, ViewMember};
 use weft_planner::{Act, IncarnationRecord, MemberRecord, MemberState, Plan, Timestamp, World};
-use weft_protocol::{FleetId, Seal, ShardSet, SignedView, SigningKey, Statement, Tally};
+use weft_protocol::{FleetId, Seal, ShardSet, SignedView, SigningKey};
 
 use crate::{env::calendar, names};
 
@@ -107,18 +107,9 @@ pub fn view(signed: &SignedView, in_effect: bool) -> View {
 /// How many shards of the view that is being sealed are known to refuse it for the recorded successor.
 fn refused(world: &World) -> u16 {
     let (Some(sealed), Some(pending)) = (&world.record.view, &world.record.pending) else { return 0 };
-    let mut tally = Tally::new(&sealed.view);
-    let (view, successor) = (sealed.view.hash(), pending.view.view.hash());
-    for refusal in world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref()) {
-        // A refusal that doesn't count is another one's, or a lie: the planner says so where it matters.
-        let _ = tally.add(refusal, |statement| match statement {
-            Statement::Refusal { view: of, successor: to, term: _ } if (*of, *to) == (view, successor) => {
-                Some(ShardSet::first(255))
-            }
-            _ => None,
-        });
-    }
-    tally.shards().len()
+    // A refusal that doesn't count is another one's, or a lie: the planner says so where it matters.
+    let refusals = world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref());
+    Seal::gather(&sealed.view, &pending.view.view, refusals).0.len()
 }
 
 /// What a seal put into effect, for the session to keep.
