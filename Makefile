@@ -48,7 +48,8 @@ check: ## Format, lints, unit and property tests (no root).
 	cargo test --workspace
 
 test-api: kubernetes-api ## Tests against a real API server (no root).
-	cargo test --package weft-e2e --package weft-operator --features weft-e2e/api,weft-operator/api --tests
+	cargo test --package weft-client --package weft-e2e --package weft-operator \
+		--features weft-client/api,weft-e2e/api,weft-operator/api --tests
 
 test: kubernetes image ## All tests, those on a local cluster too (root on Debian).
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(CACHE)/weft.tar cargo test --workspace --all-features

@@ -106,6 +106,7 @@ impl Gateway {
                 server_name: Some(GATEWAY_NAME.to_owned()),
                 hedge: None,
                 timeout: Some(LIMIT),
+                public: false,
             };
             *known = Known { urls, client: Some(Gateways::new(config)?) };
         }

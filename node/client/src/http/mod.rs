@@ -88,8 +88,10 @@ pub struct GatewaysConfig {
     /// `https://host:port` or `http://host:port`.
     pub urls: Vec<String>,
     pub token: Option<String>,
-    /// The certificate authority of their certificates, PEM. Nothing else is trusted.
+    /// The certificate authority of their certificates, PEM.
     pub ca: Option<Vec<u8>>,
+    /// Whether the authorities that this machine trusts are trusted too: for gateways whose certificate is their user's.
+    pub public: bool,
     /// The name in their certificates, if it isn't the URL's host.
     pub server_name: Option<String>,
     /// After which a second gateway is asked; a put that flows isn't late.
@@ -126,9 +128,10 @@ impl fmt::Debug for Gateways {
 impl Gateways {
     /// Connects to nobody yet.
     pub fn new(config: GatewaysConfig) -> Result<Self, HttpError> {
-        let GatewaysConfig { urls, token, ca, server_name, hedge, timeout } = config;
+        let GatewaysConfig { urls, token, ca, public, server_name, hedge, timeout } = config;
         let endpoints = urls.iter().map(|url| Endpoint::parse(url).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let client = legacy::Client::builder(TokioExecutor::new()).build(connector(ca.as_deref(), server_name)?);
+        let connector = connector(roots(ca.as_deref(), public)?, server_name)?;
+        let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
         let authorization = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.trim())));
         let mut authorization = authorization.transpose()?;
         if let Some(value) = &mut authorization {
@@ -161,13 +164,27 @@ impl Gateways {
     }
 }
 
-fn connector(ca: Option<&[u8]>, server_name: Option<String>) -> Result<HttpsConnector<HttpConnector>, HttpError> {
+/// Whose certificates are trusted.
+fn roots(ca: Option<&[u8]>, public: bool) -> Result<RootCertStore, HttpError> {
     let bad = |reason: String| HttpError::Tls { reason };
     let mut roots = RootCertStore::empty();
     for certificate in ca.into_iter().flat_map(CertificateDer::pem_slice_iter) {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }
+    if public {
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::debug!(%error, "certificates of this machine can't be read");
+        }
+        // One that is odd doesn't spoil the others.
+        roots.add_parsable_certificates(found.certs);
+    }
+    Ok(roots)
+}
+
+fn connector(roots: RootCertStore, server_name: Option<String>) -> Result<HttpsConnector<HttpConnector>, HttpError> {
+    let bad = |reason: String| HttpError::Tls { reason };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let tls = versions.map_err(|error| bad(error.to_string()))?.with_root_certificates(roots).with_no_client_auth();

@@ -1,16 +1,15 @@
-//! `weft`: stores and fetches blobs, and works the code by hand.
+//! `weft`: stores and fetches blobs, looks after fleets, and works the code by hand; as `kubectl-weft`, a plugin of kubectl.
 
 mod arguments;
 mod decode;
 mod encode;
 mod failure;
+mod kubernetes;
 mod online;
 mod repair;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    failure::report(arguments::Arguments::parse().run())
+    failure::report(arguments::Arguments::read().run())
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use weft_client::http::{Gateways, GatewaysConfig, server_name};
 
 use super::kubeconfig::{self, Forward};
-use crate::failure::BoxError as Error;
+use crate::{failure::BoxError as Error, kubernetes::KubeOptions};
 
 /// Where the fleet's gateways are; without a URL, they are found through the kubeconfig.
 #[derive(Debug, Args)]
@@ -21,21 +21,17 @@ pub(crate) struct GatewayOptions {
     /// A file with the token
     #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
-    /// A file with the certificate authority of the gateways' certificates, PEM
+    /// A file with the certificate authority of the gateways' certificates, PEM [default: those that this machine trusts]
     #[arg(long, value_name = "FILE", env = "WEFT_CA_FILE")]
     ca_file: Option<PathBuf>,
     /// The name in the gateways' certificates [default: the URL's host, gateway.weft behind a bare address]
     #[arg(long, value_name = "NAME", env = "WEFT_SERVER_NAME")]
     server_name: Option<String>,
-    /// The kubeconfig's context
-    #[arg(long)]
-    context: Option<String>,
-    /// The committee's namespace [default: the context's]
-    #[arg(long, short)]
-    namespace: Option<String>,
     /// The committee's name [default: the only one in the namespace]
     #[arg(long, env = "WEFT_COMMITTEE")]
     committee: Option<String>,
+    #[command(flatten)]
+    kube: KubeOptions,
 }
 
 impl GatewayOptions {
@@ -48,20 +44,22 @@ impl GatewayOptions {
         if let Some(first) = self.gateway.first() {
             let server_name = self.server_name.clone().or_else(|| server_name(first));
             let urls = self.gateway.clone();
-            let config = GatewaysConfig { urls, token: told, ca, server_name, ..GatewaysConfig::default() };
+            let public = ca.is_none();
+            let config = GatewaysConfig { urls, token: told, ca, public, server_name, ..GatewaysConfig::default() };
             return Ok((Gateways::new(config)?, None));
         }
-        let asked = kubeconfig::Asked {
-            context: self.context.clone(),
-            namespace: self.namespace.clone(),
-            committee: self.committee.clone(),
-        };
-        let found = kubeconfig::find(asked).await?;
+        let found = kubeconfig::find(&self.kube, self.committee.as_deref()).await?;
+        let own = || weft_client::http::GATEWAY_NAME.to_owned();
+        if found.user_given && self.server_name.is_none() {
+            return Err("the gateways show a certificate of their own: say its name with --server-name".into());
+        }
         let config = GatewaysConfig {
             urls: found.forward.urls(),
             token: told.or(found.token),
+            // An authority that is told is the only one.
+            public: ca.is_none() && found.user_given,
             ca: ca.or(found.ca),
-            server_name: Some(weft_client::http::GATEWAY_NAME.to_owned()),
+            server_name: Some(self.server_name.clone().unwrap_or_else(own)),
             ..GatewaysConfig::default()
         };
         Ok((Gateways::new(config)?, Some(found.forward)))

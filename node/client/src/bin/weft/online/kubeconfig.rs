@@ -1,32 +1,27 @@
 //! A committee's gateways through the API server: its token, its certificate authority, and forwarded ports.
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{
-    Api, Client, Config,
-    api::{ApiResource, DynamicObject, ListParams},
-    config::KubeConfigOptions,
-};
+use kube::{Api, api::ListParams};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
-use crate::failure::BoxError as Error;
+use crate::{
+    failure::BoxError as Error,
+    kubernetes::{Cluster, KubeOptions},
+};
 
 const HTTPS: u16 = 8443;
 /// More pods than this needn't be forwarded to.
 const PODS: usize = 2;
 
-/// What the command line says.
-pub(super) struct Asked {
-    pub(super) context: Option<String>,
-    pub(super) namespace: Option<String>,
-    pub(super) committee: Option<String>,
-}
-
 pub(super) struct Found {
     pub(super) token: Option<String>,
+    /// Authorities, PEM: the committee's, or those that come with the certificate that its user gave.
     pub(super) ca: Option<Vec<u8>>,
+    /// The gateways show a certificate that the committee's user gave.
+    pub(super) user_given: bool,
     pub(super) forward: Forward,
 }
 
@@ -43,48 +38,24 @@ impl Forward {
 }
 
 /// Finds a committee, and forwards to its gateways.
-pub(super) async fn find(asked: Asked) -> Result<Found, Error> {
-    let options = KubeConfigOptions { context: asked.context.clone(), ..KubeConfigOptions::default() };
-    let config = if asked.context.is_some() {
-        Config::from_kubeconfig(&options).await?
-    } else {
-        Config::infer().await.map_err(|error| format!("no --gateway is given, and there is no kubeconfig: {error}"))?
-    };
-    let namespace = asked.namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config)?;
-    let committee = match asked.committee {
-        Some(name) => name,
-        None => only_committee(&client, &namespace).await?,
-    };
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    let data = secrets.get_opt(&format!("{committee}-gateway")).await?.and_then(|secret| secret.data);
-    let mut data = data.unwrap_or_default();
-    let token = data.remove("token").map(|token| String::from_utf8(token.0)).transpose()?;
-    let ca = data.remove("ca.crt").map(|ca| ca.0);
-    let pods: Api<Pod> = Api::namespaced(client, &namespace);
-    let forward = forward(&pods, &committee).await?;
-    Ok(Found { token, ca, forward })
+pub(super) async fn find(kube: &KubeOptions, committee: Option<&str>) -> Result<Found, Error> {
+    let cluster = kube.connect().await.map_err(|error| format!("no --gateway is given, and {error}"))?;
+    let committee = cluster.committee(committee).await?;
+    let name = committee.metadata.name.unwrap_or_default();
+    let mut data = secret(&cluster, &format!("{name}-gateway")).await?;
+    let token = data.remove("token").map(String::from_utf8).transpose()?;
+    let mut ca = data.remove("ca.crt");
+    let given = committee.spec.gateway.tls_secret_name;
+    if let Some(given) = &given {
+        ca = secret(&cluster, given).await?.remove("ca.crt");
+    }
+    let forward = forward(&cluster.api(), &name).await?;
+    Ok(Found { token, ca, user_given: given.is_some(), forward })
 }
 
-async fn only_committee(client: &Client, namespace: &str) -> Result<String, Error> {
-    let resource = ApiResource {
-        group: "weft.dev".to_owned(),
-        version: "v1alpha1".to_owned(),
-        api_version: "weft.dev/v1alpha1".to_owned(),
-        kind: "StorageCommittee".to_owned(),
-        plural: "storagecommittees".to_owned(),
-    };
-    let committees: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let found = committees.list(&ListParams::default()).await?;
-    let mut names: Vec<String> = found.items.into_iter().filter_map(|committee| committee.metadata.name).collect();
-    match (names.pop(), names.is_empty()) {
-        (Some(name), true) => Ok(name),
-        (None, _) => Err(format!("no StorageCommittee in namespace {namespace}").into()),
-        (Some(last), false) => {
-            names.push(last);
-            Err(format!("choose with --committee: {}", names.join(", ")).into())
-        }
-    }
+async fn secret(cluster: &Cluster, name: &str) -> Result<std::collections::BTreeMap<String, Vec<u8>>, Error> {
+    let data = cluster.api::<Secret>().get_opt(name).await?.and_then(|secret| secret.data);
+    Ok(data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
 }
 
 /// Ports to ready gateway pods.

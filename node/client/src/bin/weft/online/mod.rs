@@ -1,5 +1,6 @@
 //! The commands that speak to a fleet's gateways.
 
+mod blob;
 mod gateway;
 mod get;
 mod kubeconfig;
@@ -13,8 +14,11 @@ mod stat;
 use clap::Args;
 use weft_client::http::Gateways;
 
-pub(crate) use self::{get::Get, list::List, put::Put, remove::Remove, stat::StatBlob};
-use crate::failure::Outcome;
+pub(crate) use self::{blob::Blob, get::Get, list::List, put::Put, remove::Remove, stat::StatBlob};
+use crate::{
+    failure::{Outcome, block_on},
+    kubernetes::Output,
+};
 
 /// Which fleet, and how to print.
 #[derive(Debug, Args)]
@@ -24,6 +28,8 @@ pub(crate) struct Online {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    output: Output,
     /// Report the first failure instead of trying again
     #[arg(long)]
     no_retry: bool,
@@ -41,10 +47,15 @@ pub(crate) struct Session {
 impl Online {
     /// Runs a command on a fleet.
     pub(crate) fn run(&self, command: impl AsyncFnOnce(Session) -> Outcome) -> Outcome {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
+        block_on(async {
             let (gateways, forward) = self.gateway.connect().await?;
-            command(Session { gateways, json: self.json, retry: !self.no_retry, _forward: forward }).await
+            command(Session {
+                gateways,
+                json: self.json || self.output.is_json(),
+                retry: !self.no_retry,
+                _forward: forward,
+            })
+            .await
         })
     }
 }
