@@ -174,6 +174,27 @@ async fn a_bad_writers_blob_is_told_and_not_sent_when_it_is_read_strictly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_fenced_member_holds_is_read_when_holders_are_gone() {
+    let mut fleet = Fleet::start(7).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let bytes = content(1, 1 << 20);
+    let stored = put(&gateways, "one", &bytes).await.expect("stored");
+    fleet.whole().await;
+    // Member 6 is in no view any more, and serves what it holds (R22, R25).
+    let custody = fleet.without(&[6]);
+    fleet.change_view(&custody).await;
+    for gone in 0..4 {
+        fleet.kill(gone).await;
+    }
+    // 8 shards are left at two holders; it takes 10.
+    eventually("the blob is read", || async { gateways.get(&stored.id, None).await.is_ok_and(|read| read == bytes) })
+        .await;
+    fleet.kill(6).await;
+    assert_eq!(status_of(gateways.get(&stored.id, None).await), 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_blobs_slivers_are_found() {
     let mut fleet = Fleet::start(7).await;
     let running = Running::start(&fleet, Access::Open).await;
