@@ -12,6 +12,8 @@ pub mod committee_condition {
     pub const DEGRADED: &str = "Degraded";
     /// Waits for a person; the reason says for what.
     pub const STALLED: &str = "Stalled";
+    /// The objects were set back, and nobody has confirmed them.
+    pub const CONTROL_PLANE_REWOUND: &str = "ControlPlaneRewound";
     /// The largest member's shards would fit on the survivors.
     pub const CAPACITY_FOR_REPAIR: &str = "CapacityForRepair";
 }

@@ -31,7 +31,8 @@ pub use policies::{
 };
 pub use quantity::{QuantityError, QuantityText};
 pub use status::{
-    Accusation, Destruction, EpochPointer, Margin, Missing, PlannedAct, Sealing, StorageCommitteeStatus, Survives,
+    Accusation, Destruction, EpochPointer, Margin, Missing, PlannedAct, Rewound, Sealing, StorageCommitteeStatus,
+    Survives,
 };
 pub use storage_committee::{StorageCommittee, StorageCommitteeSpec};
 pub use template::{Amounts, MemberTemplate, Resources};

@@ -19,7 +19,7 @@ pub struct StorageCommitteeStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Available, Ready, Progressing, Degraded, Stalled, `CapacityForRepair`.
+    /// Available, Ready, Progressing, Degraded, Stalled, `ControlPlaneRewound`, `CapacityForRepair`.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[schemars(schema_with = "crate::status::conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,6 +42,9 @@ pub struct StorageCommitteeStatus {
     /// The view that is being sealed, until its successor is in effect (R5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealing: Option<Sealing>,
+    /// The view that the fleet had when this object was found behind it, until a person confirms (R26).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewound: Option<Rewound>,
     /// The epoch in effect, and the one that is worked towards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<EpochPointer>,
@@ -91,6 +94,17 @@ pub struct Sealing {
     /// How many of its shards are known to refuse it; n − f seal it.
     #[serde(default)]
     pub refused_shards: u16,
+}
+
+/// The fleet was ahead of the objects: they were set back (R26).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Rewound {
+    /// The epoch of the newest view that members told of.
+    pub epoch: u64,
+    /// Its revision.
+    pub revision: u64,
+    /// When it was found.
+    pub since: Time,
 }
 
 /// Where the epochs are.

@@ -16,7 +16,7 @@ mod pki;
 mod process;
 mod wait;
 
-pub use api_server::{ApiServer, ApiServerError};
+pub use api_server::{ApiServer, ApiServerError, Snapshot};
 pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options, RunId};
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};

@@ -240,6 +240,10 @@ async fn r4_an_operator_with_an_old_term_is_refused() {
     fleet.order(0, OrderChanges { term: Some(5), ..OrderChanges::default() }).await.unwrap();
     let status = fleet.order(0, OrderChanges { term: Some(4), ..OrderChanges::default() }).await.unwrap_err();
     assert_eq!(status.code(), Code::Aborted);
+    // It shows for whom: an operator whose objects were set back learns how far the fleet is (R26).
+    let claim = weft_protocol::TermClaim::decode(status.details()).unwrap();
+    assert_eq!(claim.term, 5);
+    claim.verify(&fleet.key.public()).unwrap();
     assert_eq!(fleet.order(0, OrderChanges { term: Some(5), ..OrderChanges::default() }).await.unwrap().term, 5);
 }
 

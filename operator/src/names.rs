@@ -18,6 +18,8 @@ pub const FLEET: &str = "weft.dev/fleet";
 pub const TERM: &str = "weft.dev/term";
 /// Annotation of pods and claims: the term of the newest leader that has revoked what was decided about them (R24).
 pub const TOUCHED: &str = "weft.dev/touched-in-term";
+/// Annotation of committees, written by a person: the view whose rewind is confirmed (R26).
+pub const CONFIRM_REWIND: &str = "weft.dev/confirm-rewind";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
 

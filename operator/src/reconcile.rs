@@ -88,7 +88,8 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     }
     let session = context.session(&subject);
     let mut session = session.lock().await;
-    let result = proceed(context, &mut subject, &mut session).await;
+    // Boxed: whoever awaits a reconciliation would be as large as all of its steps.
+    let result = Box::pin(proceed(context, &mut subject, &mut session)).await;
     if let Err(error) = &result
         && let Some(reason) = waits_for(error)
     {
@@ -100,12 +101,15 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
 }
 
 async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session) -> Result<Next, ReconcileError> {
-    let term = term::hold(subject, session).await?;
+    let term = term::hold(subject, session, context.env.now()).await?;
     let objects = observe::objects(subject, &context.stores).await?;
     let keys = prepare(context, subject, session, &objects).await?;
     let keys = keys.as_ref();
     let observed = observe::observe(subject, session, &context.stores, objects, keys, context.env.as_ref()).await?;
     let now = context.env.now();
+    if term::overtake(subject, session, now).await? {
+        return Ok(Next::After(NEXT));
+    }
     let plan = weft_planner::plan(&observed.world, now);
     let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
     report::measure(&context.telemetry, subject, &plan);
@@ -191,6 +195,7 @@ async fn write(
     record::record(&mut status, plan, &recording);
     report::fill(&mut status, subject, &observed.world, plan, session, now);
     report::write(subject, &status, session, &context.telemetry, now).await?;
+    session.term = status.term;
     if let Some(seal) = record::seal_of(plan) {
         session.seal = Some(seal.clone());
     }

@@ -36,6 +36,8 @@ pub struct Session {
     pub heard: BTreeMap<Incarnation, Heard>,
     /// When the first call failed of those that are unanswered since the last answer.
     pub missed: BTreeMap<Incarnation, Timestamp>,
+    /// The highest term of which a member has shown the operator's signed claim.
+    pub claimed: u64,
     pub rooms: BTreeMap<Incarnation, Room>,
     /// The members' last answers didn't reach all who run.
     pub unheard: bool,

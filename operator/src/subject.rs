@@ -5,7 +5,7 @@ use kube::{Client, Resource, ResourceExt};
 use thiserror::Error;
 use weft_crds::{StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus};
 
-use crate::api::Namespace;
+use crate::{api::Namespace, names};
 
 #[derive(Debug, Error)]
 #[error("committee {name} has no {field}: it was never stored")]
@@ -53,6 +53,11 @@ impl Subject {
         }
         self.status = object.status.clone().unwrap_or_default();
         self.object = object;
+    }
+
+    /// The view whose rewind a person has confirmed (R26).
+    pub fn confirmed_rewind(&self) -> Option<String> {
+        self.object.annotations().get(names::CONFIRM_REWIND).cloned()
     }
 
     /// A reference that makes the committee the owner of something.

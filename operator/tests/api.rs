@@ -2,6 +2,7 @@
 
 mod members;
 mod revoking;
+mod rewinds;
 
 use std::{error::Error, sync::Arc};
 
@@ -199,6 +200,15 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     Ok(())
 }
 
+/// The key that views of the committee are signed with.
+async fn trust(bench: &Bench) -> Result<weft_protocol::PublicKey, Box<dyn Error>> {
+    let secret = bench.api::<Secret>().get("demo-ca").await?;
+    let seed = secret.data.and_then(|data| data.get("view.key").cloned()).ok_or("no key")?;
+    let mut key = [0; 32];
+    hex::decode_to_slice(&seed.0, &mut key)?;
+    Ok(weft_protocol::SigningKey::from_seed(key).public())
+}
+
 /// Plays the kubelet: every pod runs and has its member's address; every claim is bound.
 async fn run_pods(bench: &Bench) -> Outcome {
     for pod in bench.api::<Pod>().list(&ListParams::default()).await? {
@@ -242,14 +252,8 @@ async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
     bench.apply("demo", ", epochs: {settle: 10s}")?;
     let first = bench.operator();
     settle(&first, &bench, "demo").await?;
-    let secret = bench.api::<Secret>().get("demo-ca").await?;
-    let seed = secret.data.and_then(|data| data.get("view.key").cloned()).ok_or("no key")?;
-    let mut key = [0; 32];
-    hex::decode_to_slice(&seed.0, &mut key)?;
-    let trust = weft_protocol::SigningKey::from_seed(key).public();
-
     // Another leader takes over: what it knows is what status and members tell it.
-    let operator = bench.operator_with(Arc::new(members::Fleet::new(trust)));
+    let operator = bench.operator_with(Arc::new(members::Fleet::new(trust(&bench).await?)));
     let status = until(&operator, &bench, "a first view", |status| status.view.is_some()).await?;
     let view = status.view.ok_or("no view")?;
     assert_eq!((view.predecessor, view.in_effect, view.members.len()), (None, true, 7));

@@ -76,6 +76,11 @@ impl MemberError {
         Self::Order(Box::new(error))
     }
 
+    /// Whether an order was refused because a later leader has been here (R4).
+    pub(crate) fn is_old_term(&self) -> bool {
+        matches!(self, Self::Order(error) if matches!(**error, FenceError::OldTerm { .. }))
+    }
+
     fn code(&self) -> Code {
         match self {
             Self::Store(StoreError::Full { .. }) => Code::ResourceExhausted,

@@ -75,6 +75,14 @@ impl Member {
         Ok(asked.volume.is_empty() || asked.volume == own.incarnation.volume.0[..])
     }
 
+    /// The answer to an order of an old term: the refusal, and the claim of the leader for whom it is refused. An
+    /// operator whose objects were set back learns from it how far the fleet is (R26).
+    pub(crate) fn refuse_old(&self, error: MemberError) -> Result<tonic::Status, MemberError> {
+        let claim = records::claim(&self.store.view())?.map(|claim| claim.encode()).unwrap_or_default();
+        let status = tonic::Status::from(error);
+        Ok(tonic::Status::with_details(status.code(), status.message(), claim.into()))
+    }
+
     /// Carries out an order, as far as it is durable at once. Gives what it says may be dropped, for
     /// [`Member::retire`]: that takes longer than the operator waits.
     pub(crate) async fn obey(&self, order: Order) -> Result<Option<(Hash, ShardSet)>, MemberError> {
@@ -122,6 +130,9 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
     }
     if fence != before {
         records::put_fence(tx, &fence);
+    }
+    if fence.term() > before.term() {
+        records::put_claim(tx, &claim);
     }
     let mut changed = fence != before;
     for seal in seals {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_protocol::{
     Accusation, DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet,
-    Signed, SignedView, SigningKey, ViewId, VolumeId,
+    Signed, SignedView, SigningKey, TermClaim, ViewId, VolumeId,
 };
 use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, View};
@@ -21,6 +21,7 @@ const VERIFIED: &str = "verified";
 const UNJUDGED: &str = "unjudged";
 const REWOUND: &str = "rewound";
 const ACCUSATIONS: &str = "accusations";
+const CLAIM: &str = "claim";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -266,4 +267,14 @@ pub(crate) fn rewound(from: &impl View) -> Result<Option<(u64, u64)>, MemberErro
 
 pub(crate) fn put_rewound(to: &mut Tx<'_>, here: u64, remembered: u64) {
     to.put_state(REWOUND, Encoder::new().u64(here).u64(remembered).finish());
+}
+
+/// The newest claim of a leader's that this member has taken, as it was signed.
+pub(crate) fn claim(from: &impl View) -> Result<Option<TermClaim>, MemberError> {
+    let bytes = from.state(CLAIM)?;
+    Ok(bytes.map(|bytes| TermClaim::decode(&bytes)).transpose()?)
+}
+
+pub(crate) fn put_claim(to: &mut Tx<'_>, claim: &TermClaim) {
+    to.put_state(CLAIM, claim.encode());
 }

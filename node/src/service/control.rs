@@ -21,7 +21,12 @@ impl control_server::Control for Control {
         let request = request.into_inner();
         let meant = self.member.is_meant(request.identity.as_ref())?;
         let order = Order::parse(&request)?;
-        if meant && let Some((view, shards)) = self.member.obey(order).await? {
+        let obeyed = if meant { self.member.obey(order).await } else { Ok(None) };
+        let retire = match obeyed {
+            Err(error) if error.is_old_term() => return Err(self.member.refuse_old(error)?),
+            obeyed => obeyed?,
+        };
+        if let Some((view, shards)) = retire {
             let member = self.member.clone();
             tokio::spawn(async move {
                 if let Err(error) = member.retire(view, shards).await {

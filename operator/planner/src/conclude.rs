@@ -8,6 +8,7 @@ use crate::{
     draft::{Draft, shards},
     epochs,
     measure::{Measure, measure},
+    rewind,
 };
 
 const LACKING: [&str; 2] = ["lacks something or doesn't answer", "lack something or don't answer"];
@@ -50,6 +51,7 @@ fn orders(draft: &Draft<'_>) -> Vec<MemberOrder> {
         world.record.pending.is_none()
             && !draft.changes_view()
             && !draft.watches_only()
+            && draft.rewound.is_none()
             && world.epoch(view.epoch).is_some_and(|epoch| epoch.phase == EpochPhase::Retired)
             && world.is_whole(view, draft.now)
     });
@@ -81,6 +83,10 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
         None => condition(false, "NotStalled", ""),
     };
     let busy = draft.steps.first().map(ToString::to_string);
+    let rewound = match draft.rewound {
+        Some(position) => condition(true, "FleetAhead", rewind::message(draft, &rewind::named(position))),
+        None => condition(false, "InStep", ""),
+    };
     let Some(measure) = measured else {
         let starting = "the fleet has no view yet";
         return Conditions {
@@ -89,6 +95,7 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
             progressing: condition(stalled.status == Truth::False, "Starting", busy.unwrap_or_else(|| starting.into())),
             degraded: condition(false, "Starting", starting),
             stalled,
+            rewound,
         };
     };
     let heard = measure.answering > 0;
@@ -112,6 +119,7 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
             (true, gone) => condition(true, "BelowFullMargin", shards(gone, LACKING)),
         },
         stalled,
+        rewound,
     }
 }
 

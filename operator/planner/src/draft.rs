@@ -22,6 +22,8 @@ pub(crate) struct Draft<'w> {
     pub(crate) wake_at: Option<Timestamp>,
     /// Why a person is needed: the condition Stalled's reason and message.
     pub(crate) stalled: Option<(&'static str, String)>,
+    /// The view that the fleet had when the objects were found behind: nothing is destroyed (R26).
+    pub(crate) rewound: Option<(u64, u64)>,
 }
 
 impl<'w> Draft<'w> {
@@ -35,6 +37,7 @@ impl<'w> Draft<'w> {
             withheld: Vec::new(),
             wake_at: None,
             stalled: None,
+            rewound: None,
         }
     }
 

@@ -67,6 +67,13 @@ fn finish(draft: &mut Draft<'_>, view: &View) {
         }
         return;
     };
+    if view.revision == 0
+        && owners_of(epoch) != holders(view)
+        && let Some(content) = content(&holders(view), view.epoch, 0, 0, 0)
+    {
+        draft.step(Act::ReplanEpoch(content), name(view.epoch), "its view has other owners than the object (R26)");
+        return;
+    }
     let whole = draft.world.is_whole(view, draft.now) && draft.world.record.pending.is_none();
     match epoch.phase {
         EpochPhase::Planned | EpochPhase::Migrating | EpochPhase::Sealing | EpochPhase::Superseded => {

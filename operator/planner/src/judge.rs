@@ -85,9 +85,21 @@ fn admit_wanted(draft: &mut Draft<'_>) {
     draft.members.sort_by_key(|member| member.id);
 }
 
-/// A successor that the view in effect seats is the member's current incarnation from now on.
+/// A successor that the view in effect seats is the member's current incarnation from now on. So is any other that it
+/// seats: the record of that was lost (R26), and whom the fleet lives by isn't to be taken for lost.
 fn promote(draft: &mut Draft<'_>) {
     let Some(view) = draft.world.view() else { return };
+    for seat in &view.seats {
+        let (id, number) = (seat.member, seat.incarnation.number);
+        if draft.incarnation((id, number)).is_none() {
+            let current = IncarnationRecord { reason: "Rewound".to_owned(), ..new_incarnation(draft, number) };
+            draft.members.retain(|member| member.id != id);
+            draft.members.push(MemberRecord { id, current, successor: None, shards: Vec::new(), custody: Vec::new() });
+            let reason = "the view in effect names it, and the record didn't (R26)";
+            draft.step(Act::Admit { member: id, incarnation: number }, named("member", (id, number)), reason);
+        }
+    }
+    draft.members.sort_by_key(|member| member.id);
     for member in &mut draft.members {
         let seated = view.seat(member.id).map(|seat| seat.incarnation.number);
         if member.successor.as_ref().is_some_and(|successor| Some(successor.number) == seated)

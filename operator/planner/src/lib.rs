@@ -17,6 +17,7 @@ mod nodes;
 mod objects;
 mod plan;
 mod restraint;
+mod rewind;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -46,6 +47,7 @@ pub fn accusations(world: &World) -> Vec<&weft_protocol::Accusation> {
 pub fn plan(world: &World, now: Timestamp) -> Plan {
     let mut draft = Draft::new(world, now);
     choose(&mut draft);
+    rewind::notice(&mut draft);
     judge::judge(&mut draft);
     views::advance(&mut draft);
     epochs::advance(&mut draft);

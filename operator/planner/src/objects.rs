@@ -8,7 +8,7 @@ use crate::{
     Act, ClaimPhase, EpochPhase, IncarnationRecord, MemberState, Pod, PodPhase,
     assign::Who,
     draft::{Draft, named},
-    nodes,
+    nodes, rewind,
 };
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
@@ -48,7 +48,13 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
     // A volume that is there decides itself where its pod may run.
     let is_made = draft.world.claim(id, record.number).is_some_and(|claim| claim.volume.is_some());
     let avoid = if is_made { Vec::new() } else { draft.world.to_avoid(draft.now) };
+    let seated = draft.world.view().and_then(|view| view.seat(id)).is_some_and(|seat| seat.incarnation.number == who.1);
     match draft.world.claim(id, record.number) {
+        None if seated && draft.rewound.is_some() => {
+            // Its volume may be there without its objects: an empty one must not take the name.
+            draft.withhold("CreateClaim", named("claim", who), "a view names it, and it has none", rewind::UNCONFIRMED);
+            return;
+        }
         None => draft.step(
             Act::CreateClaim { member, incarnation },
             named("claim", who),
@@ -113,7 +119,7 @@ fn destroy(draft: &mut Draft<'_>, wanted: &[(MemberId, IncarnationRecord)]) {
             continue;
         }
         match by.as_ref().or(owned.as_ref().filter(|_| is_owner(draft, who))) {
-            Some(by) if !is_empty(draft, who) => {
+            Some(by) if draft.rewound.is_some() || !is_empty(draft, who) => {
                 draft.withhold("DestroyClaim", named("claim", who), "no view names this incarnation", by.clone());
             }
             _ => destroy_incarnation(draft, who),
@@ -132,6 +138,9 @@ fn is_owner(draft: &Draft<'_>, (member, number): Who) -> bool {
 fn obstacle(draft: &Draft<'_>) -> Option<String> {
     let world = draft.world;
     let Some(view) = world.view() else { return Some("R24: there is no view yet".to_owned()) };
+    if draft.rewound.is_some() {
+        return Some(rewind::UNCONFIRMED.to_owned());
+    }
     if world.record.pending.is_some() || draft.changes_view() {
         return Some("R24: a view is being sealed".to_owned());
     }

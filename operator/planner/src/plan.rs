@@ -95,6 +95,10 @@ pub enum Act {
     ContinueView(SignedView),
     /// Record that the seal's successor is in effect. Keep the seal: orders carry it.
     TakeEffect(Seal),
+    /// Record that the fleet is ahead of the objects, and the position of the view that it has (R26).
+    NoteRewind((u64, u64)),
+    /// Record that a person has confirmed the objects.
+    ConfirmRewind,
     CreateClaim {
         member: MemberId,
         incarnation: u32,
@@ -155,7 +159,9 @@ impl Act {
             | Self::Admit { .. }
             | Self::ProposeView(_)
             | Self::ContinueView(_)
-            | Self::TakeEffect(_) => true,
+            | Self::TakeEffect(_)
+            | Self::NoteRewind(_)
+            | Self::ConfirmRewind => true,
             Self::CreateClaim { .. }
             | Self::CreatePod { .. }
             | Self::DeletePod { .. }
@@ -177,6 +183,8 @@ impl Act {
             Self::ProposeView(_) => "ProposeView",
             Self::ContinueView(_) => "ContinueView",
             Self::TakeEffect(_) => "TakeEffect",
+            Self::NoteRewind(_) => "NoteRewind",
+            Self::ConfirmRewind => "ConfirmRewind",
             Self::CreateClaim { .. } => "CreateClaim",
             Self::CreatePod { .. } => "CreatePod",
             Self::DeletePod { .. } => "DeletePod",
@@ -223,6 +231,8 @@ pub struct Conditions {
     pub progressing: Condition,
     pub degraded: Condition,
     pub stalled: Condition,
+    /// The objects were set back, and nobody has confirmed them (R26).
+    pub rewound: Condition,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_protocol::{MemberId, Seal, Seat, ShardSet, Statement, View};
+use weft_protocol::{MemberId, Seal, Seat, ShardSet, SignedView, Statement, View};
 
 use crate::{
     Act, MemberState,
@@ -37,7 +37,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
 }
 
 /// The proof, by a member that has it, that a view beyond the recorded one is in effect.
-fn known_seal(draft: &Draft<'_>, view: &View) -> Option<Seal> {
+pub(crate) fn known_seal(draft: &Draft<'_>, view: &View) -> Option<Seal> {
     let seals = draft.world.heard.iter().filter_map(|heard| heard.inventory.newest_seal.as_ref());
     seals
         .filter(|seal| seal.successor.view.fleet == view.fleet && seal.successor.view.position() > view.position())
@@ -59,16 +59,7 @@ fn collected_seal(draft: &Draft<'_>) -> Option<Seal> {
 /// Takes up the successor of the highest term that members already refuse the view for (R4). Returns whether there
 /// is one.
 fn continue_reported(draft: &mut Draft<'_>, view: &View) -> bool {
-    let term = |refusal: &Option<weft_protocol::Signed>| match refusal.as_ref().map(|signed| &signed.statement) {
-        Some(Statement::Refusal { term, .. }) => *term,
-        _ => 0,
-    };
-    let reported = (draft.world.heard.iter())
-        .filter(|heard| heard.inventory.newest_view == Some(view.id()))
-        .filter_map(|heard| Some((term(&heard.inventory.refusal), heard.inventory.successor.as_ref()?)))
-        .filter(|(_, successor)| view.check_successor(successor).is_ok())
-        .max_by_key(|(term, successor)| (*term, successor.view.hash().0));
-    let Some((term, successor)) = reported else { return false };
+    let Some((term, successor)) = reported(draft, view) else { return false };
     let (name, successor) = (view_name(&successor.view), successor.clone());
     if draft.is_established(view) {
         let reason = format!("members refuse {} for it by order of term {term} (R4)", view_name(view));
@@ -77,6 +68,19 @@ fn continue_reported(draft: &mut Draft<'_>, view: &View) -> bool {
         not_established(draft, "ContinueView", name, "members refuse their view for it");
     }
     true
+}
+
+/// The successor of the highest term that members refuse this view for, and that term.
+pub(crate) fn reported<'w>(draft: &Draft<'w>, view: &View) -> Option<(u64, &'w SignedView)> {
+    let term = |refusal: &Option<weft_protocol::Signed>| match refusal.as_ref().map(|signed| &signed.statement) {
+        Some(Statement::Refusal { term, .. }) => *term,
+        _ => 0,
+    };
+    (draft.world.heard.iter())
+        .filter(|heard| heard.inventory.newest_view == Some(view.id()))
+        .filter_map(|heard| Some((term(&heard.inventory.refusal), heard.inventory.successor.as_ref()?)))
+        .filter(|(_, successor)| view.check_successor(successor).is_ok())
+        .max_by_key(|(term, successor)| (*term, successor.view.hash().0))
 }
 
 pub(crate) fn not_established(draft: &mut Draft<'_>, act: &'static str, target: String, reason: &str) {

@@ -35,6 +35,7 @@ pub struct World {
 /// The spec, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committee {
+    pub namespace: String,
     pub name: String,
     pub generation: i64,
     /// How many members are wanted: ids `0..members`.
@@ -57,6 +58,8 @@ pub struct Committee {
     pub paused: bool,
     /// The object has a deletion timestamp.
     pub deleting: bool,
+    /// The annotation `weft.dev/confirm-rewind`: the view whose rewind a person has looked at (R26).
+    pub confirmed_rewind: Option<String>,
 }
 
 /// `placement.spread`.
@@ -77,6 +80,11 @@ pub struct Record {
     pub view: Option<SignedView>,
     /// The successor of `view` that is being sealed: recorded, signed, not yet in effect.
     pub pending: Option<Pending>,
+    /// `view` isn't recorded: it is what members told.
+    pub adopted: bool,
+    /// Position of the view that the fleet was found to have when the objects were behind (R26), until a person
+    /// confirms them.
+    pub rewound: Option<(u64, u64)>,
     /// Sorted by id, one for each member that is wanted or still has something.
     pub members: Vec<MemberRecord>,
     /// Sorted by number; at least those that aren't retired, and the last retired one.

@@ -75,7 +75,9 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         | Act::Admit { .. }
         | Act::ProposeView(_)
         | Act::ContinueView(_)
-        | Act::TakeEffect(_) => {}
+        | Act::TakeEffect(_)
+        | Act::NoteRewind(_)
+        | Act::ConfirmRewind => {}
     }
     Ok(())
 }

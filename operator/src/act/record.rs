@@ -2,7 +2,9 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use weft_crds::{Destruction, Encoding, MemberStatus, Sealing, StorageCommitteeStatus, Successor, View, ViewMember};
+use weft_crds::{
+    Destruction, Encoding, MemberStatus, Rewound, Sealing, StorageCommitteeStatus, Successor, View, ViewMember,
+};
 use weft_planner::{Act, IncarnationRecord, MemberRecord, MemberState, Plan, Timestamp, World};
 use weft_protocol::{FleetId, Seal, ShardSet, SignedView, SigningKey};
 
@@ -48,6 +50,12 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
                 status.view = Some(view(&seal.successor, true));
                 status.sealing = None;
             }
+            Act::NoteRewind(position) => {
+                status.rewound = Some(rewound(*position, with.now));
+                // Another leader may have had this very term before the objects were set back (R4).
+                status.term = Some(with.term + 1);
+            }
+            Act::ConfirmRewind => status.rewound = None,
             // Their substance is in the plan's members, or isn't status at all.
             Act::DeclareLost { .. }
             | Act::DeclareFaulty { .. }
@@ -66,6 +74,11 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
     if let Some(sealing) = &mut status.sealing {
         sealing.refused_shards = refused(with.world);
     }
+}
+
+/// What status says of a rewind.
+pub fn rewound((epoch, revision): (u64, u64), now: Timestamp) -> Rewound {
+    Rewound { epoch, revision, since: Time(calendar(now)) }
 }
 
 /// Records a view: the first is in effect, any other waits until its predecessor is sealed.

@@ -1,5 +1,5 @@
 //! Taking up a fleet whose committee was deleted and made again (R26): claims and keys stayed, and the members know
-//! the rest. Only where the spec names the fleet: that is a person's word that this is the one.
+//! the rest. Members are taken up only where the spec names the fleet: that is a person's word that this is the one.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +47,7 @@ pub(super) fn view(record: &mut Record, heard: &[Heard], trust: &PublicKey) {
         .filter(|view| Some(view.view.fleet) == record.fleet && view.verify(trust).is_ok())
         .max_by_key(|view| view.view.position());
     record.view = newest.filter(|view| heard_of(view, heard).len() >= view.view.quorum()).cloned();
+    record.adopted = record.view.is_some();
 }
 
 /// The shards of a view whose holders have answered.

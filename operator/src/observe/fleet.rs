@@ -83,6 +83,7 @@ pub async fn order(
             Err(error) => {
                 silent += 1;
                 session.missed.entry(which).or_insert_with(&now);
+                session.claimed = session.claimed.max(claimed(&error, standing));
                 let (member, incarnation) = which;
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(%member, incarnation, error, "a member does not answer");
@@ -90,6 +91,14 @@ pub async fn order(
         }
     }
     silent
+}
+
+/// The term for which a member refuses an order: only what the operator has signed counts (R4).
+fn claimed(error: &AskError, standing: &Standing<'_>) -> u64 {
+    let AskError::Refused(status) = error else { return 0 };
+    let claim = TermClaim::decode(status.details()).ok();
+    let own = |claim: &TermClaim| claim.fleet == standing.fleet && claim.verify(&standing.key.public()).is_ok();
+    claim.filter(own).map_or(0, |claim| claim.term)
 }
 
 async fn ask(

@@ -136,9 +136,9 @@ async fn world(
     let heard: Vec<_> = session.heard.values().cloned().collect();
     if subject.spec.fleet_id.is_some() {
         adopt::members(&mut record, &claims, now);
-        if let Some(keys) = keys {
-            adopt::view(&mut record, &heard, &keys.trust());
-        }
+    }
+    if let Some(keys) = keys {
+        adopt::view(&mut record, &heard, &keys.trust());
     }
     let incarnations =
         record.members.iter().flat_map(|member| std::iter::once(&member.current).chain(&member.successor));

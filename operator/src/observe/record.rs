@@ -47,6 +47,8 @@ pub fn record(subject: &Subject, term: u64, epochs: &[Epoch]) -> Result<Record, 
         term,
         view,
         pending,
+        adopted: false,
+        rewound: status.rewound.as_ref().map(|rewound| (rewound.epoch, rewound.revision)),
         members: status.members.iter().map(member).collect::<Result<_, _>>()?,
         epochs,
     })

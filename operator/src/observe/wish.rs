@@ -30,6 +30,7 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
         text.get().map_err(|source| WishError::Duration { field, source })
     };
     Ok(Committee {
+        namespace: subject.namespace.name.clone(),
         name: subject.name.clone(),
         generation: subject.generation,
         members: spec.members,
@@ -47,6 +48,7 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
         },
         paused: spec.paused,
         deleting: subject.deleting,
+        confirmed_rewind: subject.confirmed_rewind(),
     })
 }
 

@@ -59,6 +59,8 @@ fn worth(step: &Step) -> Option<(EventType, &'static str)> {
         Act::ProposeView(_) => (EventType::Normal, "ViewProposed"),
         Act::ContinueView(_) => (EventType::Normal, "ViewContinued"),
         Act::TakeEffect(_) => (EventType::Normal, "ViewInEffect"),
+        Act::NoteRewind(_) => (EventType::Warning, "ControlPlaneRewound"),
+        Act::ConfirmRewind => (EventType::Normal, "RewindConfirmed"),
         Act::CreateEpoch(_) => (EventType::Normal, "EpochCreated"),
         Act::SetEpochPhase { phase: EpochPhase::Committed, .. } => (EventType::Normal, "EpochCommitted"),
         Act::SetEpochPhase { phase: EpochPhase::Retired, .. } => (EventType::Normal, "EpochRetired"),

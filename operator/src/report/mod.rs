@@ -73,6 +73,7 @@ pub fn fill(
         (committee_condition::PROGRESSING, told.progressing.into()),
         (committee_condition::DEGRADED, told.degraded.into()),
         (committee_condition::STALLED, told.stalled.into()),
+        (committee_condition::CONTROL_PLANE_REWOUND, told.rewound.into()),
         (committee_condition::CAPACITY_FOR_REPAIR, capacity),
     ] {
         conditions::set(&mut status.conditions, kind, &said, generation, calendar(now));

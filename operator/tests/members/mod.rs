@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     transport::{Channel, Endpoint, Server},
 };
 use weft_client::{ConnectError, Connector};
@@ -104,6 +104,7 @@ struct Member {
 #[derive(Default)]
 struct State {
     fence: Option<Fence>,
+    claim: Option<TermClaim>,
     sequence: u64,
 }
 
@@ -122,6 +123,9 @@ impl Member {
         let claim = TermClaim::decode(&order.claim)?;
         let fence = state.fence.get_or_insert_with(|| Fence::new(claim.fleet, self.trust));
         fence.claim(&claim)?;
+        let fleet = claim.fleet;
+        state.claim = Some(claim);
+        let fence = state.fence.as_mut().ok_or("it was made above")?;
         if !order.first_view.is_empty() && fence.newest().is_none() {
             fence.begin(SignedView::decode(&order.first_view)?)?;
         }
@@ -131,7 +135,7 @@ impl Member {
         if !order.seal_order.is_empty() {
             fence.refuse(&SealOrder::decode(&order.seal_order)?)?;
         }
-        let (fence, fleet) = (fence.clone(), claim.fleet);
+        let fence = fence.clone();
         state.sequence += 1;
         Ok(self.inventory(&fence, fleet, state.sequence, order))
     }
@@ -184,7 +188,11 @@ impl Member {
 #[tonic::async_trait]
 impl Control for Member {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
-        let answer = self.obey(request.get_ref()).map_err(|error| Status::failed_precondition(error.to_string()));
+        let answer = self.obey(request.get_ref()).map_err(|error| {
+            let claim = self.state.lock().unwrap_or_else(PoisonError::into_inner).claim.clone();
+            let claim = claim.map(|claim| claim.encode()).unwrap_or_default();
+            Status::with_details(Code::Aborted, error.to_string(), claim.into())
+        });
         answer.map(Response::new)
     }
 }

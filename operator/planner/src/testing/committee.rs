@@ -14,6 +14,7 @@ use crate::{Committee, Spread};
 pub fn committee(members: u32, per_member: u16, authority: Authority) -> Committee {
     let n = members as u16 * per_member;
     Committee {
+        namespace: "default".to_owned(),
         name: "demo".to_owned(),
         generation: 1,
         members,
@@ -28,5 +29,6 @@ pub fn committee(members: u32, per_member: u16, authority: Authority) -> Committ
         spread: Spread::Preferred,
         paused: false,
         deleting: false,
+        confirmed_rewind: None,
     }
 }

@@ -35,6 +35,8 @@ pub fn record(record: &mut Record, planned: &Plan, fleet: FleetId, key: &Signing
                 record.pending = None;
                 done = Some(seal.clone());
             }
+            Act::NoteRewind(position) => record.rewound = Some(*position),
+            Act::ConfirmRewind => record.rewound = None,
             Act::DeclareLost { .. } | Act::DeclareFaulty { .. } | Act::Admit { .. } => {}
             other => panic!("{other:?} is no record"),
         }

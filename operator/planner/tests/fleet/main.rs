@@ -5,4 +5,5 @@ mod accusations;
 mod model;
 mod process;
 mod random;
+mod rewinds;
 mod scenarios;

@@ -35,6 +35,13 @@ pub(crate) struct Model {
     serial: u64,
 }
 
+/// What etcd held at one time.
+pub(crate) struct Snapshot {
+    record: Record,
+    pods: Vec<weft_planner::Pod>,
+    claims: Vec<weft_planner::Claim>,
+}
+
 impl Model {
     pub(crate) fn new(members: u32, nodes: u32, zones: u32) -> Self {
         let key = SigningKey::from_seed([7; 32]);
@@ -70,6 +77,35 @@ impl Model {
             heard: self.heard.values().cloned().collect(),
             missed: self.missed.clone(),
             gateway: Gateway { wanted: 2, ready: 2 },
+        }
+    }
+
+    /// What etcd holds now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let Cluster { pods, claims, .. } = &self.cluster;
+        Snapshot { record: self.record.clone(), pods: pods.clone(), claims: claims.clone() }
+    }
+
+    /// The objects are set back; Kubernetes' part of them comes after the fleet again.
+    pub(crate) fn restore_record(&mut self, snapshot: &Snapshot) {
+        self.record = snapshot.record.clone();
+        self.restart_operator();
+    }
+
+    /// Everything that etcd holds is set back.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
+        self.cluster.pods.clone_from(&snapshot.pods);
+        self.cluster.claims.clone_from(&snapshot.claims);
+        self.restore_record(snapshot);
+    }
+
+    /// A term that members have taken, and the record doesn't know, is overtaken.
+    fn overtake(&mut self) {
+        let taken = self.running().iter().map(|who| self.volumes[who].fence.term()).max().unwrap_or(0);
+        if taken > self.record.term {
+            self.record.term = taken + 1;
+            let position = self.position();
+            self.record.rewound.get_or_insert(position);
         }
     }
 
@@ -191,6 +227,7 @@ impl Model {
         if !self.hears {
             return;
         }
+        self.overtake();
         let term = self.record.term;
         let first = self.record.view.as_ref().filter(|signed| signed.view.predecessor.is_none());
         let pending = self.record.pending.as_ref().zip(self.record.view.as_ref());
