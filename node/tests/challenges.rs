@@ -75,6 +75,12 @@ async fn accusations(fleet: &Fleet) -> Vec<Accusation> {
     said.map(|said| Accusation::decode(&said).expect("an accusation")).collect()
 }
 
+/// Whom inventories call late.
+async fn late(fleet: &Fleet) -> Vec<u32> {
+    let inventories = fleet.order_all(OrderChanges::default()).await.into_values();
+    inventories.flat_map(|inventory| inventory.unanswered).map(|late| late.member).collect()
+}
+
 /// Whether the accusations of one member, as the operator counts them, convict it.
 fn convict(view: &View, accusations: &[Accusation], member: u32) -> bool {
     let mut accusers = Accusers::new(view, MemberId(member));
@@ -244,12 +250,14 @@ async fn r29_a_slow_member_is_not_accused() {
     fleet.settled().await;
     challenge(&mut fleet, Duration::from_secs(1)).await;
     eventually("its answers are late", || async { rounds(&fleet, "unanswered") >= 6 }).await;
+    eventually("three late answers in a row are told", || async { late(&fleet).await.contains(&6) }).await;
     assert!(accusations(&fleet).await.is_empty());
     slow.store(false, Ordering::Relaxed);
-    let late = rounds(&fleet, "unanswered");
+    let so_far = rounds(&fleet, "unanswered");
     let passed = rounds(&fleet, "passed");
     eventually("it answers in time", || async { rounds(&fleet, "passed") > passed + 30 }).await;
-    assert!(rounds(&fleet, "unanswered") <= late + 6, "only rounds that were open may still end late");
+    assert!(rounds(&fleet, "unanswered") <= so_far + 6, "only rounds that were open may still end late");
+    eventually("nobody is late any more", || async { late(&fleet).await.is_empty() }).await;
     assert!(accusations(&fleet).await.is_empty());
 }
 

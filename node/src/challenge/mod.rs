@@ -26,11 +26,19 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Where a round brought no clean answer, the next one comes so many times sooner.
 const SOONER: u32 = 8;
 
+/// So many challenges that go unanswered in a row are told.
+const IN_A_ROW: u32 = 3;
+
 type Who = (MemberId, Incarnation);
 
 /// Holds rounds, for the life of the process.
 pub(crate) async fn run(member: Arc<Member>) {
-    let mut challenger = Challenger { member: member.clone(), due: BTreeMap::new(), conducts: BTreeMap::new() };
+    let mut challenger = Challenger {
+        member: member.clone(),
+        due: BTreeMap::new(),
+        conducts: BTreeMap::new(),
+        unanswered: BTreeMap::new(),
+    };
     loop {
         let wait = challenger.turn().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "challenge: a round failed; another one will be held");
@@ -45,6 +53,8 @@ struct Challenger {
     member: Arc<Member>,
     due: BTreeMap<Who, Instant>,
     conducts: BTreeMap<Who, Conduct>,
+    /// How many challenges in a row went unanswered, and when the first of them was.
+    unanswered: BTreeMap<Who, (u32, Instant)>,
 }
 
 impl Challenger {
@@ -60,6 +70,7 @@ impl Challenger {
         let is_seated = |who: &Who| others.iter().any(|seat| (seat.member, seat.incarnation) == *who);
         self.due.retain(|who, _| is_seated(who));
         self.conducts.retain(|who, _| is_seated(who));
+        self.unanswered.retain(|who, _| is_seated(who));
         let now = member.env().clock.now();
         for seat in &others {
             // At first at any time within an interval, so that challengers don't come all at once.
@@ -84,8 +95,20 @@ impl Challenger {
         if matches!(outcome, Outcome::Passed { .. } | Outcome::Nothing) {
             self.due.insert(who, next(interval));
         }
+        self.note(who, &outcome, now);
         self.judge(who, outcome).await?;
         Ok(Duration::ZERO)
+    }
+
+    /// Notes who lets challenges go by: that is for the operator to weigh, as silence is (R29).
+    fn note(&mut self, who: Who, outcome: &Outcome, began: Instant) {
+        match outcome {
+            Outcome::Unanswered => self.unanswered.entry(who).or_insert((0, began)).0 += 1,
+            Outcome::Passed { .. } | Outcome::Failed { .. } => drop(self.unanswered.remove(&who)),
+            Outcome::PutOff | Outcome::Nothing => return,
+        }
+        let late = self.unanswered.iter().filter(|(_, (rounds, _))| *rounds >= IN_A_ROW);
+        self.member.set_unanswered(late.map(|(who, (_, since))| ((who.0, who.1.number), *since)).collect());
     }
 
     /// Accuses, or takes an accusation back, by all that was seen of that incarnation.

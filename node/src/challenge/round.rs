@@ -64,7 +64,7 @@ pub(super) async fn hold(
 ) -> Result<Outcome, MemberError> {
     // Who isn't there is on the way to being unreachable by other means.
     if !member.reachable().contains(&seat.member) {
-        return Ok(Outcome::Unanswered);
+        return Ok(Outcome::PutOff);
     }
     let channel = member.channel_to((seat.member, seat.incarnation.number))?;
     let told = match tokio::time::timeout(PROMPT, choose::ask(member, newest, channel.clone())).await {

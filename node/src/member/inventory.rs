@@ -69,8 +69,19 @@ impl Member {
             newest_seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             lacking: self.lacking()?.wire(),
+            unanswered: self.unanswered(),
             accusations: self.accusations()?.iter().map(|accusation| accusation.encode().into()).collect(),
         })
+    }
+
+    fn unanswered(&self) -> Vec<v1::Unanswered> {
+        let now = self.env.clock.now();
+        let told = |((member, incarnation), since): (&super::Peer, &tokio::time::Instant)| v1::Unanswered {
+            member: member.0,
+            incarnation: *incarnation,
+            seconds: now.duration_since(*since).as_secs(),
+        };
+        super::lock(&self.unanswered).iter().map(told).collect()
     }
 
     fn ailment(&self) -> (Ailment, String) {

@@ -116,6 +116,8 @@ pub struct Member {
     closings: Mutex<Closings>,
     /// Milliseconds between rounds with one peer; 0: none are held.
     challenge_interval: AtomicU64,
+    /// Who has let challenges in a row go by, and since when.
+    unanswered: Mutex<BTreeMap<Peer, Instant>>,
 }
 
 impl Member {
@@ -236,6 +238,10 @@ impl Member {
 
     pub(crate) fn closings(&self) -> MutexGuard<'_, Closings> {
         lock(&self.closings)
+    }
+
+    pub(crate) fn set_unanswered(&self, unanswered: BTreeMap<Peer, Instant>) {
+        *lock(&self.unanswered) = unanswered;
     }
 
     /// The time between two rounds of challenges with one peer; `None`: none are held.

@@ -99,6 +99,7 @@ impl Member {
             retiring: tokio::sync::Mutex::default(),
             closings: Mutex::default(),
             challenge_interval: AtomicU64::new(0),
+            unanswered: Mutex::default(),
             metrics: Metrics::default(),
             store,
             identity,

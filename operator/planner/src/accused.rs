@@ -4,7 +4,7 @@
 use weft_protocol::{Accusation, Accusers, MemberId, Seat, ShardSet, View};
 
 use crate::{
-    MemberState, World,
+    MemberState, Timestamp, World,
     draft::{Draft, named},
     epochs::owners_of,
     restraint::Suspect,
@@ -50,6 +50,45 @@ pub(crate) fn suspects(draft: &mut Draft<'_>) -> Vec<Suspect> {
             let by = format!("R29: they own {shards} shards, and {needed} are needed");
             let reason = format!("accused by {}", names.join(", "));
             draft.withhold("DeclareFaulty", named("member", who), reason, by);
+        }
+    }
+    suspects
+}
+
+/// Who is given up because it answers the operator, but nobody's challenges in time: owners of f + 1 shards say so, each
+/// for as long as a silent member would be waited for.
+pub(crate) fn late(draft: &mut Draft<'_>) -> Vec<Suspect> {
+    let world = draft.world;
+    let Some(view) = world.view() else { return Vec::new() };
+    let after = world.committee.unreachable_after;
+    let mut suspects = Vec::new();
+    for at in 0..draft.members.len() {
+        let who = (draft.members[at].id, draft.members[at].current.number);
+        let Some(seat) = view.seat(who.0).filter(|seat| seat.incarnation.number == who.1) else { continue };
+        if draft.is_lost(who) {
+            continue;
+        }
+        let (mut shards, mut since) = (ShardSet::EMPTY, draft.now);
+        for challenger in view.seats.iter().filter(|challenger| challenger.member != who.0) {
+            let Some(answer) = world.seat_answer(challenger, draft.now) else { continue };
+            let waited = answer.unanswered.iter().find(|(late, _)| *late == who).map(|(_, waited)| *waited);
+            if let Some(waited) = waited.filter(|waited| *waited >= after) {
+                let owned = owned(world, view, challenger.member).intersection(challenger.shards);
+                shards = shards.union(owned);
+                since = since.min(Timestamp(draft.now.0 - waited.as_millis() as i64));
+            }
+        }
+        if shards.len() > view.code.fault_tolerance() {
+            let reason = "ChallengesUnanswered".to_owned();
+            suspects.push(Suspect {
+                at,
+                who,
+                shards: seat.shards,
+                reason,
+                since,
+                proven: false,
+                state: MemberState::Lost,
+            });
         }
     }
     suspects

@@ -1,5 +1,7 @@
 //! Facts about the cluster, and what members say of themselves.
 
+use std::time::Duration;
+
 use weft_protocol::{Accusation, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId};
 
 use crate::Timestamp;
@@ -130,6 +132,8 @@ pub struct Inventory {
     pub lacking: Vec<u8>,
     /// The accusations that it stands by, unchecked (R29).
     pub accusations: Vec<Accusation>,
+    /// Incarnations that have let its challenges in a row go by, and for how long (R29).
+    pub unanswered: Vec<((MemberId, u32), Duration)>,
 }
 
 /// What a member lacks of one shard that the newest view, or its target, gives it.

@@ -25,6 +25,10 @@ pub(crate) fn judge(draft: &mut Draft<'_>) {
     // Who cheats isn't merely lost: its volume is never taken up again.
     suspects.retain(|suspect: &Suspect| suspect.proven || accused.iter().all(|accused| accused.at != suspect.at));
     suspects.extend(accused);
+    let late = accused::late(draft);
+    suspects.extend(
+        late.into_iter().filter(|late| !suspects.iter().any(|suspect| suspect.at == late.at)).collect::<Vec<_>>(),
+    );
     restraint::convict(draft, suspects);
     for at in 0..draft.members.len() {
         want_successor(draft, at);

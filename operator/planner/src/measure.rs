@@ -186,6 +186,7 @@ mod tests {
             reachable: Vec::new(),
             ailment: None,
             accusations: Vec::new(),
+            unanswered: Vec::new(),
             lacking,
         }
     }

@@ -1,5 +1,7 @@
 //! A member's inventory, decoded. A member may lie or be of another release: nothing here trusts it.
 
+use std::time::Duration;
+
 use thiserror::Error;
 use weft_planner::{Ailment, Inventory, ShardReport};
 use weft_proto::v1;
@@ -56,9 +58,14 @@ pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), Inventor
         ailment,
         lacking: lacking(&said.lacking)?,
         // One that can't be read is worth as much as one that isn't signed.
+        unanswered: said.unanswered.iter().map(unanswered).collect(),
         accusations: said.accusations.iter().filter_map(|accusation| Accusation::decode(accusation).ok()).collect(),
     };
     Ok((inventory, room))
+}
+
+fn unanswered(said: &v1::Unanswered) -> ((MemberId, u32), Duration) {
+    ((MemberId(said.member), said.incarnation), Duration::from_secs(said.seconds))
 }
 
 fn shard(report: &v1::ShardReport) -> Result<ShardReport, InventoryError> {

@@ -1,5 +1,7 @@
 //! What accusations lead to (R29).
 
+use std::time::Duration;
+
 use weft_planner::{MemberState, Plan};
 use weft_protocol::{Fault, MemberId};
 
@@ -96,4 +98,25 @@ fn r29_no_more_than_f_shards_are_given_up_by_accusations() {
     let members = &model.last.as_ref().unwrap().members;
     let numbers: Vec<u32> = members.iter().map(|member| member.current.number).collect();
     assert_eq!(numbers, [1, 1, 1, 1, 2, 2, 2]);
+}
+
+#[test]
+fn r29_lateness_follows_the_unreachable_path() {
+    let mut model = Model::rested(7, 8, 4);
+    let late = |model: &mut Model, by: &[u32], seconds| {
+        for id in by {
+            let process = model.volumes.get_mut(&(MemberId(*id), 1)).unwrap();
+            process.unanswered = vec![((MemberId(6), 1), Duration::from_secs(seconds))];
+        }
+    };
+    // Liars of f shards, whatever they say; and anybody, of less time than silence is given.
+    late(&mut model, &[0, 1], 10_000);
+    late(&mut model, &[2, 3, 4, 5], 20);
+    model.rest();
+    assert!(model.done.is_empty(), "{:?}", model.done);
+    late(&mut model, &[2], 31);
+    model.until("DeclareLost");
+    model.rest();
+    assert_eq!((model.times("DeclareFaulty"), model.position()), (0, (2, 0)));
+    assert_eq!(model.last.as_ref().unwrap().members[6].current.number, 2);
 }

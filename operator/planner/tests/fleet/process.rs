@@ -1,6 +1,6 @@
 //! A member's process on its volume.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{Inventory, MemberOrder, ShardReport};
 use weft_protocol::{
@@ -38,6 +38,7 @@ pub(crate) struct Process {
     knows: bool,
     /// What it says of others.
     pub(crate) accusations: Vec<Accusation>,
+    pub(crate) unanswered: Vec<((MemberId, u32), Duration)>,
     sequence: u64,
 }
 
@@ -60,6 +61,7 @@ impl Process {
             synced: None,
             knows: false,
             accusations: Vec::new(),
+            unanswered: Vec::new(),
             sequence: 0,
         }
     }
@@ -186,6 +188,7 @@ impl Process {
             ailment: None,
             lacking: if lacking > 0 { vec![lacking; weft_planner::SLOTS] } else { Vec::new() },
             accusations: self.accusations.clone(),
+            unanswered: self.unanswered.clone(),
         }
     }
 }
