@@ -33,6 +33,12 @@ async fn put_some(fleet: &Fleet, count: u8, length: usize) -> Vec<BlobId> {
     for nonce in 0..count {
         blobs.push(put(&client, nonce, &content(u64::from(nonce), length)).await.id);
     }
+    // A put is answered before everyone has heard of it.
+    for (id, member) in fleet.members() {
+        let knows = |blob: &BlobId| member.entry(blob).is_ok_and(|entry| entry.is_some());
+        eventually(&format!("member {id} knows every blob"), || async { blobs.iter().all(knows) }).await;
+    }
+    fleet.whole().await;
     blobs
 }
 
@@ -95,7 +101,6 @@ fn convict(view: &View, accusations: &[Accusation], member: u32) -> bool {
 async fn r28_honest_members_pass_while_blobs_come_and_go() {
     let mut fleet = Fleet::start(7).await;
     let mut blobs = put_some(&fleet, 6, 60_000).await;
-    fleet.whole().await;
     challenge(&mut fleet, Duration::from_secs(1)).await;
     let client = fleet.client();
     for nonce in 6..18 {
@@ -111,7 +116,6 @@ async fn r28_honest_members_pass_while_blobs_come_and_go() {
 async fn r29_a_member_whose_slivers_were_deleted_behind_its_back_is_found() {
     let mut fleet = Fleet::start(7).await;
     let blobs = put_some(&fleet, 30, 5_000).await;
-    fleet.whole().await;
     delete_slivers(&fleet.member(6), &blobs).await;
     // Its own inventory knows nothing of it.
     let inventory = fleet.order(6, OrderChanges::default()).await.unwrap();
@@ -185,7 +189,6 @@ fn held(member: &Member, blobs: &[BlobId]) -> usize {
 async fn r28_a_member_that_fetches_what_it_is_asked_for_is_found() {
     let mut fleet = Fleet::start(7).await;
     let blobs = put_some(&fleet, 16, 5_000).await;
-    fleet.whole().await;
     let (view, connector) = (fleet.newest().clone(), Arc::new(fleet.connector("member/6/1")));
     // It keeps nothing, and rebuilds whatever it is challenged on.
     let (cheat_view, cheat_connector) = (view.clone(), connector.clone());
@@ -228,7 +231,6 @@ async fn r28_a_member_that_fetches_what_it_is_asked_for_is_found() {
 async fn r29_a_slow_member_is_not_accused() {
     let mut fleet = Fleet::start(7).await;
     put_some(&fleet, 30, 5_000).await;
-    fleet.whole().await;
     let slow = Arc::new(AtomicBool::new(true));
     let switch = slow.clone();
     let front = move |_: Arc<Member>, routes: Routes| {
@@ -265,7 +267,6 @@ async fn r29_a_slow_member_is_not_accused() {
 async fn r29_one_rotten_sliver_is_repaired_and_nobody_accused() {
     let mut fleet = Fleet::start(7).await;
     let blob = put_some(&fleet, 1, 300_000).await[0];
-    fleet.whole().await;
     eventually("member 0 has read everything again", || async {
         let inventory = fleet.order(0, OrderChanges::default()).await.unwrap();
         inventory.shards.iter().all(|shard| shard.verified)
