@@ -251,7 +251,7 @@ async fn a_second_gateway_is_asked_when_the_first_is_away_or_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_follows_the_quorum() {
+async fn a_gateway_is_ready_while_blobs_can_be_read() {
     let mut fleet = Fleet::start(4).await;
     let running = Running::start(&fleet, Access::Open).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -261,11 +261,18 @@ async fn readiness_follows_the_quorum() {
     tasks.spawn(async move { serving.await.expect("the admin port is served") });
     let admin = Gateways::new(GatewaysConfig { urls: vec![url], ..GatewaysConfig::default() }).expect("a URL");
     eventually("the gateway is ready", || async { admin.page("/readyz").await.is_ok() }).await;
-    put(&running.client(None), "one", &content(1, 10)).await.expect("stored");
+    let bytes = content(1, 10_000);
+    let stored = put(&running.client(None), "one", &bytes).await.expect("stored");
     let metrics = String::from_utf8(admin.page("/metrics").await.expect("metrics").to_vec()).expect("text");
     assert!(metrics.contains("weft_gateway_requests_total{method=\"PUT\",code=\"201\"} 1"), "{metrics}");
     fleet.kill(0).await;
     fleet.kill(1).await;
+    // Two of four are beyond f = 1: nothing can be written, and the gateway stays to say so and to serve what can be read.
+    let refused = put(&running.client(None), "two", &content(2, 10)).await;
+    assert_eq!(status(refused), 503);
+    assert!(running.client(None).get(&stored.id, None).await.expect("read") == bytes);
+    assert!(admin.page("/readyz").await.is_ok());
+    fleet.kill(2).await;
     eventually("the gateway isn't ready", || async { admin.page("/readyz").await.is_err() }).await;
     admin.page("/livez").await.expect("alive");
 }

@@ -14,16 +14,18 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-/// Ready while members of n − f shards of the newest view answer: then puts and gets succeed.
+/// Ready while members of k1 shards of the newest view answer: then gets may succeed. Puts take n − f; with fewer, they are
+/// refused by a gateway that says why, and not for want of one.
 async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, String) {
     let Some(current) = gateway.client.fleet().known() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "no view is known yet\n".to_owned());
     };
     let answering: u16 =
         current.holders.iter().filter(|holder| holder.answers()).map(|holder| holder.shards().len()).sum();
-    let (quorum, shards) = (current.view.quorum(), current.view.code.shards());
-    let status = if answering >= quorum { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("members with {answering} of {shards} shards answer; it takes {quorum}\n"))
+    let code = current.view.code;
+    let (reads, writes, shards) = (code.source_rows(), current.view.quorum(), code.shards());
+    let status = if answering >= reads { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("members with {answering} of {shards} shards answer; reads take {reads}, writes {writes}\n"))
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
