@@ -269,7 +269,7 @@ async fn a_gateway_is_ready_while_blobs_can_be_read() {
     fleet.kill(1).await;
     // Two of four are beyond f = 1: nothing can be written, and the gateway stays to say so and to serve what can be read.
     let refused = put(&running.client(None), "two", &content(2, 10)).await;
-    assert_eq!(status(refused), 503);
+    assert_eq!(status_of(refused), 503);
     assert!(running.client(None).get(&stored.id, None).await.expect("read") == bytes);
     assert!(admin.page("/readyz").await.is_ok());
     fleet.kill(2).await;

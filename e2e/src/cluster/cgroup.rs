@@ -246,4 +246,33 @@ mod tests {
         let error = delegation("cpuset cpu io pids").expect_err("no memory").to_string();
         assert!(error.contains("no memory controller"), "{error}");
     }
+
+    /// On a tree of version 2 as this machine has it. Where it is the hybrid form's, it has no controllers to pass down: that
+    /// is refused before anything is made, and what needs none of them is done on the tree all the same.
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn a_unified_tree_is_refused_without_controllers_and_kills_what_is_in_its_groups() {
+        let trees = [ROOT.to_owned(), format!("{ROOT}/unified")];
+        let root = trees.iter().map(Path::new).find(|root| root.join("cgroup.controllers").is_file());
+        let root = root.expect("a tree of version 2: mount one at /sys/fs/cgroup/unified");
+        let (cgroups, group) = (Cgroups::Unified(root.to_owned()), format!("weft-unified{}", std::process::id()));
+        let offered = fs::read_to_string(root.join("cgroup.controllers")).expect("controllers");
+        match (delegation(&offered), cgroups.create(&group)) {
+            (Ok(_), made) => made.expect("made with all controllers"),
+            (Err(expected), Err(refused)) => {
+                assert_eq!(refused.to_string(), expected.to_string());
+                assert_eq!(cgroups.folders(&group), Vec::<PathBuf>::new());
+                make(&root.join(&group)).expect("a group without controllers");
+            }
+            (Err(expected), Ok(())) => panic!("made in spite of: {expected}"),
+        }
+        let tasks = cgroups.daemons(&group).expect("a leaf");
+        let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().expect("a process");
+        fs::write(tasks, sleeper.id().to_string()).expect("taken into the group");
+        assert_eq!(cgroups.processes(&group), [sleeper.id() as i32]);
+        cgroups.kill(&group).expect("killed");
+        assert!(!sleeper.wait().expect("its end").success());
+        cgroups.remove(&group).expect("removed");
+        assert_eq!(cgroups.groups(&group), Vec::<String>::new());
+    }
 }
