@@ -83,7 +83,8 @@ impl Current {
             let first = usize::from(turn) % holders.len();
             holders.rotate_left(first);
         }
-        holders.sort_by_key(|holder| holder.is_suspect());
+        // Asked once each: it may change meanwhile, and a sort panics where the order does.
+        holders.sort_by_cached_key(|holder| holder.is_suspect());
         holders
     }
 }

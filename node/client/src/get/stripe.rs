@@ -134,8 +134,10 @@ impl<'a> StripeRead<'a> {
         let trouble = sound < wanted.len();
         // Wanted rows first, then those of members that answer; spread over the members by the stripe's number.
         let spread = |index: u16| (u32::from(index) + layout.index) % u32::from(code.shards());
-        untried
-            .sort_by_key(|candidate| (is_wanted(candidate), !candidate.holder.is_suspect(), spread(candidate.index)));
+        // Asked once each: it may change meanwhile, and a sort panics where the order does.
+        untried.sort_by_cached_key(|candidate| {
+            (is_wanted(candidate), !candidate.holder.is_suspect(), spread(candidate.index))
+        });
         let (have, flying, failures) = (Default::default(), BTreeMap::new(), BTreeSet::new());
         let (searching, launched) = (None, 0);
         Self {

@@ -129,7 +129,8 @@ impl Gateways {
         let mut endpoints = self.0.endpoints.clone();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % endpoints.len().max(1);
         endpoints.rotate_left(turn);
-        endpoints.sort_by_key(|endpoint| endpoint.is_avoided());
+        // Asked once each: it may change meanwhile, and a sort panics where the order does.
+        endpoints.sort_by_cached_key(|endpoint| endpoint.is_avoided());
         let mut chosen = endpoints.into_iter();
         Some((chosen.next()?, chosen.next()))
     }
