@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, RwLock},
 };
 
-use weft_protocol::{Fence, Receipts, Seal, SealOrder, SignedView, Statement, Subject, TermClaim};
+use weft_protocol::{Fence, Receipts, Seal, SealOrder, SignedView, Statement, Subject, SyncTally, TermClaim};
 use weft_redstuff::{BlobId, Hash};
 
 use crate::fleet::{FLEET, Node, Nodes, nodes, operator, says, seated};
@@ -63,8 +63,11 @@ pub(crate) struct Answers {
     claims: Memo<(Memory, u8), Option<Memory>>,
     orders: Memo<(Memory, Order), Option<Memory>>,
     installs: Memo<(Memory, ViewNo), Memory>,
+    permits: Memo<(Memory, ViewNo), bool>,
+    refuses: Memo<(Memory, ViewNo), bool>,
     seals: Memo<(ViewNo, Vec<Refusal>), bool>,
     receipts: Memo<(ViewNo, Nodes), bool>,
+    standings: Memo<(ViewNo, Option<ViewNo>), bool>,
 }
 
 impl Answers {
@@ -81,8 +84,11 @@ impl Answers {
             claims: Memo::new(),
             orders: Memo::new(),
             installs: Memo::new(),
+            permits: Memo::new(),
+            refuses: Memo::new(),
             seals: Memo::new(),
             receipts: Memo::new(),
+            standings: Memo::new(),
         }
     }
 
@@ -146,6 +152,16 @@ impl Answers {
         })
     }
 
+    /// Whether acks, receipts and deletes are given for a view (R5).
+    pub(crate) fn permits(&self, memory: Memory, view: ViewNo) -> bool {
+        self.permits.ask(&(memory, view), || self.fence(memory).permit(&self.view(view).view.hash()).is_ok())
+    }
+
+    /// Whether a view gets no acks or receipts any more (R5).
+    pub(crate) fn refuses(&self, memory: Memory, view: ViewNo) -> bool {
+        self.refuses.ask(&(memory, view), || self.fence(memory).refuses(&self.view(view).view.id()))
+    }
+
     fn seal(&self, successor: ViewNo, refusals: &[Refusal]) -> Seal {
         let sealed = self.view(self.predecessor(successor).expect("only successors seal"));
         let successor = self.view(successor);
@@ -172,6 +188,17 @@ impl Answers {
                 receipts.add(&receipt).expect("a seated node's receipt counts");
             }
             receipts.suffice()
+        })
+    }
+
+    /// Whether a node that is synced to `synced` and refuses `view` counts for who wants to be synced to `view` (R9).
+    pub(crate) fn syncs_from(&self, view: ViewNo, synced: Option<ViewNo>) -> bool {
+        self.standings.ask(&(view, synced), || {
+            let synced = synced.map(|synced| self.view(synced).view.id());
+            let view = &self.view(view).view;
+            let standing = Statement::Standing { view: view.hash(), synced, registry: Hash::of(b"registry") };
+            let node = view.seats[0].member.0 as Node;
+            SyncTally::new(view).add(&says(node, standing)).is_ok()
         })
     }
 }

@@ -18,11 +18,33 @@ where
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     println!("{name}: {states} states, all of them; the furthest is {depth} steps away");
+    whole(name, &checker);
+    checker.assert_properties();
+}
+
+fn whole<M>(name: &str, checker: &impl Checker<M>)
+where
+    M: Model,
+    M::State: Clone + Debug + Hash + PartialEq,
+    M::Action: Clone + Debug + PartialEq,
+{
     for (property, path) in checker.discoveries() {
         let is_failure = checker.model().property(property).expectation.discovery_is_failure();
         assert!(!is_failure, "{name}: \"{property}\" is broken by:\n{}", told(&path.into_actions()));
     }
-    checker.assert_properties();
+}
+
+/// Visits every state that is less than `depth` steps away: all that must hold does.
+pub(crate) fn near<M>(name: &str, model: M, depth: usize)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq,
+{
+    let builder = model.checker().finish_when(HasDiscoveries::AnyFailures).target_max_depth(depth);
+    let checker = builder.spawn_bfs().join();
+    println!("{name}: {} states, all within {depth} steps", checker.unique_state_count());
+    whole(name, &checker);
 }
 
 /// Takes `steps` steps at random, the same each time: walks of at most `length` steps, each from the beginning.
@@ -67,6 +89,29 @@ where
     let path = checker.discovery(property).unwrap_or_else(|| panic!("\"{property}\" is never broken"));
     let actions = path.into_actions();
     println!("\"{property}\" is broken in {} steps:\n{}", actions.len(), told(&actions));
+}
+
+/// A planted fault is found in walks at random: it breaks `property`. For what lies too deep to visit all before it.
+pub(crate) fn stumbles<M: Model>(model: &M, property: &'static str, length: usize)
+where
+    M::State: Clone,
+    M::Action: Clone + Debug,
+{
+    let (mut random, broken) = (Random(1), model.property(property));
+    for _ in 0..40_000 {
+        let starts = model.init_states();
+        let (mut state, mut way) = (starts[random.below(starts.len())].clone(), Vec::new());
+        while way.len() < length {
+            let Some((action, next)) = random.step(model, &state) else { break };
+            state = next;
+            way.push(action);
+            if !(broken.condition)(model, &state) {
+                println!("\"{property}\" is broken in {} steps:\n{}", way.len(), told(&way));
+                return;
+            }
+        }
+    }
+    panic!("\"{property}\" is never broken");
 }
 
 fn told<A: Debug>(actions: &[A]) -> String {
