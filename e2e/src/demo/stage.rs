@@ -147,6 +147,14 @@ impl Stage {
         run("helm upgrade --install weft charts/weft", command).await.map(drop)
     }
 
+    /// `helm test`: what the chart asks of the operator that it installed. Gives what helm printed.
+    pub async fn test_chart(&self, limit: Duration) -> Result<String, DemoError> {
+        let mut command = Command::new(&self.helm);
+        command.args(["test", RELEASE, "--namespace", &self.system, &format!("--timeout={}s", limit.as_secs())]);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        run("helm test weft", command).await
+    }
+
     /// Takes the operator away again. The definitions stay, as the chart has it.
     pub async fn uninstall(&self) -> Result<(), DemoError> {
         let mut command = Command::new(&self.helm);

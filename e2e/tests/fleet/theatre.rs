@@ -3,8 +3,8 @@
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
@@ -16,23 +16,47 @@ const INSTALL: Duration = Duration::from_secs(180);
 
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
+/// Whether others may play at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Side by side with others, each in its namespace.
+    Shared,
+    /// It takes machines away, which are everybody's.
+    Alone,
+}
+
 /// Clones share the cluster.
 #[derive(Clone)]
 pub(crate) struct Theatre {
     runtime: Arc<Runtime>,
     stage: Arc<Mutex<Option<Stage>>>,
+    turns: Arc<RwLock<()>>,
+    times: Arc<Mutex<Vec<(&'static str, Duration)>>>,
 }
 
 impl Theatre {
     pub(crate) fn closed() -> Self {
         let runtime = Arc::new(Runtime::new().expect("a runtime"));
-        Self { runtime, stage: Arc::default() }
+        Self { runtime, stage: Arc::default(), turns: Arc::default(), times: Arc::default() }
     }
 
-    /// Runs one scenario.
-    pub(crate) fn play(&self, scenario: crate::Scenario) -> Outcome {
+    /// Plays one scenario when its turn comes.
+    pub(crate) fn play(&self, name: &'static str, turn: Turn, scenario: crate::Scenario) -> Outcome {
+        // A scenario that failed has left the lock in order.
+        let _shared = (turn == Turn::Shared).then(|| self.turns.read().unwrap_or_else(PoisonError::into_inner));
+        let _alone = (turn == Turn::Alone).then(|| self.turns.write().unwrap_or_else(PoisonError::into_inner));
         self.open()?;
-        scenario(self)
+        let started = Instant::now();
+        let outcome = scenario(self);
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).push((name, started.elapsed()));
+        outcome
+    }
+
+    /// Prints how long each scenario took.
+    pub(crate) fn print_times(&self) {
+        for (name, took) in self.times.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            println!("{:>5} s  {name}", took.as_secs());
+        }
     }
 
     /// Waits for a scenario's work.
@@ -63,7 +87,9 @@ impl Theatre {
 
     /// Starts the cluster with the operator, unless it is up.
     fn open(&self) -> Outcome {
-        if self.stage().is_ok() {
+        // Those that come meanwhile wait for the first.
+        let mut open = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_some() {
             return Ok(());
         }
         let tar = variable("WEFT_IMAGE_TAR")?;
@@ -71,7 +97,7 @@ impl Theatre {
         let cluster = Cluster::up(&Options { name, node_monitor_grace: 20, ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(stage.clone());
+        *open = Some(stage.clone());
         self.wait(stage.load_image(tar))?;
         self.wait(stage.install(IMAGE, INSTALL))?;
         Ok(())
