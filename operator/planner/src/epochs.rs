@@ -2,6 +2,7 @@
 
 mod first;
 mod next;
+mod wished;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub(crate) use next::targets;
+pub(crate) use wished::answer;
 
 /// Goes on with the epoch in effect, then with the next one.
 pub(crate) fn advance(draft: &mut Draft<'_>) {
@@ -46,6 +48,7 @@ fn content(owners: &[Option<Who>], number: u64, moves: usize, minimum: usize, by
         moves: moves as u32,
         minimum: minimum as u32,
         bytes,
+        chosen: false,
         phase: EpochPhase::Planned,
     })
 }

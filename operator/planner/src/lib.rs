@@ -33,7 +33,8 @@ pub use plan::{
 };
 pub use time::Timestamp;
 pub use world::{
-    Committee, EpochPhase, EpochRecord, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Spread, World,
+    Committee, EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record,
+    Spread, World,
 };
 
 use draft::Draft;
@@ -51,6 +52,7 @@ pub fn plan(world: &World, now: Timestamp) -> Plan {
     judge::judge(&mut draft);
     views::advance(&mut draft);
     epochs::advance(&mut draft);
+    epochs::answer(&mut draft);
     objects::reconcile(&mut draft);
     conclude::conclude(draft)
 }

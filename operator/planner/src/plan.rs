@@ -130,6 +130,12 @@ pub enum Act {
         number: u64,
         phase: EpochPhase,
     },
+    /// Say of an epoch that a user asked for why it isn't taken up: one word, and a sentence.
+    RefuseEpoch {
+        number: u64,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// The content of an Epoch object. `owners` and what follows go to its status, written before it takes effect.
@@ -145,6 +151,8 @@ pub struct EpochPlan {
     pub minimum: u32,
     /// Bytes that the new owners still have to get, as far as inventories tell.
     pub bytes: u64,
+    /// A user has chosen the owners.
+    pub chosen: bool,
     pub phase: EpochPhase,
 }
 
@@ -168,7 +176,8 @@ impl Act {
             | Self::DestroyClaim { .. }
             | Self::CreateEpoch(_)
             | Self::ReplanEpoch(_)
-            | Self::SetEpochPhase { .. } => false,
+            | Self::SetEpochPhase { .. }
+            | Self::RefuseEpoch { .. } => false,
         }
     }
 
@@ -192,6 +201,7 @@ impl Act {
             Self::CreateEpoch(_) => "CreateEpoch",
             Self::ReplanEpoch(_) => "ReplanEpoch",
             Self::SetEpochPhase { .. } => "SetEpochPhase",
+            Self::RefuseEpoch { .. } => "RefuseEpoch",
         }
     }
 }

@@ -30,6 +30,18 @@ pub struct World {
     /// When the first call failed of those that incarnations have left unanswered since their last answer.
     pub missed: BTreeMap<(MemberId, u32), Timestamp>,
     pub gateway: Gateway,
+    /// Epochs that users have asked for, and that the operator hasn't taken up.
+    pub wished: Vec<EpochWish>,
+}
+
+/// An `Epoch` object without a phase: a user made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochWish {
+    pub number: u64,
+    /// `spec.owners`; silent: the operator's choice.
+    pub owners: Option<Vec<MemberId>>,
+    /// Why it was refused, as its condition says already.
+    pub refused: Option<String>,
 }
 
 /// The spec, defaults filled in.
@@ -49,6 +61,8 @@ pub struct Committee {
     pub authority: Option<Authority>,
     pub unreachable_after: Duration,
     pub settle: Duration,
+    /// `epochs.interval`: an epoch begins when the one before is so old.
+    pub interval: Option<Duration>,
     pub retain_for: Duration,
     /// Members that shall hold no shard on the volume that they have now.
     pub drain: BTreeSet<MemberId>,
@@ -158,6 +172,8 @@ pub struct EpochRecord {
     pub members: Vec<(MemberId, u32)>,
     /// When the phase began.
     pub since: Timestamp,
+    /// A user has chosen the owners.
+    pub chosen: bool,
 }
 
 /// How far an epoch is.

@@ -74,6 +74,19 @@ pub async fn choose(with: &Means<'_>, plan: &EpochPlan) -> Result<(), EpochError
     write(with, &name, &status).await
 }
 
+/// Says of an Epoch that a user asked for why it isn't taken up.
+pub async fn refuse(with: &Means<'_>, number: u64, reason: &'static str, message: &str) -> Result<(), EpochError> {
+    let name = epoch_name(&with.subject.name, number);
+    let stored: Option<Epoch> = with.subject.namespace.get(&name).await?;
+    let Some(stored) = stored else { return Ok(()) };
+    let mut status = stored.status.clone().unwrap_or_default();
+    let generation = stored.metadata.generation;
+    status.observed_generation = generation;
+    let said = Said::no(reason, message.to_owned());
+    conditions::set(&mut status.conditions, epoch_condition::ACCEPTED, &said, generation, calendar(with.now));
+    write(with, &name, &status).await
+}
+
 /// Moves an Epoch to a phase.
 pub async fn set_phase(with: &Means<'_>, number: u64, phase: EpochPhase) -> Result<(), EpochError> {
     let name = epoch_name(&with.subject.name, number);

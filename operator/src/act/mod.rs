@@ -67,6 +67,7 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         }
         Act::CreateEpoch(plan) => epochs::create(with, plan, &step.reason).await?,
         Act::ReplanEpoch(plan) => epochs::choose(with, plan).await?,
+        Act::RefuseEpoch { number, reason, message } => epochs::refuse(with, *number, reason, message).await?,
         Act::SetEpochPhase { number, phase } => epochs::set_phase(with, *number, *phase).await?,
         Act::MintFleet
         | Act::RecordCode(_)

@@ -66,7 +66,8 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
             | Act::DestroyClaim { .. }
             | Act::CreateEpoch(_)
             | Act::ReplanEpoch(_)
-            | Act::SetEpochPhase { .. } => {}
+            | Act::SetEpochPhase { .. }
+            | Act::RefuseEpoch { .. } => {}
         }
     }
     status.members = plan.members.iter().map(|record| member(record, with)).collect();

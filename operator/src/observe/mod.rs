@@ -158,6 +158,7 @@ async fn world(
         nodes,
         heard,
         missed: session.missed.clone(),
+        wished: record::wished(&objects.epochs),
         gateway: Gateway { wanted: subject.spec.gateway.replicas, ready: objects.gateways_ready },
     })
 }

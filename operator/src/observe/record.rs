@@ -3,7 +3,9 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use thiserror::Error;
 use weft_crds::{Epoch, MemberStatus, Successor, epoch_condition};
-use weft_planner::{EpochPhase, EpochRecord, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Timestamp};
+use weft_planner::{
+    EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Timestamp,
+};
 use weft_protocol::{DecodeError, MemberId, Signature, SignedView, View};
 use weft_redstuff::{Code, CodeError};
 
@@ -154,5 +156,21 @@ fn epoch(epoch: &Epoch) -> Option<EpochRecord> {
         owners: status.owners.iter().copied().map(MemberId).collect(),
         members: status.members.iter().map(|member| (MemberId(member.id), member.incarnation)).collect(),
         since: since.or(created).unwrap_or(Timestamp(0)),
+        chosen: epoch.spec.owners.as_ref().is_some_and(|wished| *wished == status.owners),
     })
+}
+
+/// Epoch objects that users made, and that the operator hasn't taken up.
+pub fn wished(epochs: &[Epoch]) -> Vec<EpochWish> {
+    let untouched = epochs.iter().filter(|epoch| epoch.status.as_ref().is_none_or(|status| status.phase.is_none()));
+    let wish = |epoch: &Epoch| {
+        let conditions = epoch.status.iter().flat_map(|status| &status.conditions);
+        let refused = conditions.filter(|said| said.type_ == epoch_condition::ACCEPTED && said.status == "False");
+        EpochWish {
+            number: epoch.spec.number,
+            owners: epoch.spec.owners.as_ref().map(|owners| owners.iter().copied().map(MemberId).collect()),
+            refused: refused.map(|said| said.message.clone()).next(),
+        }
+    };
+    untouched.filter(|epoch| epoch.metadata.deletion_timestamp.is_none()).map(wish).collect()
 }

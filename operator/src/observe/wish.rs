@@ -39,6 +39,7 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
         authority,
         unreachable_after: duration("repair.unreachableAfter", &spec.repair.unreachable_after)?,
         settle: duration("epochs.settle", &spec.epochs.settle)?,
+        interval: spec.epochs.interval.as_ref().map(|text| duration("epochs.interval", text)).transpose()?,
         retain_for: duration("epochs.retainFor", &spec.epochs.retain_for)?,
         drain: spec.drain.iter().copied().map(MemberId).collect(),
         replace: spec.replace.iter().map(|wish| (MemberId(wish.member), wish.incarnation)).collect(),

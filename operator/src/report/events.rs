@@ -65,6 +65,7 @@ fn worth(step: &Step) -> Option<(EventType, &'static str)> {
         Act::SetEpochPhase { phase: EpochPhase::Committed, .. } => (EventType::Normal, "EpochCommitted"),
         Act::SetEpochPhase { phase: EpochPhase::Retired, .. } => (EventType::Normal, "EpochRetired"),
         Act::SetEpochPhase { phase: EpochPhase::Superseded, .. } => (EventType::Normal, "EpochSuperseded"),
+        Act::RefuseEpoch { .. } => (EventType::Warning, "EpochRefused"),
         Act::DestroyClaim { .. } => (EventType::Normal, "ClaimDestroyed"),
         Act::RecordCode(_)
         | Act::CreateClaim { .. }

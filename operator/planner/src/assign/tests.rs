@@ -76,6 +76,53 @@ proptest! {
     }
 }
 
+/// The loads of zones, the largest first.
+fn zone_loads(shares: &BTreeMap<Who, usize>, places: &[Place]) -> Vec<usize> {
+    let mut zones: BTreeMap<&Option<String>, usize> = BTreeMap::new();
+    for place in places {
+        *zones.entry(&place.zone).or_default() += shares[&place.who];
+    }
+    let mut loads: Vec<usize> = zones.into_values().collect();
+    loads.sort_unstable_by_key(|load| std::cmp::Reverse(*load));
+    loads
+}
+
+/// The slow twin: every choice of those who get one shard more, by the moves that it takes and then by how little the
+/// fullest zones hold.
+fn best_shares_by_force(current: &[Option<Who>], places: &[Place]) -> (usize, Vec<usize>) {
+    let (share, larger) = (current.len() / places.len(), current.len() % places.len());
+    (0..1_u32 << places.len())
+        .filter(|chosen| chosen.count_ones() as usize == larger)
+        .map(|chosen| {
+            let more = |at: usize| usize::from(chosen >> at & 1 == 1);
+            let shares = places.iter().enumerate().map(|(at, place)| (place.who, share + more(at)));
+            let shares: BTreeMap<Who, usize> = shares.collect();
+            (gains(current, &shares), zone_loads(&shares, places))
+        })
+        .min()
+        .expect("there is a choice")
+}
+
+/// The shards that places get from others.
+fn gains(current: &[Option<Who>], shares: &BTreeMap<Who, usize>) -> usize {
+    shares.iter().map(|(who, share)| share.saturating_sub(load(current, *who))).sum()
+}
+
+proptest! {
+    #[test]
+    fn no_other_shares_with_as_few_moves_survive_more_zones(
+        holders in proptest::collection::vec(proptest::option::of(0..8_u32), 1..24),
+        zones in proptest::collection::vec(0..4_u32, 1..8),
+    ) {
+        let current: Vec<Option<Who>> = holders.iter().map(|holder| holder.map(|id| (MemberId(id), 1))).collect();
+        let place = |(id, zone): (usize, &u32)| Place { who: (MemberId(id as u32), 1), zone: Some(zone.to_string()) };
+        let places: Vec<Place> = zones.iter().enumerate().map(place).collect();
+        let shares = shares(&current, &places, usize::MAX);
+        let found = (gains(&current, &shares), zone_loads(&shares, &places));
+        prop_assert_eq!(found, best_shares_by_force(&current, &places));
+    }
+}
+
 #[test]
 fn a_replacement_gets_its_old_shards_back_and_nothing_else_moves() {
     let owner = |shard: u32| MemberId(shard % 7);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{MemberId, ShardSet, View};
 
-use super::{content, name, owners_of, set_phase};
+use super::{content, name, owners_of, set_phase, wished};
 use crate::{
-    Act, EpochPhase, EpochRecord, Inventory, MemberState, Timestamp,
+    Act, EpochPhase, EpochPlan, EpochRecord, Inventory, MemberState, Timestamp,
     assign::{self, Limits, Who},
     draft::{Draft, holders, members, shards},
     views,
@@ -51,14 +51,14 @@ fn is_possible(draft: &Draft<'_>, view: &View, epoch: &EpochRecord) -> bool {
 }
 
 /// The holders of the next epoch, and since when the last of them is ready.
-struct Intent {
-    participants: Vec<Who>,
+pub(super) struct Intent {
+    pub(super) participants: Vec<Who>,
     ready_since: Option<Timestamp>,
 }
 
 /// Everyone who shall own shards: who serves and stays, and who is ready to take over. Someone who serves is replaced
 /// only while the whole move stays within `budget` shards: a view can't seat two incarnations of one member.
-fn intend(draft: &Draft<'_>, view: &View, mut budget: u16) -> Intent {
+pub(super) fn intend(draft: &Draft<'_>, view: &View, mut budget: u16) -> Intent {
     let mut intent = Intent { participants: Vec::new(), ready_since: None };
     let drained = |id: &MemberId| draft.world.committee.drain.contains(id);
     for member in draft.members.iter().filter(|member| draft.is_wanted(member.id)) {
@@ -91,7 +91,12 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let (number, n, f) = (view.epoch + 1, usize::from(draft.code.shards()), draft.code.fault_tolerance());
     let intent = intend(draft, view, f);
     let current = holders(view);
-    let Some(why) = cause(draft, view, &intent, &current) else { return };
+    let wish = wished::wanted(draft, number);
+    let because = wish.map(|_| format!("a user asks for epoch {number}"));
+    let Some(why) = because.or_else(|| cause(draft, view, &intent, &current)).or_else(|| due(draft, view, &intent))
+    else {
+        return;
+    };
     let lacking = draft.world.lacking(view, draft.now).union(draft.world.unheard(view, draft.now));
     let obstacle = if intent.participants.len() * usize::from(f) < n {
         Some(format!("R2: {} members of at most f = {f} shards can't hold {n}", intent.participants.len()))
@@ -121,17 +126,39 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
         _ => vec![None; n],
     };
     let limits = Limits { cap: usize::from(f), moves: usize::from(f - lacking.len().min(f)), free: lacking };
-    let owners = assign::rebalance(&current, &places, &preferred, limits);
+    let chosen = wish.and_then(|wish| wished::owners(wish, &intent.participants));
+    let owners = match &chosen {
+        Some(Ok(owners)) if assign::moved(&current, owners).difference(lacking).len() as usize <= limits.moves => {
+            owners.clone()
+        }
+        // Why it is refused, the epoch's condition says.
+        Some(_) => return,
+        None => assign::rebalance(&current, &places, &preferred, limits),
+    };
     let minimum = assign::rebalance(&current, &places, &preferred, Limits { moves: n, ..limits });
     let (moves, minimum) = (assign::moved(&current, &owners), assign::moved(&current, &minimum));
     let bytes = bytes_of(draft, view, moves);
     let Some(content) = content(&owners, number, moves.len().into(), minimum.len().into(), bytes) else { return };
-    if moves.is_empty() || two_of_one_member(&owners) {
+    let content = EpochPlan { chosen: chosen.is_some(), ..content };
+    if two_of_one_member(&owners) {
         return;
     }
     let replan = draft.world.epoch(number).is_some();
     let act = if replan { Act::ReplanEpoch(content) } else { Act::CreateEpoch(content) };
     draft.step(act, name(number), why);
+}
+
+/// Why an epoch begins though nobody's place has changed: its owners are hardly any others, so it costs one seal.
+fn due(draft: &mut Draft<'_>, view: &View, intent: &Intent) -> Option<String> {
+    let epoch = draft.world.epoch(view.epoch)?;
+    let drains = |id: &MemberId| draft.world.committee.drain.contains(id);
+    let awaited = (draft.members.iter().filter(|member| draft.is_wanted(member.id) && !drains(&member.id)))
+        .any(|member| !intent.participants.contains(&(member.id, member.current.number)) || member.successor.is_some());
+    if !awaited && owners_of(epoch) != holders(view) {
+        return Some("custodians keep what they hold: nobody is to come for it".to_owned());
+    }
+    let interval = draft.world.committee.interval?;
+    draft.has_passed(epoch.since, interval).then(|| "epochs.interval has passed".to_owned())
 }
 
 /// A partial move may leave shards with an incarnation whose successor gets others: that is no view.
@@ -152,7 +179,10 @@ fn cause(draft: &Draft<'_>, view: &View, intent: &Intent, current: &[Option<Who>
         .filter(|seat| !intent.participants.iter().any(|who| who.0 == seat.member))
         .map(|seat| seat.member)
         .collect();
-    if !gaining.is_empty() {
+    // A user's choice stands until someone comes or goes.
+    let chosen = draft.world.epoch(view.epoch).filter(|epoch| epoch.chosen);
+    let stands = chosen.is_some_and(|epoch| epoch.members == intent.participants);
+    if !gaining.is_empty() && !stands {
         let verb = if gaining.len() == 1 { "is" } else { "are" };
         Some(format!("{} {verb} ready to own shards", members(gaining)))
     } else if !leaving.is_empty() {

@@ -23,6 +23,7 @@ pub fn committee(members: u32, per_member: u16, authority: Authority) -> Committ
         authority: Some(authority),
         unreachable_after: Duration::from_secs(30),
         settle: Duration::from_secs(10),
+        interval: None,
         retain_for: Duration::from_secs(60),
         drain: [].into(),
         replace: [].into(),

@@ -67,6 +67,7 @@ pub fn carry_out(act: &Act, cluster: &mut Cluster, record: &mut Record, now: Tim
             assert!(epoch.phase < *phase, "phases only go forward");
             (epoch.phase, epoch.since) = (*phase, now);
         }
+        Act::RefuseEpoch { .. } => {}
         other => panic!("{other:?} is a record"),
     }
 }
@@ -78,6 +79,7 @@ fn put_epoch(record: &mut Record, plan: &EpochPlan, now: Timestamp) {
         owners: plan.owners.clone(),
         members: plan.members.clone(),
         since: now,
+        chosen: plan.chosen,
     };
     record.epochs.retain(|epoch| epoch.number != plan.number);
     record.epochs.push(epoch);

@@ -2,6 +2,7 @@
 //! vanish. What is planned is carried out, and the fleet must come to rest, whole.
 
 mod accusations;
+mod epochs;
 mod model;
 mod process;
 mod random;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{
-    Act, Committee, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Timestamp, Truth, World, plan,
+    Act, Committee, EpochWish, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Timestamp, Truth, World, plan,
     testing::{self, Cluster},
 };
 use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim};
@@ -28,6 +28,8 @@ pub(crate) struct Model {
     pub(crate) last: Option<Plan>,
     /// Acts done, by name.
     pub(crate) done: BTreeMap<&'static str, usize>,
+    /// Epoch objects that users made.
+    pub(crate) wished: Vec<EpochWish>,
     /// False: the operator reaches no member.
     pub(crate) hears: bool,
     seals: Vec<Seal>,
@@ -60,6 +62,7 @@ impl Model {
             blobs: 0,
             last: None,
             done: BTreeMap::new(),
+            wished: Vec::new(),
             hears: true,
             seals: Vec::new(),
             key,
@@ -68,6 +71,7 @@ impl Model {
     }
 
     pub(crate) fn world(&self) -> World {
+        let made = |wish: &EpochWish| self.record.epochs.iter().any(|epoch| epoch.number == wish.number);
         World {
             committee: self.committee.clone(),
             record: self.record.clone(),
@@ -77,6 +81,7 @@ impl Model {
             heard: self.heard.values().cloned().collect(),
             missed: self.missed.clone(),
             gateway: Gateway { wanted: 2, ready: 2 },
+            wished: self.wished.iter().filter(|wish| !made(wish)).cloned().collect(),
         }
     }
 
