@@ -3,8 +3,9 @@
 mod fleet;
 
 use fleet::{Fleet, OrderChanges, content, eventually, get, put};
+use weft_node::member::Condition;
 use weft_proto::v1::{Retire, Target};
-use weft_protocol::ShardSet;
+use weft_protocol::{ShardSet, View};
 use weft_redstuff::Axis;
 use weft_store::FILE;
 
@@ -57,6 +58,57 @@ async fn retire(fleet: &Fleet) {
         })
         .await;
     }
+}
+
+/// `without(lost)`, in which they are declared destroyed (R7).
+fn recovered(fleet: &Fleet, lost: &[u32]) -> View {
+    let seats = fleet.newest().seats.iter().filter(|seat| lost.contains(&seat.member.0));
+    let declared = seats.map(|seat| (seat.member, seat.incarnation)).collect();
+    View { declared, ..fleet.without(lost) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r7_survivors_mend_a_loss_beyond_f_once_a_person_has_declared_it() {
+    let mut fleet = Fleet::start(7).await;
+    let client = fleet.client();
+    let contents = [300, 200_000, 2_000_000].map(|length| content(length as u64, length));
+    let mut blobs = Vec::new();
+    for (nonce, content) in contents.iter().enumerate() {
+        blobs.push(put(&client, nonce as u8, content).await.id);
+    }
+    fleet.whole().await;
+    let lost = [4, 5, 6];
+    let next = recovered(&fleet, &lost);
+    // While one of them lives, the declaration is refused, and nobody refuses the view for it.
+    let order = OrderChanges { seal_order: Some(fleet.seal_order(&next)), ..OrderChanges::default() };
+    for id in [0, 6] {
+        assert_eq!(fleet.order(id, order.clone()).await.unwrap_err().code(), tonic::Code::Aborted);
+    }
+    for id in lost {
+        fleet.kill(id).await;
+    }
+    // No view names them yet, and the survivors rebuild what they can of the lost shards: more copies never hurt.
+    let before = fleet.member(0).levels().unwrap().slivers;
+    let gained = next.seats[0].shards.difference(fleet.newest().seats[0].shards);
+    let target = Target { epoch: 2, shards: gained.to_bytes().to_vec().into() };
+    fleet.order(0, OrderChanges { target: Some(target), ..OrderChanges::default() }).await.unwrap();
+    eventually("a survivor has spare copies", || async { fleet.member(0).levels().unwrap().slivers > before }).await;
+    // Members that start again meanwhile don't wait for what the destroyed ones remember of them.
+    fleet.restart(3).await;
+    eventually("the destroyed members are out of reach", || async {
+        fleet.members().iter().all(|(_, member)| member.reachable().len() == 3)
+    })
+    .await;
+    fleet.order_all(order).await;
+    let restarted = fleet.member(3);
+    eventually("the order ends the wait", || async { restarted.condition() == Condition::Healthy }).await;
+    fleet.change_view(&next).await;
+    fleet.whole().await;
+    let client = fleet.client();
+    for (blob, content) in blobs.iter().zip(&contents) {
+        assert_eq!(get(&client, *blob).await, content);
+    }
+    put(&client, 99, &contents[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ pub const TERM: &str = "weft.dev/term";
 pub const TOUCHED: &str = "weft.dev/touched-in-term";
 /// Annotation of committees, written by a person: the view whose rewind is confirmed (R26).
 pub const CONFIRM_REWIND: &str = "weft.dev/confirm-rewind";
+/// Annotation of a committee: the incarnations that a person declares lost, `3-1,4-1` (R7).
+pub const DECLARE_LOST: &str = "weft.dev/declare-lost";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
 

@@ -65,6 +65,11 @@ impl Subject {
         self.object.controller_owner_ref(&()).expect("an object with name and UID can own")
     }
 
+    /// A person's word, set on the object.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.object.annotations().get(name).map(String::as_str)
+    }
+
     /// For events.
     pub fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference {
         self.object.object_ref(&())

@@ -119,7 +119,8 @@ pub enum SealError {
     NoQuorum { wanting: u16 },
 }
 
-/// Refusals of n − f of a view's shards for one successor, by orders of one term: they seal it and put the successor into effect. They
+/// Refusals of n − f of a view's shards (R7: of every shard that the successor doesn't declare lost) for one successor, by
+/// orders of one term: they seal it and put the successor into effect. They
 /// travel with the successor, operator or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
@@ -136,7 +137,7 @@ impl Seal {
         let (view, successor) = (&self.sealed.view, self.successor.view.hash());
         view.check_successor(&self.successor).map_err(SealError::Successor)?;
         let (sealed, term) = (view.hash(), self.refusals.first().and_then(term_of));
-        let mut tally = Tally::new(view);
+        let mut tally = Tally::without(view, &self.successor.view.declared);
         for refusal in &self.refusals {
             tally.add(refusal, |statement| counts(statement, &sealed, &successor, term))?;
         }
@@ -158,7 +159,7 @@ impl Seal {
         let refusals: Vec<&Signed> = refusals.into_iter().collect();
         let terms: BTreeSet<u64> = refusals.iter().filter_map(|refusal| term_of(refusal)).collect();
         let of_term = |term| {
-            let (mut tally, mut counted) = (Tally::new(sealed), Vec::new());
+            let (mut tally, mut counted) = (Tally::without(sealed, &successor.declared), Vec::new());
             for refusal in &refusals {
                 if tally.add(refusal, |statement| counts(statement, &view, &next, Some(term))).is_ok() {
                     counted.push(Signed::clone(refusal));

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::{
     ShardSet,
+    identity::{Incarnation, MemberId},
     statement::{Signed, Statement},
     tally::{Tally, TallyError},
     view::{View, ViewId},
@@ -27,8 +28,9 @@ pub struct SyncTally<'v> {
 }
 
 impl<'v> SyncTally<'v> {
-    pub fn new(view: &'v View) -> Self {
-        Self { view, tally: Tally::new(view) }
+    /// `declared`: the incarnations that views in effect after this one declare lost (R7).
+    pub fn new(view: &'v View, declared: &[(MemberId, Incarnation)]) -> Self {
+        Self { view, tally: Tally::without(view, declared) }
     }
 
     /// Counts one peer. To be called after merging the registry whose digest the standing names.
@@ -46,7 +48,8 @@ impl<'v> SyncTally<'v> {
         Ok(self.tally.add(standing, |_| Some(ShardSet::first(255)))?)
     }
 
-    /// Whether the member is synced to the view: holders of n − f of its shards are counted.
+    /// Whether the member is synced to the view: holders of n − f of its shards are counted, or of all that aren't
+    /// declared lost.
     pub fn is_synced(&self) -> bool {
         self.tally.is_quorum()
     }

@@ -8,7 +8,7 @@ use weft_redstuff::{Code, Hash};
 use crate::{
     ShardSet,
     codec::{DecodeError, Decoder, Encoder},
-    identity::{FleetId, MemberId, Seat},
+    identity::{FleetId, Incarnation, MemberId, Seat},
     keys::{KeyError, PublicKey, Signature, SigningKey, digest},
 };
 
@@ -61,6 +61,9 @@ pub struct View {
     /// Sorted by member, with disjoint, non-empty sets of shards.
     pub seats: Vec<Seat>,
     pub authority: Authority,
+    /// Incarnations that a person asserts to be destroyed, sorted; empty as a rule. The seals and syncs of this view's
+    /// predecessors count every shard of the others, where n − f can't be reached any more (R7).
+    pub declared: Vec<(MemberId, Incarnation)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -87,6 +90,10 @@ pub enum ViewError {
     Order { ours: (u64, u64), theirs: (u64, u64) },
     #[error("the successor's term {theirs} is below {ours}")]
     OldTerm { ours: u64, theirs: u64 },
+    #[error("the declared incarnations are not sorted")]
+    DeclaredUnsorted,
+    #[error("member {0} is declared lost and has a seat (R7)")]
+    DeclaredSeated(MemberId),
     #[error("the successor moves {moved} shards, more than f = {f} (R6)")]
     MovesTooMuch { moved: u16, f: u16 },
     #[error("the view is not signed by the key that its predecessor names: {0}")]
@@ -125,6 +132,18 @@ impl View {
         self.seats.iter().fold(ShardSet::first(self.code.shards()), |left, seat| left.difference(seat.shards))
     }
 
+    /// The shards that somebody holds who isn't among `declared` (R7).
+    pub fn undeclared(&self, declared: &[(MemberId, Incarnation)]) -> ShardSet {
+        let others = self.seats.iter().filter(|seat| !declared.contains(&(seat.member, seat.incarnation)));
+        others.fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards))
+    }
+
+    /// How many shards seal this view, or sync to it: n − f; all that anybody holds who isn't among `declared`, where
+    /// those are fewer (R7). Whoever could still ack under the view has refused it then.
+    pub fn quorum_without(&self, declared: &[(MemberId, Incarnation)]) -> u16 {
+        self.undeclared(declared).len().clamp(1, self.quorum())
+    }
+
     /// Shards that another incarnation holds in `next`, or nobody.
     pub fn moved_to(&self, next: &View) -> ShardSet {
         (0..self.code.shards() as u8)
@@ -158,14 +177,24 @@ impl View {
             }
             seen = seen.union(seat.shards);
         }
+        if !self.declared.is_sorted_by(|a, b| a < b) {
+            return Err(ViewError::DeclaredUnsorted);
+        }
+        let seated = |(member, incarnation): &&(MemberId, Incarnation)| {
+            self.seat(*member).is_some_and(|seat| seat.incarnation == *incarnation)
+        };
+        if let Some((member, _)) = self.declared.iter().find(seated) {
+            return Err(ViewError::DeclaredSeated(*member));
+        }
         match (self.predecessor, self.vacant().iter().next()) {
             (None, Some(shard)) => Err(ViewError::VacantAtFirst(shard)),
             _ => Ok(()),
         }
     }
 
-    /// Whether `next` may follow this view (R2, R6). Shards whose slivers are already lost may move besides; that
-    /// share of R6 is the operator's to judge, and this bound is the most it could ever allow.
+    /// Whether `next` may follow this view (R2, R6). Vacant shards and those of declared incarnations may move besides.
+    /// Shards whose slivers are lost otherwise may too; that share of R6 is the operator's to judge, and this bound is the
+    /// most it could ever allow.
     pub fn check_successor(&self, next: &SignedView) -> Result<(), ViewError> {
         let view = &next.view;
         view.check()?;
@@ -185,7 +214,8 @@ impl View {
         if view.term < self.term {
             return Err(ViewError::OldTerm { ours: self.term, theirs: view.term });
         }
-        let (moved, f) = (self.moved_to(view).len(), self.code.fault_tolerance());
+        let (held, f) = (self.undeclared(&view.declared), self.code.fault_tolerance());
+        let moved = self.moved_to(view).intersection(held).len();
         if moved > f {
             return Err(ViewError::MovesTooMuch { moved, f });
         }
@@ -200,6 +230,7 @@ impl View {
             .list(&self.seats, |to, seat| seat.encode(to))
             .fixed(&self.authority.views.0)
             .list(&self.authority.deletes, |to, key| to.fixed(&key.0))
+            .list(&self.declared, |to, (member, incarnation)| incarnation.encode(to.u32(member.0)))
             .finish()
     }
 
@@ -216,8 +247,10 @@ impl View {
         if !deletes.is_sorted_by(|a, b| a < b) {
             return Err(from.invalid("the keys for deletes are not sorted"));
         }
+        let declared = from.list(|from| Ok((MemberId(from.u32()?), Incarnation::decode(from)?)))?;
         from.finish()?;
-        Ok(Self { fleet, epoch, revision, term, predecessor, code, seats, authority: Authority { views, deletes } })
+        let authority = Authority { views, deletes };
+        Ok(Self { fleet, epoch, revision, term, predecessor, code, seats, authority, declared })
     }
 }
 

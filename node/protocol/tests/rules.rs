@@ -43,16 +43,17 @@ fn first_view() -> View {
         code: Code::new(7, 2).unwrap(),
         seats: (0..7).map(|id| seat(id, &[id])).collect(),
         authority: Authority { views: operator().public(), deletes: vec![gateway().public()] },
+        declared: vec![],
     }
 }
 
-/// `view`'s next revision, in which each of `lost`'s shards goes to the member after it.
+/// `view`'s next revision, in which each of `lost`'s shards goes to the emptiest member after it.
 fn custody(view: &View, lost: &[u8]) -> View {
     let mut seats: Vec<Seat> =
         view.seats.iter().filter(|seat| !lost.contains(&(seat.member.0 as u8))).cloned().collect();
     for shard in lost {
-        let custodian = (0..7).map(|step| (shard + 1 + step) % 7).find(|id| !lost.contains(id)).unwrap();
-        seats.iter_mut().find(|seat| seat.member.0 == u32::from(custodian)).unwrap().shards.insert(*shard);
+        let after = |seat: &&mut Seat| (seat.shards.len(), (seat.member.0 + 7 - u32::from(*shard)) % 7);
+        seats.iter_mut().min_by_key(after).unwrap().shards.insert(*shard);
     }
     View { revision: view.revision + 1, predecessor: Some(view.id()), seats, ..view.clone() }
 }
@@ -221,6 +222,77 @@ fn r6_a_view_that_moves_more_than_f_shards_is_refused() {
     assert_eq!(fence(&first_view()).refuse(&order), Err(FenceError::View(ViewError::MovesTooMuch { moved: 3, f: 2 })));
 }
 
+/// `custody(view, lost)` with `declared` said to be destroyed (R7).
+fn recovered(view: &View, lost: &[u8], declared: &[u8]) -> View {
+    let declared = declared.iter().map(|id| (MemberId(u32::from(*id)), seat(*id, &[]).incarnation)).collect();
+    View { declared, ..custody(view, lost) }
+}
+
+#[test]
+fn r7_a_seal_counts_every_undeclared_shard_and_no_declared_one() {
+    let view = first_view();
+    let next = recovered(&view, &[4, 5, 6], &[4, 5, 6]);
+    let short = |wanting| Err(FenceError::Seal(SealError::NoQuorum { wanting }));
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..3)), short(1), "member 3 is undeclared");
+    assert_eq!(fence(&view).install(seal(&view, &next, [0, 1, 2, 4, 5, 6])), short(1), "the declared don't count");
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..4)), Ok(true));
+}
+
+#[test]
+fn r7_losses_beyond_f_seal_nothing_undeclared() {
+    let view = first_view();
+    let silent = recovered(&view, &[5, 6], &[]);
+    assert_eq!(
+        fence(&view).install(seal(&view, &silent, 0..4)),
+        Err(FenceError::Seal(SealError::NoQuorum { wanting: 1 }))
+    );
+    // Three lost, and two of them declared: the third one's shard must have refused.
+    let next = recovered(&view, &[4, 5], &[4, 5]);
+    let order = SealOrder::sign(1, view.hash(), signed(custody(&view, &[4, 5, 6])), &operator());
+    assert_eq!(fence(&view).refuse(&order), Err(FenceError::View(ViewError::MovesTooMuch { moved: 3, f: 2 })));
+    assert_eq!(
+        fence(&view).install(seal(&view, &next, 0..4)),
+        Err(FenceError::Seal(SealError::NoQuorum { wanting: 1 }))
+    );
+}
+
+#[test]
+fn r7_a_declaration_of_f_or_fewer_weakens_nothing() {
+    let view = first_view();
+    let next = recovered(&view, &[6], &[6]);
+    let short = Err(FenceError::Seal(SealError::NoQuorum { wanting: 1 }));
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..4)), short);
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..5)), Ok(true));
+}
+
+#[test]
+fn r7_what_is_declared_lost_has_no_seat_and_is_part_of_what_is_signed() {
+    let view = first_view();
+    let mut seated = recovered(&view, &[5, 6], &[4, 5, 6]);
+    assert_eq!(seated.check(), Err(ViewError::DeclaredSeated(MemberId(4))));
+    seated = recovered(&view, &[4, 5, 6], &[4, 5, 6]);
+    let mut forged = signed(seated);
+    forged.view.declared.clear();
+    assert!(matches!(view.check_successor(&forged), Err(ViewError::MovesTooMuch { .. } | ViewError::Signature(_))));
+    let mut forged = signed(custody(&view, &[6]));
+    forged.view.declared.push((MemberId(6), seat(6, &[]).incarnation));
+    assert!(matches!(view.check_successor(&forged), Err(ViewError::Signature(_))));
+}
+
+#[test]
+fn r7_syncing_counts_every_undeclared_holder() {
+    let view = first_view();
+    let declared: Vec<_> = (4..7).map(|id| (MemberId(u32::from(id)), seat(id, &[]).incarnation)).collect();
+    let standing = Statement::Standing { view: view.hash(), synced: None, registry: Hash::of(b"") };
+    let mut tally = SyncTally::new(&view, &declared);
+    for id in [0, 1, 2, 4, 5] {
+        tally.add(&says(id, standing.clone())).unwrap();
+    }
+    assert_eq!((tally.is_synced(), tally.wanting()), (false, 1));
+    tally.add(&says(3, standing)).unwrap();
+    assert!(tally.is_synced());
+}
+
 #[test]
 fn r8_acks_below_a_quorum_are_no_certificate() {
     let (view, blob) = (first_view(), small_blob().0.id());
@@ -271,13 +343,13 @@ fn r1_a_statement_of_an_older_incarnation_does_not_count() {
 fn r9_a_peer_that_does_not_refuse_the_view_syncs_nobody() {
     let view = first_view();
     let standing = Statement::Standing { view: Hash::of(b"another"), synced: None, registry: Hash::of(b"") };
-    assert_eq!(SyncTally::new(&view).add(&says(0, standing)), Err(SyncError::NotRefusing));
+    assert_eq!(SyncTally::new(&view, &[]).add(&says(0, standing)), Err(SyncError::NotRefusing));
 }
 
 #[test]
 fn r9_lagging_peers_sync_nobody() {
     let second = custody(&first_view(), &[3]);
-    let mut tally = SyncTally::new(&second);
+    let mut tally = SyncTally::new(&second, &[]);
     let standing = |synced| Statement::Standing { view: second.hash(), synced, registry: Hash::of(b"") };
     let behind = SyncError::Behind { peer: None, needed: Some(first_view().id()) };
     assert_eq!(tally.add(&says(0, standing(None))), Err(behind));

@@ -5,7 +5,7 @@ use tonic::Status;
 use weft_protocol::{DecodeError, Signed, SignedView, Statement, SyncError, SyncTally};
 
 use super::{ask, pull::PullError, pull::pull};
-use crate::member::{Member, MemberError, Peer};
+use crate::member::{Member, MemberError, Peer, ToSync};
 
 /// How often a peer whose registry moves is asked in one round.
 const ATTEMPTS: u32 = 4;
@@ -27,9 +27,9 @@ pub(super) enum SyncPeerError {
 }
 
 /// Tries to become synced to a view that this member refuses. Returns whether it is.
-pub(super) async fn sync(member: &Member, view: &SignedView) -> Result<bool, MemberError> {
+pub(super) async fn sync(member: &Member, ToSync { view, declared }: &ToSync) -> Result<bool, MemberError> {
     let id = view.view.id();
-    let mut tally = SyncTally::new(&view.view);
+    let mut tally = SyncTally::new(&view.view, declared);
     if view.view.seat(member.identity().member).is_some()
         && let Some(own) = member.standing(&id)?
     {

@@ -143,6 +143,7 @@ mod tests {
             code: Code::new(7, 2).unwrap(),
             seats: (0..7).map(seat).collect(),
             authority: Authority { views: key(100).public(), deletes: vec![] },
+            declared: vec![],
         }
     }
 

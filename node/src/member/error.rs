@@ -26,6 +26,8 @@ pub enum MemberError {
     /// The caller's view isn't the newest here, or is refused (R5); it is told the newest.
     #[error("{source}")]
     View { source: Box<FenceError>, changed: Box<ViewChanged> },
+    #[error("the order declares an incarnation of member {0} lost, and it lives (R7)")]
+    StillLives(MemberId),
     #[error("the registry entry is refused: {0}")]
     Entry(Box<EntryError>),
     #[error(
@@ -90,7 +92,7 @@ impl MemberError {
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
             Self::View { .. } => Code::FailedPrecondition,
-            Self::Order(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
+            Self::Order(_) | Self::StillLives(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
             Self::Deleted(_) => Code::AlreadyExists,
             Self::NoBlob(_) | Self::NoStripe { .. } | Self::Incomplete => Code::NotFound,
             Self::NoSeat => Code::OutOfRange,

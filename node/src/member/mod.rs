@@ -37,7 +37,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::Channel;
-use weft_protocol::{Fence, MemberId, ShardSet, Signed, SignedView, ViewId};
+use weft_protocol::{Fence, Incarnation, MemberId, ShardSet, Signed, SignedView, ViewId};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::Store;
 
@@ -53,6 +53,7 @@ pub(crate) use reads::Filter;
 pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use registry::Late;
 pub(crate) use slivers::axis as sliver_axis;
+pub(crate) use syncing::ToSync;
 pub(crate) use upload::StripeUpload;
 pub(crate) use void::Said;
 
@@ -108,6 +109,8 @@ pub struct Member {
     fresh: Mutex<HashMap<BlobId, Instant>>,
     /// Refusals of the newest view, by successor, until they seal it (R5).
     refusals: Mutex<BTreeMap<Hash, BTreeMap<MemberId, Signed>>>,
+    /// What the operator's newest seal order declares lost (R7): peers that can't tell any more what they remember.
+    declared: Mutex<Vec<(MemberId, Incarnation)>>,
     repair_limit: AtomicU64,
     /// Counts changes of work list, view and target.
     changed: watch::Sender<u64>,

@@ -94,6 +94,7 @@ impl Member {
             peers_lacking: Mutex::default(),
             fresh: Mutex::default(),
             refusals: Mutex::default(),
+            declared: Mutex::default(),
             repair_limit: AtomicU64::new(0),
             changed: tokio::sync::watch::Sender::new(0),
             retiring: tokio::sync::Mutex::default(),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use weft_proto::v1;
-use weft_protocol::{FenceError, MemberId, Seal, SealOrder, ShardSet, SignedView, TermClaim};
+use weft_protocol::{FenceError, Incarnation, MemberId, Seal, SealOrder, ShardSet, SignedView, TermClaim};
 use weft_redstuff::Hash;
 use weft_store::{Room, Tx};
 
@@ -89,6 +89,7 @@ impl Member {
         self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
         self.challenge_interval.store(order.challenge_interval_ms, Ordering::Relaxed);
         let retire = order.retire;
+        self.heed_declared(order.seal.as_ref())?;
         // A member that may be behind what it signed gives no refusals (R1).
         let may_refuse = self.condition() == Condition::Healthy;
         let before = self.known();
@@ -105,6 +106,25 @@ impl Member {
             }
         }
         Ok(retire)
+    }
+
+    /// Refuses an order that declares lost what lives: this member, or one that it reached in the last round of
+    /// exchanges. What it declares rightly isn't waited for when this volume is judged (R1, R7).
+    fn heed_declared(&self, seal: Option<&SealOrder>) -> Result<(), MemberError> {
+        let Some(seal) = seal else { return Ok(()) };
+        let declared = &seal.successor.view.declared;
+        let own = (self.identity.member, self.identity.incarnation.number);
+        let reached = self.reachable_peers();
+        let lives = |(member, incarnation): &&(MemberId, Incarnation)| {
+            let peer = (*member, incarnation.number);
+            peer == own || reached.contains(&peer)
+        };
+        if let Some((member, _)) = declared.iter().find(lives) {
+            return Err(MemberError::StillLives(*member));
+        }
+        seal.verify(self.known().fence.authority()).map_err(|error| MemberError::order(error.into()))?;
+        lock(&self.declared).clone_from(declared);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weft_protocol::{BatchHeader, Incarnation, MemberId, Seat, ShardSet, Signed, Statement, sign_batch};
 use weft_store::{Room, Tx, View};
 
-use super::{Condition, Identity, Member, MemberError, Peer, records, shards_in};
+use super::{Condition, Identity, Member, MemberError, Peer, lock, records, shards_in};
 
 impl Member {
     /// Signs what one commit made true.
@@ -112,7 +112,7 @@ impl Member {
         let remembered = told.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
         let condition = if remembered > here {
             Condition::Rewound { here, remembered }
-        } else if heard.len() >= newest.view.quorum() {
+        } else if heard.len() >= newest.view.quorum_without(&lock(&self.declared)) {
             Condition::Healthy
         } else {
             return Ok(());

@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
-use weft_protocol::{Signed, SignedView, Statement, ViewId};
+use weft_protocol::{Incarnation, MemberId, Signed, SignedView, Statement, ViewId};
 use weft_redstuff::Hash;
 use weft_store::{Room, View};
 
 use super::{Member, MemberError, records, shards_in};
+
+/// A view that a member can become synced to.
+#[derive(Debug, Clone)]
+pub(crate) struct ToSync {
+    pub(crate) view: Arc<SignedView>,
+    /// What later views, in effect, declare lost (R7).
+    pub(crate) declared: Vec<(MemberId, Incarnation)>,
+}
 
 impl Member {
     /// Up to which view this member is synced.
@@ -26,20 +34,22 @@ impl Member {
     }
 
     /// The views to be synced to, oldest first: refused here, later than what is synced, and known.
-    pub(crate) fn to_sync(&self) -> Vec<Arc<SignedView>> {
+    pub(crate) fn to_sync(&self) -> Vec<ToSync> {
         let known = self.known();
         let Some(newest) = &known.newest else { return Vec::new() };
         let after = known.synced.map(|synced| synced.position());
-        let mut chain = Vec::new();
+        let (mut chain, mut declared) = (Vec::new(), Vec::new());
         let mut next = Some(newest.clone());
         while let Some(view) = next {
             if after.is_some_and(|after| view.view.position() <= after) {
                 break;
             }
             next = view.view.predecessor.and_then(|id| known.views.get(&id.hash).cloned());
+            let also = view.view.declared.clone();
             if known.fence.refuses(&view.view.id()) {
-                chain.push(view);
+                chain.push(ToSync { view, declared: declared.clone() });
             }
+            declared.extend(also);
         }
         chain.reverse();
         chain

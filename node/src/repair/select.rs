@@ -87,6 +87,7 @@ mod tests {
             code: Code::new(28, 9).unwrap(),
             seats: (0..7).map(seat).collect(),
             authority: Authority { views: key(100), deletes: vec![] },
+            declared: vec![],
         }
     }
 

@@ -82,6 +82,7 @@ impl Fleet {
             code: Code::with_shards(shards).expect("the members suffice"),
             seats: inventories.iter().map(seat).collect(),
             authority: Authority { views: self.key.public(), deletes: vec![self.deletes.public()] },
+            declared: vec![],
         };
         self.view = Some(SignedView::sign(view, &self.key));
         self.order_all(OrderChanges::default()).await;

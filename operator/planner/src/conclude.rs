@@ -5,6 +5,7 @@ use weft_protocol::ShardSet;
 use crate::{
     Act, Condition, Conditions, EpochPhase, MemberOrder, MemberRecord, MemberState, Plan, PodPhase, Truth,
     assign::Who,
+    beyond,
     draft::{Draft, shards},
     epochs,
     measure::{Measure, measure},
@@ -39,7 +40,8 @@ fn orders(draft: &Draft<'_>) -> Vec<MemberOrder> {
     let mut whos: Vec<Who> = running.map(|pod| (pod.member, pod.incarnation)).collect();
     whos.sort_unstable();
     whos.dedup();
-    let targets = epochs::targets(draft);
+    let mut targets = epochs::targets(draft);
+    targets.extend(beyond::spares(draft));
     let all = ShardSet::first(draft.code.shards());
     let proposes = |act: &Act| match act {
         Act::ProposeView(view) => view.predecessor.is_some(),

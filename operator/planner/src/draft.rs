@@ -8,6 +8,7 @@ use weft_redstuff::Code;
 use crate::{
     Act, IncarnationRecord, MemberRecord, MemberState, Step, Timestamp, Withheld, World,
     assign::{Place, Who},
+    beyond,
 };
 
 /// What the stages of planning share and add to, one after another.
@@ -114,7 +115,7 @@ impl<'w> Draft<'w> {
         Place { who, zone: self.incarnation(who).and_then(|record| record.zone.clone()) }
     }
 
-    /// Whether holders of n − f shards of the view in effect have taken this leader's term and answer: until then it
+    /// Whether holders of n − f shards of the view in effect (R7: of all that aren't declared lost) have taken this leader's term and answer: until then it
     /// only creates and starts what is missing (R4).
     pub(crate) fn is_established(&self, view: &View) -> bool {
         let followed: u16 = (view.seats.iter())
@@ -123,7 +124,7 @@ impl<'w> Draft<'w> {
             })
             .map(|seat| seat.shards.len())
             .sum();
-        followed >= view.quorum()
+        followed >= view.quorum_without(&beyond::declared(self, view))
     }
 
     /// Whether a view is recorded by this plan, so that nothing else about views may be.

@@ -206,6 +206,11 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
     let after = draft.world.committee.unreachable_after;
     let suspicion = match finding {
         Finding::Answers(answer) => {
+            if draft.world.committee.declared_lost.contains(&who) {
+                let message =
+                    format!("{} is declared lost and answers: nothing is done on that word (R7)", named("member", who));
+                draft.stall("DeclaredLives", message);
+            }
             let synced = answer.counts || draft.world.record.pending.is_some();
             let (state, reason) = match (synced, draft.shall_leave(who)) {
                 (false, _) if is_between_views(&record) => (MemberState::Starting, NEW_VIEW),
@@ -228,6 +233,9 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
         Finding::Ailing { reason, since } => {
             set(&mut record, MemberState::Unreachable, reason, since);
             draft.has_passed(since, after).then(|| suspect(reason, since, false))
+        }
+        Finding::Silent { since, .. } if draft.world.committee.declared_lost.contains(&who) => {
+            Some(suspect("Declared", since, true))
         }
         Finding::Silent { reason, since } => {
             let due = was_lost || draft.has_passed(since, after);

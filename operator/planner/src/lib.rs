@@ -5,6 +5,7 @@
 
 mod accused;
 mod assign;
+mod beyond;
 mod conclude;
 mod draft;
 mod epochs;

@@ -1,12 +1,13 @@
 //! What keeps guesses from doing harm (DESIGN, "Restraint"). Proven losses are never held back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::ShardSet;
 
 use crate::{
     Act, MemberState, Timestamp,
     assign::Who,
+    beyond,
     draft::{Draft, named},
 };
 
@@ -44,12 +45,19 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
     let Some(view) = draft.world.latest() else { return };
     let mut gone = draft.world.lacking(view, draft.now);
     let f = view.code.fault_tolerance();
+    let (mut silent, mut missing) = (BTreeSet::new(), ShardSet::EMPTY);
     for suspect in suspects {
         let with = gone.union(suspect.shards);
         if !suspect.proven {
             let beyond =
                 (with.len() > f).then(|| format!("budget: {} shards would be missing, more than f = {f}", with.len()));
-            if let Some(by) = hold(draft, &suspect).or(beyond) {
+            let held = hold(draft, &suspect);
+            let may_be_real = suspect.state == MemberState::Lost && held.as_ref().is_none_or(|hold| hold.may_be_real);
+            if may_be_real && (held.is_some() || beyond.is_some()) {
+                silent.insert(suspect.who);
+                missing = missing.union(suspect.shards);
+            }
+            if let Some(by) = held.map(|hold| hold.by).or(beyond) {
                 draft.withhold(suspect.act(), named("member", suspect.who), suspect.reason, by);
                 continue;
             }
@@ -57,6 +65,18 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
         gone = with;
         declare(draft, &suspect);
     }
+    if !silent.is_empty() && missing.union(gone).len() > f {
+        let lost = view.seats.iter().map(|seat| (seat.member, seat.incarnation.number));
+        silent.extend(lost.filter(|who| draft.is_lost(*who)));
+        draft.stall(beyond::REASON, beyond::explain(view, &silent));
+    }
+}
+
+/// What holds a guess back.
+struct Hold {
+    by: String,
+    /// Whether the member may be gone for all that: then only a person can tell.
+    may_be_real: bool,
 }
 
 fn declare(draft: &mut Draft<'_>, suspect: &Suspect) {
@@ -82,10 +102,11 @@ fn declare(draft: &mut Draft<'_>, suspect: &Suspect) {
 }
 
 /// What holds a guess back, if anything does.
-fn hold(draft: &Draft<'_>, suspect: &Suspect) -> Option<String> {
+fn hold(draft: &Draft<'_>, suspect: &Suspect) -> Option<Hold> {
     let world = draft.world;
     if let Some(pending) = &world.record.pending {
-        return Some(format!("R5: {} is being sealed", crate::draft::view_name(&pending.view.view)));
+        let by = format!("R5: {} is being sealed", crate::draft::view_name(&pending.view.view));
+        return Some(Hold { by, may_be_real: true });
     }
     let view = world.view()?;
     let answering = view.seats.iter().filter_map(|seat| Some((seat, world.seat_answer(seat, draft.now)?)));
@@ -97,16 +118,20 @@ fn hold(draft: &Draft<'_>, suspect: &Suspect) -> Option<String> {
         }
     }
     if heard == 0 {
-        return Some("no member answers: the silence may be the operator's own".to_owned());
+        let by = "no member answers: the silence may be the operator's own".to_owned();
+        return Some(Hold { by, may_be_real: false });
     }
     let silent = draft.members[suspect.at].current.state == MemberState::Unreachable
         && world.answer(suspect.who.0, suspect.who.1, draft.now).is_none();
     if silent && reaching.len() > view.code.fault_tolerance() {
-        return Some("its peers reach it: only the operator doesn't".to_owned());
+        let by = "its peers reach it: only the operator doesn't".to_owned();
+        return Some(Hold { by, may_be_real: false });
     }
     let (silent, all) = silent_nodes(draft);
-    (silent > 1 && silent * 3 > all)
-        .then(|| format!("{silent} of {all} nodes are silent together: more than one, and more than a third"))
+    (silent > 1 && silent * 3 > all).then(|| Hold {
+        by: format!("{silent} of {all} nodes are silent together: more than one, and more than a third"),
+        may_be_real: true,
+    })
 }
 
 /// How many of the nodes that seated members are on are silent: none of theirs answers; and how many there are.

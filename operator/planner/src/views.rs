@@ -7,6 +7,7 @@ use weft_protocol::{MemberId, Seal, Seat, ShardSet, SignedView, Statement, View}
 use crate::{
     Act, MemberState,
     assign::{self, Who},
+    beyond,
     draft::{Draft, holders, members, view_name},
 };
 
@@ -52,7 +53,7 @@ fn collected_seal(draft: &Draft<'_>) -> Option<Seal> {
     let (sealed, successor) = (record.view.as_ref()?, &record.pending.as_ref()?.view);
     let reported = draft.world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref());
     let (shards, refusals) = Seal::gather(&sealed.view, &successor.view, reported);
-    let seals = shards.len() >= sealed.view.quorum();
+    let seals = shards.len() >= sealed.view.quorum_without(&successor.view.declared);
     seals.then(|| Seal { sealed: sealed.clone(), successor: successor.clone(), refusals })
 }
 
@@ -97,27 +98,14 @@ fn revise(draft: &mut Draft<'_>, view: &View) {
         .filter(|seat| draft.is_lost((seat.member, seat.incarnation.number)))
         .map(|seat| seat.member)
         .collect();
-    let custodians: Vec<Who> = (view.seats.iter())
-        .map(|seat| (seat.member, seat.incarnation.number))
-        .filter(|who| !draft.shall_leave(*who))
-        .filter(|who| draft.incarnation(*who).is_some_and(|record| is_fit(record.state)))
-        .collect();
-    let before = holders(view);
-    let mut current = before.clone();
-    for holder in &mut current {
-        *holder = holder.filter(|who| !lost.contains(&who.0));
-    }
-    let f = view.code.fault_tolerance();
-    let places: Vec<_> = custodians.iter().map(|who| draft.place(*who)).collect();
-    let mut next = assign::custody(&current, &places, usize::from(f));
-    let lost_shards = assign::moved(&before, &current).len();
-    if lost_shards > f {
-        let message = format!("{lost_shards} shards are lost at once, more than f = {f}: no view can be sealed (R7)");
+    let (before, mut next) = custody(draft, view);
+    if let Some(message) = beyond::obstacle(draft, view) {
         draft.withhold("ProposeView", view_name(view), message.clone(), "R7: weft recover --declare-lost");
-        draft.stall("BeyondFaultTolerance", message);
+        draft.stall(beyond::REASON, message);
         return;
     }
-    if assign::moved(&before, &next).len() > f {
+    let held = view.undeclared(&beyond::declared(draft, view));
+    if assign::moved(&before, &next).intersection(held).len() > view.code.fault_tolerance() {
         // What was vacant before waits for another revision: a view moves at most f shards.
         for (shard, holder) in before.iter().enumerate() {
             if holder.is_none() {
@@ -134,6 +122,19 @@ fn revise(draft: &mut Draft<'_>, view: &View) {
         format!("others keep the shards of lost {} (R21)", members(lost))
     };
     propose(draft, view, (view.epoch, view.revision + 1), &next, &reason);
+}
+
+/// The holders of a view, and those that there would be if others kept what the lost ones had.
+pub(crate) fn custody(draft: &Draft<'_>, view: &View) -> (Vec<Option<Who>>, Vec<Option<Who>>) {
+    let custodians = (view.seats.iter())
+        .map(|seat| (seat.member, seat.incarnation.number))
+        .filter(|who| !draft.shall_leave(*who))
+        .filter(|who| draft.incarnation(*who).is_some_and(|record| is_fit(record.state)));
+    let places: Vec<_> = custodians.map(|who| draft.place(who)).collect();
+    let before = holders(view);
+    let current: Vec<Option<Who>> = before.iter().map(|holder| holder.filter(|who| !draft.is_lost(*who))).collect();
+    let next = assign::custody(&current, &places, usize::from(view.code.fault_tolerance()));
+    (before, next)
 }
 
 /// Whether a member in this state can be given more.
@@ -176,6 +177,7 @@ pub(crate) fn propose(
         code: view.code,
         seats,
         authority,
+        declared: beyond::declared(draft, view),
     };
     draft.step(Act::ProposeView(next), target, reason);
     true

@@ -68,6 +68,8 @@ pub struct Committee {
     pub drain: BTreeSet<MemberId>,
     /// Incarnations that shall be replaced.
     pub replace: BTreeSet<(MemberId, u32)>,
+    /// Incarnations whose volumes a person asserts to be destroyed (R7).
+    pub declared_lost: BTreeSet<(MemberId, u32)>,
     pub spread: Spread,
     pub paused: bool,
     /// The object has a deletion timestamp.

@@ -1,6 +1,6 @@
 //! The spec, with its defaults filled in.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use thiserror::Error;
 use weft_crds::{DurationError, QuantityError};
@@ -8,7 +8,7 @@ use weft_planner::{Committee, Spread};
 use weft_protocol::{Authority, DecodeError, MemberId};
 use weft_redstuff::{Code, CodeError};
 
-use crate::subject::Subject;
+use crate::{names, subject::Subject};
 
 #[derive(Debug, Error)]
 pub enum WishError {
@@ -18,6 +18,8 @@ pub enum WishError {
     Fleet(#[source] DecodeError),
     #[error("understand spec.{field}")]
     Duration { field: &'static str, source: DurationError },
+    #[error("understand {annotation}: {entry:?} is not MEMBER-INCARNATION, such as 3-1", annotation = names::DECLARE_LOST)]
+    DeclareLost { entry: String },
     #[error("understand spec.repair.maxBandwidthPerMember")]
     Bandwidth(#[source] QuantityError),
 }
@@ -43,6 +45,7 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
         retain_for: duration("epochs.retainFor", &spec.epochs.retain_for)?,
         drain: spec.drain.iter().copied().map(MemberId).collect(),
         replace: spec.replace.iter().map(|wish| (MemberId(wish.member), wish.incarnation)).collect(),
+        declared_lost: declared_lost(subject)?,
         spread: match spec.placement.spread {
             weft_crds::Spread::Preferred => Spread::Preferred,
             weft_crds::Spread::Required => Spread::Required,
@@ -57,6 +60,17 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
 pub fn challenges(subject: &Subject) -> Result<Duration, WishError> {
     let interval = subject.spec.challenges.interval.get();
     interval.map_err(|source| WishError::Duration { field: "challenges.interval", source })
+}
+
+/// The incarnations that a person declares lost: `weft.dev/declare-lost: "3-1,4-1"` (R7).
+fn declared_lost(subject: &Subject) -> Result<BTreeSet<(MemberId, u32)>, WishError> {
+    let Some(text) = subject.annotation(names::DECLARE_LOST) else { return Ok(BTreeSet::new()) };
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (member, incarnation) = entry.split_once('-')?;
+        Some((MemberId(member.parse().ok()?), incarnation.parse().ok()?))
+    };
+    entries.map(|entry| parse(entry).ok_or_else(|| WishError::DeclareLost { entry: entry.to_owned() })).collect()
 }
 
 /// The most bytes a second that a member spends on repair; 0: no limit.

@@ -198,7 +198,7 @@ impl Answers {
             let view = &self.view(view).view;
             let standing = Statement::Standing { view: view.hash(), synced, registry: Hash::of(b"registry") };
             let node = view.seats[0].member.0 as Node;
-            SyncTally::new(view).add(&says(node, standing)).is_ok()
+            SyncTally::new(view, &[]).add(&says(node, standing)).is_ok()
         })
     }
 }

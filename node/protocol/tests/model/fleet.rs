@@ -65,6 +65,7 @@ pub(crate) fn first_view() -> SignedView {
         code: Code::new(4, 1).expect("four shards bear one fault"),
         seats: seats(FIRST),
         authority: Authority { views: operator().public(), deletes: vec![] },
+        declared: Vec::new(),
     };
     SignedView::sign(view, &operator())
 }

@@ -66,7 +66,16 @@ fn propose(draft: &mut Draft<'_>, owners: &[Option<Who>]) {
         draft.withhold("ProposeView", "view 1.0", "the members' first view", "R2: keys are missing");
         return;
     };
-    let view =
-        View { fleet, epoch: 1, revision: 0, term: record.term, predecessor: None, code: draft.code, seats, authority };
+    let view = View {
+        fleet,
+        epoch: 1,
+        revision: 0,
+        term: record.term,
+        predecessor: None,
+        code: draft.code,
+        seats,
+        authority,
+        declared: Vec::new(),
+    };
     draft.step(Act::ProposeView(view), "view 1.0", "every member is there, and epoch 1 is recorded (R3)");
 }

@@ -27,6 +27,7 @@ pub fn committee(members: u32, per_member: u16, authority: Authority) -> Committ
         retain_for: Duration::from_secs(60),
         drain: [].into(),
         replace: [].into(),
+        declared_lost: [].into(),
         spread: Spread::Preferred,
         paused: false,
         deleting: false,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_planner::{Margin, MemberState, Survives, Truth};
-use weft_protocol::MemberId;
+use weft_protocol::{MemberId, ShardSet};
 
 use crate::model::{Model, TICK};
 
@@ -154,7 +154,54 @@ fn more_losses_than_the_code_bears_stall_and_say_so() {
     let plan = model.last.as_ref().unwrap();
     assert_eq!(plan.conditions.stalled.status, Truth::True);
     assert_eq!(plan.conditions.stalled.reason, "BeyondFaultTolerance");
+    assert!(plan.conditions.stalled.message.contains("weft recover --declare-lost 0-1,1-1,2-1"));
     assert_eq!(model.position(), (1, 0));
+    // No view names them, and the survivors rebuild every lost shard ahead of one (R7).
+    let spares = plan.orders.iter().filter_map(|order| order.target).map(|(_, shards)| shards);
+    assert_eq!(spares.fold(ShardSet::EMPTY, ShardSet::union).len(), 12);
+}
+
+#[test]
+fn r7_a_loss_beyond_f_is_mended_when_all_of_it_is_declared() {
+    let mut model = Model::rested(7, 8, 4);
+    (0..3).for_each(|member| model.delete_claim_and_pod(member));
+    model.committee.declared_lost = [(MemberId(0), 1), (MemberId(1), 1)].into();
+    (0..20).for_each(|_| model.tick());
+    assert_eq!(model.position(), (1, 0), "one of the lost is undeclared");
+    model.committee.declared_lost.insert((MemberId(2), 1));
+    model.until("TakeEffect");
+    assert_eq!(model.record.view.as_ref().unwrap().view.declared.len(), 3);
+    model.rest();
+    assert_full(&model);
+    // What was said of incarnations that are gone says nothing of their successors.
+    assert!(model.record.view.as_ref().unwrap().view.declared.is_empty());
+    assert_eq!(model.last.as_ref().unwrap().conditions.stalled.status, Truth::False);
+}
+
+#[test]
+fn r7_members_silent_together_are_given_up_only_on_a_persons_word_and_never_while_they_answer() {
+    let mut model = Model::rested(7, 8, 4);
+    let nodes: Vec<String> = (0..3).map(|member| model.node_of(member)).collect();
+    model.committee.declared_lost = (0..3).map(|member| (MemberId(member), 1)).collect();
+    (0..10).for_each(|_| model.tick());
+    assert_eq!(model.last.as_ref().unwrap().conditions.stalled.reason, "DeclaredLives");
+    assert_eq!(model.times("DeclareLost"), 0);
+    model.committee.declared_lost.clear();
+    let now = model.now;
+    for node in &nodes {
+        model.cluster.cut(node, now);
+    }
+    (0..30).for_each(|_| model.tick());
+    let plan = model.last.as_ref().unwrap();
+    assert_eq!((plan.conditions.stalled.reason, model.times("DeclareLost")), ("BeyondFaultTolerance", 0));
+    assert!(plan.withheld.iter().any(|held| held.act == "DeclareLost" && held.by.contains("silent together")));
+    // They come back with their volumes: the fleet goes on, and nobody had to say anything.
+    for node in &nodes {
+        model.cluster.restore(node);
+    }
+    model.rest();
+    assert_full(&model);
+    assert_eq!((model.position(), model.times("DeclareLost")), ((1, 0), 0));
 }
 
 #[test]

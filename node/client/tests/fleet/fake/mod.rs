@@ -233,6 +233,7 @@ impl FakeFleet {
             code: Self::code(),
             seats: self.members.iter().map(seat).collect(),
             authority: self.authority(),
+            declared: vec![],
         };
         SignedView::sign(view, &self.operator)
     }
