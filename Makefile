@@ -15,7 +15,7 @@ DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
 WEFT = $(STATIC)/$(TRIPLE)/release/weft
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check model test-api test generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check model sim test-api test generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +46,10 @@ check: ## Format, lints, unit and property tests (no root).
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- --deny warnings
 	cargo test --workspace
+
+sim: ## Simulate fleets: SEEDS=100 of them, or SEED=17 again, telling everything (no root).
+	SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' cargo test --package weft-e2e --features sim --test sim -- --nocapture \
+		$(if $(SEEDS)$(SEED),nothing_acknowledged)
 
 test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \

@@ -14,6 +14,8 @@ mod kubectl;
 mod parts;
 mod pki;
 mod process;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError, Snapshot};

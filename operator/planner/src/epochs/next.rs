@@ -89,15 +89,16 @@ pub(super) fn intend(draft: &Draft<'_>, view: &View, mut budget: u16) -> Intent 
 /// Plans the next epoch, or plans it anew, where the fleet isn't as it should be.
 fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let (number, n, f) = (view.epoch + 1, usize::from(draft.code.shards()), draft.code.fault_tolerance());
-    let intent = intend(draft, view, f);
     let current = holders(view);
+    let lacking = draft.world.lacking(view, draft.now).union(draft.world.unheard(view, draft.now));
+    // What shards lack is taken off what may move (R6): a replacement that no longer fits waits for another epoch.
+    let intent = intend(draft, view, f - lacking.len().min(f));
     let wish = wished::wanted(draft, number);
     let because = wish.map(|_| format!("a user asks for epoch {number}"));
     let Some(why) = because.or_else(|| cause(draft, view, &intent, &current)).or_else(|| due(draft, view, &intent))
     else {
         return;
     };
-    let lacking = draft.world.lacking(view, draft.now).union(draft.world.unheard(view, draft.now));
     let obstacle = if intent.participants.len() * usize::from(f) < n {
         Some(format!("R2: {} members of at most f = {f} shards can't hold {n}", intent.participants.len()))
     } else if !lacking.difference(view.vacant()).is_empty() {

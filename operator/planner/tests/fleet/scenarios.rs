@@ -469,3 +469,16 @@ fn messages_speak_of_one_and_of_many() {
     (0..10).for_each(|_| model.tick());
     assert!(ready(&model).starts_with("members 7, 8 are ready to own shards"), "{:?}", ready(&model));
 }
+
+#[test]
+fn a_replacement_waits_while_vacant_shards_use_up_what_may_move() {
+    // Four members of four shards (f = 5): others can keep two of a lost member's shards, and two stay vacant.
+    let mut model = Model::rested(4, 7, 4);
+    model.committee.replace.insert((MemberId(2), 1));
+    model.until("Admit");
+    model.delete_claim_and_pod(3);
+    model.rest();
+    assert_eq!(model.last.as_ref().unwrap().margin.read, 10);
+    let numbers: Vec<u32> = model.last.as_ref().unwrap().members.iter().map(|member| member.current.number).collect();
+    assert_eq!(numbers, [1, 1, 2, 2]);
+}

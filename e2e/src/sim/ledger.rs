@@ -1,0 +1,79 @@
+//! What clients were told, and what they may therefore be told later.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use weft_redstuff::BlobId;
+
+pub(super) type Books = Rc<RefCell<Ledger>>;
+
+/// Blobs whose put was answered.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    blobs: BTreeMap<BlobId, Account>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    pub(super) content: Bytes,
+    /// When the put was answered.
+    pub(super) stored: Duration,
+    pub(super) fate: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stored,
+    /// A delete was asked for and isn't answered, or failed: it may be there or not.
+    Deleting,
+    Deleted,
+}
+
+/// What a get came to.
+#[derive(Debug)]
+pub(super) enum Got {
+    Bytes(Bytes),
+    Gone,
+    Refused,
+}
+
+impl Ledger {
+    pub(super) fn stored(&mut self, id: BlobId, content: Bytes, at: Duration) {
+        // A put that was tried again has its old account.
+        self.blobs.entry(id).or_insert(Account { content, stored: at, fate: Fate::Stored });
+    }
+
+    pub(super) fn set(&mut self, id: &BlobId, fate: Fate) {
+        if let Some(account) = self.blobs.get_mut(id) {
+            account.fate = fate;
+        }
+    }
+
+    pub(super) fn get(&self, id: &BlobId) -> Option<&Account> {
+        self.blobs.get(id)
+    }
+
+    pub(super) fn ids(&self) -> Vec<BlobId> {
+        self.blobs.keys().copied().collect()
+    }
+
+    /// Blobs that must be there, and since when.
+    pub(super) fn living(&self) -> impl Iterator<Item = (&BlobId, &Account)> {
+        self.blobs.iter().filter(|(_, account)| account.fate == Fate::Stored)
+    }
+
+    /// Judges a get: `before` is what was known when it began. Gives what is wrong with it.
+    pub(super) fn judge(&self, id: &BlobId, before: Fate, got: &Got) -> Option<String> {
+        let account = self.blobs.get(id)?;
+        match (got, before, account.fate) {
+            (Got::Bytes(bytes), _, _) if *bytes != account.content => {
+                Some(format!("blob {id} reads as {} other bytes than were put", bytes.len()))
+            }
+            (Got::Bytes(_), Fate::Deleted, _) => Some(format!("blob {id} reads after its delete was answered (R13)")),
+            (Got::Gone, Fate::Stored, Fate::Stored) => {
+                Some(format!("blob {id} was stored and is told to be gone (R8, R10)"))
+            }
+            (Got::Bytes(_) | Got::Gone | Got::Refused, _, _) => None,
+        }
+    }
+}
