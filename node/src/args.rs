@@ -46,6 +46,9 @@ pub struct Serve {
     /// Number of the incarnation that this volume makes the member.
     #[arg(long, env = "WEFT_INCARNATION")]
     pub incarnation: u32,
+    /// The volume was made for this earlier incarnation, was lost and came back: it is admitted again (R25).
+    #[arg(long, env = "WEFT_READMIT")]
+    pub readmit: Option<u32>,
     /// The operator's public key for views, 64 hexadecimal digits; trusted until the first view names it.
     #[arg(long, env = "WEFT_TRUST_KEY")]
     pub trust_key: PublicKey,

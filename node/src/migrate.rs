@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::future::join_all;
 use weft_proto::v1::{SliverRequest, SliversRequest, peers_client::PeersClient};
-use weft_protocol::MemberId;
 use weft_redstuff::{Axis, Hash};
 
 use crate::{
-    member::Member,
+    member::{Member, Peer},
     repair::{Item, Source},
 };
 
@@ -26,7 +25,7 @@ struct Want<'i> {
 /// Copies the slivers of all items from their sources, one request a source. What a source doesn't serve stays on the
 /// work list, and is rebuilt from symbols the next time.
 pub(crate) async fn copy(member: &Member, items: &[Item]) {
-    let mut by_source: BTreeMap<MemberId, Vec<Want<'_>>> = BTreeMap::new();
+    let mut by_source: BTreeMap<Peer, Vec<Want<'_>>> = BTreeMap::new();
     for item in items {
         let Source::Copy(source) = item.source else { continue };
         let wanted = item.slivers().map(|(stripe, axis, index)| Want { item, stripe, axis, index });
@@ -37,13 +36,13 @@ pub(crate) async fn copy(member: &Member, items: &[Item]) {
     }
     join_all(by_source.into_iter().map(|(source, wanted)| async move {
         if let Err(status) = copy_from(member, source, &wanted).await {
-            tracing::debug!(%source, %status, "copy: the holder does not serve");
+            tracing::debug!(member = %source.0, incarnation = source.1, %status, "copy: the holder does not serve");
         }
     }))
     .await;
 }
 
-async fn copy_from(member: &Member, source: MemberId, wanted: &[Want<'_>]) -> Result<(), tonic::Status> {
+async fn copy_from(member: &Member, source: Peer, wanted: &[Want<'_>]) -> Result<(), tonic::Status> {
     let request = |want: &Want<'_>| SliverRequest {
         blob: Bytes::copy_from_slice(&want.item.blob.0),
         stripe: want.stripe,
@@ -51,7 +50,7 @@ async fn copy_from(member: &Member, source: MemberId, wanted: &[Want<'_>]) -> Re
         index: u32::from(want.index),
     };
     let request = SliversRequest { items: wanted.iter().map(request).collect() };
-    let mut client = PeersClient::new(member.peer_channel(source)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    let mut client = PeersClient::new(member.channel_to(source)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let mut slivers = client.slivers(request).await?.into_inner();
     while let Some(reply) = slivers.message().await? {
         let Some(want) = wanted.get(reply.item as usize).filter(|_| reply.held) else { continue };

@@ -67,6 +67,7 @@ pub async fn serve(args: Serve, ended: impl Future<Output = ()> + Send + 'static
         fleet: args.fleet,
         member: MemberId(args.member),
         incarnation: args.incarnation,
+        readmit: args.readmit,
         trust: args.trust_key,
     };
     let listener = listen(args.listen).await?;

@@ -69,6 +69,7 @@ async fn round(
         *sessions = Some(now);
         member.drop_old_sessions().await?;
         member.drop_void().await?;
+        member.drop_unclaimed().await?;
     }
     Ok(())
 }

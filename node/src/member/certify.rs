@@ -6,7 +6,7 @@ use weft_protocol::{Entry, Signed, Statement, Subject, Tombstone};
 use weft_redstuff::Hash;
 use weft_store::{Room, View};
 
-use super::{Kind, Member, MemberError, records, registry};
+use super::{Kind, Member, MemberError, records, registry, shards_in};
 
 impl Member {
     /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
@@ -54,7 +54,11 @@ impl Member {
         let wants_live = entry.is_live();
         let write = self.store.write(Room::Reserved, move |tx| {
             let fence = records::fence(tx)?;
-            fence.permit(&view).map_err(|source| MemberError::view(&fence, source))?;
+            let permitted = fence.permit(&view).map_err(|source| MemberError::view(&fence, source))?;
+            // A fenced incarnation, or one that is to become a holder, signs nothing (R25).
+            if shards_in(&identity, permitted).is_empty() {
+                return Err(MemberError::NoSeat);
+            }
             let deleted = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
             if wants_live && deleted.is_some_and(|entry| entry.is_deleted()) {
                 return Err(MemberError::Deleted(blob));

@@ -42,6 +42,8 @@ pub enum MemberError {
     NoStripe { blob: BlobId, stripe: u32 },
     #[error("{} sliver {index} of stripe {stripe} has not its committed hash or length", axis.name())]
     WrongSliver { stripe: u32, axis: Axis, index: u16 },
+    #[error("what is held of blob {0} is from before the volume was admitted again, and not confirmed yet (R25)")]
+    Unconfirmed(BlobId),
     #[error("the request's {field} is malformed")]
     Malformed { field: &'static str },
     #[error("the upload session has not all stripes of any shard of this member")]
@@ -89,6 +91,7 @@ impl MemberError {
             Self::Store(StoreError::ReadOnly { .. } | StoreError::Closed)
             | Self::Ailing(_)
             | Self::NoAddress(_)
+            | Self::Unconfirmed(_)
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
             Self::View { .. } => Code::FailedPrecondition,

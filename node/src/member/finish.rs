@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weft_protocol::{Entry, ShardSet, Signed, Statement, check_content};
-use weft_redstuff::{BlobId, Hash, Layout, Metadata, merkle};
+use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
 use super::{Identity, Kind, Member, MemberError, records, shards_in, slivers, void};
@@ -45,7 +45,7 @@ impl Member {
             if !layout.is_inline() {
                 take(tx, &session, &verified, blob, &layout)?;
             }
-            let shards = slivers::whole(tx, tx.holding(&blob.0)?, &layout, mine)?;
+            let shards = slivers::whole(tx, slivers::counted(tx, &blob)?, &layout, mine)?;
             if shards.is_empty() {
                 return Err(MemberError::Incomplete);
             }
@@ -69,22 +69,10 @@ impl Verified {
         let Some(upload) = view.upload(session)?.filter(|_| !metadata.layout.is_inline()) else {
             return Ok(Self(None));
         };
-        let stripes = view.stripes(upload.number, None, usize::MAX)?;
-        if stripes.len() != metadata.layout.stripes() as usize {
-            return Ok(Self(None));
-        }
-        let mut roots = Vec::with_capacity(stripes.len());
-        for (expected, (stripe, description)) in metadata.layout.iter().zip(&stripes) {
-            let (symbol_size, hashes) = slivers::read_description(description)?;
-            if (*stripe, symbol_size) != (expected.index, expected.symbol_size) {
-                return Err(MemberError::WrongStripes);
-            }
-            roots.push(hashes.root());
-        }
-        if merkle::root(&roots) == metadata.root {
-            Ok(Self(Some(upload.number)))
-        } else {
-            Err(MemberError::WrongStripes)
+        match slivers::are_of(view, upload.number, metadata)? {
+            None => Ok(Self(None)),
+            Some(true) => Ok(Self(Some(upload.number))),
+            Some(false) => Err(MemberError::WrongStripes),
         }
     }
 }
@@ -102,7 +90,7 @@ fn take(
     let Some(upload) = verified.0.filter(|upload| open == Some(*upload)) else { return Ok(()) };
     let all = ShardSet::first(layout.code().shards());
     let brought = slivers::whole(tx, Some(upload), layout, all)?;
-    let held = slivers::whole(tx, tx.holding(&blob.0)?, layout, all)?;
+    let held = slivers::whole(tx, slivers::counted(tx, &blob)?, layout, all)?;
     if brought.difference(held).is_empty() {
         tx.drop_upload(session)?;
     } else if held.difference(brought).is_empty() {
@@ -131,6 +119,6 @@ pub(crate) fn lacking(tx: &Tx<'_>, identity: &Identity, entry: &Entry) -> Result
     let Entry::Live { metadata, .. } = entry else { return Ok(ShardSet::EMPTY) };
     let fence = records::fence(tx)?;
     let wanted = super::must_hold(identity, &fence, records::target(tx)?.as_ref());
-    let held = slivers::whole(tx, tx.holding(metadata.id().as_bytes())?, &metadata.layout, wanted)?;
+    let held = slivers::whole(tx, slivers::counted(tx, &metadata.id())?, &metadata.layout, wanted)?;
     Ok(wanted.difference(held))
 }

@@ -13,6 +13,7 @@ mod inventory;
 mod lacking;
 mod open;
 mod order;
+mod readmit;
 mod reads;
 mod records;
 mod registry;

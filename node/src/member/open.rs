@@ -8,7 +8,7 @@ use std::{
 use weft_protocol::{Fence, FleetId, Incarnation, MemberId, PublicKey, SigningKey, VolumeId};
 use weft_store::{Room, Store, View};
 
-use super::{Condition, Identity, Index, Known, Member, MemberError, records};
+use super::{Condition, Identity, Index, Known, Member, MemberError, readmit, records};
 use crate::{env::Env, metrics::Metrics};
 
 /// Who the process was started as.
@@ -18,6 +18,8 @@ pub struct WhoAmI {
     pub member: MemberId,
     /// Number of the incarnation; the volume gives it its random name.
     pub incarnation: u32,
+    /// The volume was made for this incarnation of the member, and is admitted again as the present one (R25).
+    pub readmit: Option<u32>,
     /// The key that signs views, until the first view names it.
     pub trust: PublicKey,
 }
@@ -35,28 +37,35 @@ impl Member {
     pub async fn open(store: Store, who: WhoAmI, env: Env) -> Result<Opened, MemberError> {
         let (volume, seed) = (VolumeId(env.random()), env.random());
         let write = store.write(Room::Reserved, move |tx| {
-            if records::unjudged(tx)?.is_none() {
-                records::put_unjudged(tx, Some(tx.next_sequence() - 1));
-            }
-            if let Some(identity) = Identity::load(tx)? {
-                return Ok::<_, MemberError>(identity);
-            }
-            let identity = Identity {
+            let fresh = Identity {
                 fleet: who.fleet,
                 member: who.member,
                 incarnation: Incarnation { number: who.incarnation, volume },
                 key: SigningKey::from_seed(seed),
             };
-            identity.save(tx);
-            records::put_fence(tx, &Fence::new(who.fleet, who.trust));
-            Ok(identity)
+            let identity = match Identity::load(tx)? {
+                Some(found) if !readmit::is_meant(&who, &found) => found,
+                found => {
+                    if let Some(found) = found {
+                        tracing::info!(%found, "the volume came back, and is admitted again (R25)");
+                        readmit::forget(tx);
+                    }
+                    fresh.save(tx);
+                    records::put_fence(tx, &Fence::new(who.fleet, who.trust));
+                    fresh
+                }
+            };
+            if records::unjudged(tx)?.is_none() {
+                records::put_unjudged(tx, Some(tx.next_sequence() - 1));
+            }
+            Ok::<_, MemberError>(identity)
         });
         // A volume that takes no writes any more still has an identity to read.
         let identity = match write.await {
             Ok(written) => written.value,
             Err(error) => Identity::load(&store.view())?.ok_or(error)?,
         };
-        let WhoAmI { fleet, member, incarnation, trust: _ } = who;
+        let WhoAmI { fleet, member, incarnation, readmit: _, trust: _ } = who;
         if (identity.fleet, identity.member, identity.incarnation.number) != (fleet, member, incarnation) {
             return Ok(Opened::Foreign(Box::new(identity)));
         }

@@ -7,7 +7,7 @@ use weft_protocol::{
     Signed, SignedView, SigningKey, TermClaim, ViewId, VolumeId,
 };
 use weft_redstuff::BlobId;
-use weft_store::{IDENTITY, Tx, View};
+use weft_store::{IDENTITY, Tx, UploadNumber, View};
 
 use super::MemberError;
 
@@ -22,6 +22,7 @@ const UNJUDGED: &str = "unjudged";
 const REWOUND: &str = "rewound";
 const ACCUSATIONS: &str = "accusations";
 const CLAIM: &str = "claim";
+const CANDIDATES: &str = "candidates";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -277,4 +278,22 @@ pub(crate) fn claim(from: &impl View) -> Result<Option<TermClaim>, MemberError> 
 
 pub(crate) fn put_claim(to: &mut Tx<'_>, claim: &TermClaim) {
     to.put_state(CLAIM, claim.encode());
+}
+
+/// What a volume held when it was admitted again (R25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidates {
+    /// Uploads with lower numbers are from before.
+    pub(crate) below: UploadNumber,
+    /// Whether those that belong to no blob have been dropped.
+    pub(crate) swept: bool,
+}
+
+pub(crate) fn candidates(from: &impl View) -> Result<Option<Candidates>, MemberError> {
+    load(from, CANDIDATES, |from| Ok(Candidates { below: UploadNumber(from.u64()?), swept: from.u8()? == 1 }))
+}
+
+pub(crate) fn put_candidates(to: &mut Tx<'_>, candidates: Candidates) {
+    let Candidates { below, swept } = candidates;
+    to.put_state(CANDIDATES, Encoder::new().u64(below.0).u8(u8::from(swept)).finish());
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use weft_protocol::{Entry, ShardSet};
-use weft_redstuff::{Axis, BlobId, Code, Hash, Layout, StripeHashes, merkle};
+use weft_redstuff::{Axis, BlobId, Code, Hash, Layout, Metadata, StripeHashes, merkle};
 use weft_store::{Room, SliverKey, StoreError, Tx, UploadNumber, View};
 
-use super::{Member, MemberError};
+use super::{Member, MemberError, records};
 
 /// A sliver whose bytes are the committed ones; `None` where they rotted.
 type Sound = Option<Vec<u8>>;
@@ -35,6 +35,10 @@ impl Member {
             // Deleted meanwhile: what is put now would never be released.
             if !is_live(tx, &blob)? {
                 return Err(MemberError::NoBlob(blob));
+            }
+            // What is put beside candidates would count with them, before they are confirmed.
+            if tx.holding(&blob.0)?.is_some() && counted(tx, &blob)?.is_none() {
+                return Err(MemberError::Unconfirmed(blob));
             }
             let upload = tx.hold(&blob.0)?;
             match tx.stripe(upload, stripe)? {
@@ -229,6 +233,34 @@ pub(crate) fn check(
 pub(crate) fn roots(view: &impl View, upload: UploadNumber) -> Result<Vec<Hash>, MemberError> {
     let stripes = view.stripes(upload, None, usize::MAX)?;
     stripes.iter().map(|(_, description)| Ok(read_description(description)?.1.root())).collect()
+}
+
+/// The upload under which a blob is held here, where it counts: what a volume held before it was admitted again does
+/// only once it is confirmed (R25).
+pub(crate) fn counted(view: &impl View, blob: &BlobId) -> Result<Option<UploadNumber>, MemberError> {
+    let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
+    let counts = match records::candidates(view)? {
+        Some(candidates) if upload < candidates.below => view.mark(&blob.0)? == Some(candidates.below.0),
+        _ => true,
+    };
+    Ok(counts.then_some(upload))
+}
+
+/// Whether an upload's stripes are those of a blob; `None` when some are wanting.
+pub(crate) fn are_of(view: &impl View, upload: UploadNumber, metadata: &Metadata) -> Result<Option<bool>, MemberError> {
+    let stripes = view.stripes(upload, None, usize::MAX)?;
+    if stripes.len() != metadata.layout.stripes() as usize {
+        return Ok(None);
+    }
+    let mut roots = Vec::with_capacity(stripes.len());
+    for (expected, (stripe, description)) in metadata.layout.iter().zip(&stripes) {
+        let (symbol_size, hashes) = read_description(description)?;
+        if (*stripe, symbol_size) != (expected.index, expected.symbol_size) {
+            return Ok(Some(false));
+        }
+        roots.push(hashes.root());
+    }
+    Ok(Some(merkle::root(&roots) == metadata.root))
 }
 
 /// Those of `shards` of which both slivers of all stripes are there.

@@ -1,6 +1,7 @@
 //! The work list: what a member must hold and doesn't (R9). It follows the view and the target.
 
 use weft_protocol::{Entry, ShardSet};
+use weft_redstuff::BlobId;
 use weft_store::{Room, View};
 
 use super::{Member, MemberError, must_hold, records, slivers};
@@ -47,7 +48,7 @@ impl Member {
             let last = page.last().map(|(blob, _)| *blob);
             for (blob, entry) in page {
                 let Entry::Live { metadata, .. } = Entry::decode(&entry)? else { continue };
-                let held = slivers::whole(tx, tx.holding(&blob)?, &metadata.layout, gained)?;
+                let held = slivers::whole(tx, slivers::counted(tx, &BlobId(blob))?, &metadata.layout, gained)?;
                 for shard in gained.difference(held).iter() {
                     tx.add_missing(&blob, shard)?;
                 }

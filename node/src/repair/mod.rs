@@ -12,7 +12,11 @@ mod symbols;
 
 mod work;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use weft_redstuff::{Axis, BlobId};
 
@@ -47,6 +51,12 @@ enum Progress {
     None,
 }
 
+/// What is left of a batch when the volume's own slivers have been counted.
+struct Remaining {
+    still: Vec<Item>,
+    confirmed: usize,
+}
+
 struct Repair {
     member: Arc<Member>,
     /// How often an item failed: each time other helpers are asked.
@@ -57,23 +67,45 @@ struct Repair {
 impl Repair {
     async fn round(&mut self) -> Result<Progress, work::WorkError> {
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
-        let items = work::next(&self.member, &fleet, &mut self.pass, BATCH_ITEMS)?;
+        let attempts = &self.attempts;
+        let attempt = |blob, shard| attempts.get(&(blob, shard)).copied().unwrap_or(0);
+        let items = work::next(&self.member, &fleet, &mut self.pass, attempt, BATCH_ITEMS)?;
         if items.is_empty() {
             return Ok(Progress::None);
         }
         let started = self.member.env().clock.now();
         let before = self.member.repair_bytes();
-        work::fetch_stripe_hashes(&self.member, &fleet, &items).await?;
+        let items = self.confirm(items).await?;
+        work::fetch_stripe_hashes(&self.member, &fleet, &items.still).await?;
         let (copies, rebuilds): (Vec<Item>, Vec<Item>) =
-            items.into_iter().partition(|item| self.attempt(item) == 0 && matches!(item.source, Source::Copy(_)));
+            items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));
         migrate::copy(&self.member, &copies).await;
         for axis in [Axis::Secondary, Axis::Primary] {
             rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, |item| self.attempt(item)).await;
         }
-        let progress = self.settle(copies.iter().chain(&rebuilds))?;
+        let mut progress = self.settle(copies.iter().chain(&rebuilds))?;
+        if items.confirmed > 0 {
+            progress = Progress::Some;
+        }
         let moved = self.member.repair_bytes() - before;
         self.member.throttle(started, moved).await;
         Ok(progress)
+    }
+
+    /// What the volume held before it was admitted again needs no moving (R25).
+    async fn confirm(&self, items: Vec<Item>) -> Result<Remaining, work::WorkError> {
+        let blobs: BTreeSet<BlobId> = items.iter().map(|item| item.blob).collect();
+        for blob in blobs {
+            self.member.confirm(&blob).await?;
+        }
+        let all = items.len();
+        let mut still = Vec::with_capacity(all);
+        for item in items {
+            if work::is_missing(&self.member, &item)? {
+                still.push(item);
+            }
+        }
+        Ok(Remaining { confirmed: all - still.len(), still })
     }
 
     fn attempt(&self, item: &Item) -> usize {

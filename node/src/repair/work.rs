@@ -1,6 +1,6 @@
 //! What is to be done: items of the work list, and what must be known before their slivers can be fetched.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use thiserror::Error;
 use weft_proto::v1::{StripeHashesRequest, StripesRequest, peers_client::PeersClient};
@@ -9,7 +9,7 @@ use weft_redstuff::{Axis, BlobId, Hash, Layout, StripeHashes, merkle};
 use weft_store::{StoreError, View as _};
 
 use super::pass::Pass;
-use crate::member::{Member, MemberError};
+use crate::member::{Member, MemberError, Peer};
 
 /// Bytes of slivers that one batch may bring.
 pub(super) const BATCH_BYTES: u64 = 16 << 20;
@@ -25,8 +25,8 @@ pub(super) enum WorkError {
 /// Where a shard's slivers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A live holder has them whole: nothing is cheaper.
-    Copy(MemberId),
+    /// A process that answers has them, or had: nothing is cheaper.
+    Copy(Peer),
     /// Nobody has them: from crossing symbols.
     Symbols,
 }
@@ -62,7 +62,8 @@ pub(super) struct Fleet {
     /// Shards that changed hands with the newest view.
     pub(super) moved: ShardSet,
     pub(super) reachable: Vec<MemberId>,
-    sealed: Option<SignedView>,
+    /// Of each of this member's shards the incarnations that a view ever gave it and that answer, the latest first.
+    sources: BTreeMap<u8, Vec<Peer>>,
 }
 
 impl Fleet {
@@ -70,24 +71,48 @@ impl Fleet {
         let newest = member.newest()?;
         let sealed = member.sealed();
         let moved = sealed.as_ref().map_or(ShardSet::EMPTY, |sealed| sealed.view.moved_to(&newest.view));
-        Some(Self { newest, moved, reachable: member.reachable(), sealed })
+        Some(Self { newest, moved, reachable: member.reachable(), sources: sources(member) })
     }
 
-    /// The newest view's holder, for a shard that is being migrated here; or the one before it, which keeps its copy
-    /// until it is retired (R22, R23).
-    fn source(&self, me: MemberId, shard: u8) -> Source {
-        let views = [Some(&*self.newest), self.sealed.as_ref()];
-        let holders = views.into_iter().flatten().filter_map(|view| view.view.holder(shard));
-        holders
-            .map(|seat| seat.member)
-            .find(|member| *member != me && self.reachable.contains(member))
-            .map_or(Source::Symbols, Source::Copy)
+    /// Where to take a shard's slivers from, another way each time: from those who have them or had them, and then from
+    /// symbols. Sliver hashes are checked, so that anyone will do: also a lost incarnation that came back (R25).
+    fn source(&self, shard: u8, attempt: usize) -> Source {
+        let Some(sources) = self.sources.get(&shard) else { return Source::Symbols };
+        sources.get(attempt % (sources.len() + 1)).copied().map_or(Source::Symbols, Source::Copy)
     }
+}
+
+/// The newest view's holders, for shards that are being migrated here; and those of the views before it, which keep
+/// their copies until they are retired (R22, R23), or came back from being lost (R25).
+fn sources(member: &Member) -> BTreeMap<u8, Vec<Peer>> {
+    let known = member.known();
+    let me = (member.identity().member, member.identity().incarnation.number);
+    let answering = member.reachable_peers();
+    let mut views: Vec<_> = known.views.values().chain(&known.newest).collect();
+    views.sort_by_key(|view| std::cmp::Reverse(view.view.position()));
+    let of = |shard: u8| {
+        let mut sources: Vec<Peer> = Vec::new();
+        for seat in views.iter().filter_map(|view| view.view.holder(shard)) {
+            let peer = (seat.member, seat.incarnation.number);
+            if peer != me && answering.contains(&peer) && !sources.contains(&peer) {
+                sources.push(peer);
+            }
+        }
+        (shard, sources)
+    };
+    member.must_hold().iter().map(of).collect()
 }
 
 /// The next batch of the work list, which the pass tells the order of. Blobs whose upload may still be coming in are
 /// left for later. Empty when the pass has ended.
-pub(super) fn next(member: &Member, fleet: &Fleet, pass: &mut Pass, limit: usize) -> Result<Vec<Item>, WorkError> {
+/// `attempt` tells how often an item failed.
+pub(super) fn next(
+    member: &Member,
+    fleet: &Fleet,
+    pass: &mut Pass,
+    attempt: impl Fn(BlobId, u8) -> usize,
+    limit: usize,
+) -> Result<Vec<Item>, WorkError> {
     pass.begin(member, fleet.newest.view.hash())?;
     let view = member.store().view();
     let (mut items, mut bytes) = (Vec::new(), 0);
@@ -102,7 +127,7 @@ pub(super) fn next(member: &Member, fleet: &Fleet, pass: &mut Pass, limit: usize
                 continue;
             }
             let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
-            let source = fleet.source(member.identity().member, shard);
+            let source = fleet.source(shard, attempt(blob, shard));
             let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
             bytes += item.bytes();
             items.push(item);

@@ -29,7 +29,7 @@ pub enum Table {
     Slivers,
     /// (upload, stripe, axis, index, chunk) → a piece of a sliver, bare.
     Chunks,
-    /// blob → upload.
+    /// blob → upload, and the node's mark, if it put one.
     Holdings,
     /// (blob, shard) → ().
     Missing,

@@ -149,6 +149,26 @@ impl<'base> Tx<'base> {
         Ok(true)
     }
 
+    /// Marks what is held of a blob, so that [`View::mark`] tells it; nothing when it isn't held.
+    pub fn mark_holding(&mut self, blob: &[u8; 32], mark: u64) -> Result<(), StoreError> {
+        if let Some(number) = self.holding(blob)? {
+            let row = [number.key(), mark.to_be_bytes()].concat();
+            self.changes.insert(Table::Holdings, blob, row.into());
+        }
+        Ok(())
+    }
+
+    /// Removes every record, registry entry and row of what is missing; what is held of blobs and what open sessions
+    /// brought stays. Gives the number that the next upload gets: what stays has lower ones.
+    pub fn forget(&mut self) -> UploadNumber {
+        for table in [Table::State, Table::Entries, Table::Missing, Table::MissingCounts] {
+            self.changes.remove_prefix(table, &[]);
+        }
+        self.changes.counters.totals.entries = 0;
+        self.changes.counters.totals.missing = 0;
+        UploadNumber(self.changes.counters.next_upload)
+    }
+
     /// Sets the description of a stripe: its symbol size and the hashes of its slivers, as the node encodes them.
     pub fn put_stripe(
         &mut self,

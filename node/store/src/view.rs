@@ -112,6 +112,12 @@ pub trait View: Rows {
         row.map(|row| UploadNumber::from_key(&row).ok_or_else(|| misshapen(Table::Holdings))).transpose()
     }
 
+    /// The mark that was put on what is held of a blob.
+    fn mark(&self, blob: &[u8; 32]) -> Result<Option<u64>, StoreError> {
+        let row = self.get(Table::Holdings, blob)?;
+        Ok(row.and_then(|row| Some(u64::from_be_bytes(row.get(8..16)?.try_into().ok()?))))
+    }
+
     /// A page of the holdings.
     fn holdings(&self, after: Option<&[u8; 32]>, limit: usize) -> Result<Page<[u8; 32], UploadNumber>, StoreError> {
         page(self, Table::Holdings, &[], after.map(<[u8; 32]>::as_slice), limit, |key, value| {

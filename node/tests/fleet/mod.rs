@@ -49,6 +49,8 @@ pub struct Running {
 /// A member's place: it outlives the processes that serve it.
 pub struct Place {
     pub incarnation: u32,
+    /// The incarnation that the disk was made for, when it is to be admitted again.
+    pub readmit: Option<u32>,
     pub address: SocketAddr,
     pub disk: FakeDisk,
     pub running: Option<Running>,
@@ -101,7 +103,7 @@ impl Fleet {
         };
         for member in 0..members {
             let disk = fleet.new_disk();
-            let place = Place { incarnation: 1, address: free_address().await, disk, running: None };
+            let place = Place { incarnation: 1, readmit: None, address: free_address().await, disk, running: None };
             fleet.places.insert(member, place);
             fleet.run(member).await;
         }
@@ -118,8 +120,13 @@ impl Fleet {
         let place = self.places.get_mut(&id).expect("the member has a place");
         let (certificate, key) = self.authority.issue(&format!("weft://{FLEET}/member/{id}/{}", place.incarnation));
         let connector = TlsConnector::new(&self.authority.pem(), &certificate, &key);
-        let who =
-            WhoAmI { fleet: FLEET, member: MemberId(id), incarnation: place.incarnation, trust: self.key.public() };
+        let who = WhoAmI {
+            fleet: FLEET,
+            member: MemberId(id),
+            incarnation: place.incarnation,
+            readmit: place.readmit,
+            trust: self.key.public(),
+        };
         let node =
             Node::open(Arc::new(place.disk.clone()), who, Env::host(Arc::new(connector)), &Options::default()).await;
         let node = node.expect("the volume opens");
@@ -160,6 +167,15 @@ impl Fleet {
         let disk = self.new_disk();
         let place = self.places.get_mut(&id).expect("the member has a place");
         place.disk = disk;
+        place.incarnation += 1;
+        self.run(id).await;
+    }
+
+    /// Starts the next incarnation of a member on the disk of the one before (R25).
+    pub async fn readmit(&mut self, id: u32) {
+        self.kill(id).await;
+        let place = self.places.get_mut(&id).expect("the member has a place");
+        place.readmit = Some(place.incarnation);
         place.incarnation += 1;
         self.run(id).await;
     }

@@ -141,3 +141,28 @@ fn a_volume_is_empty_until_it_has_an_identity() {
     drop(store);
     assert!(!open(&disk, Writer::Thread).unwrap().is_empty_volume().unwrap());
 }
+
+#[test]
+fn forgetting_keeps_what_is_held_and_nothing_else() {
+    let store = open(&FakeDisk::new(7), Writer::Thread).unwrap();
+    store
+        .write_blocking(Room::Reserved, |tx| {
+            let upload = tx.hold(&[1; 32])?;
+            tx.put_stripe(upload, 0, vec![1])?;
+            tx.mark_holding(&[1; 32], 9)?;
+            tx.mark_holding(&[2; 32], 9)?;
+            tx.put_state("record", vec![1]);
+            tx.put_entry(&[1; 32], vec![1])?;
+            tx.add_missing(&[1; 32], 3)?;
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    assert_eq!((store.view().mark(&[1; 32]).unwrap(), store.view().mark(&[2; 32]).unwrap()), (Some(9), None));
+    let next = store.write_blocking(Room::Reserved, |tx| Ok::<_, StoreError>(tx.forget())).unwrap().value;
+    let view = store.view();
+    let held = view.holding(&[1; 32]).unwrap().unwrap();
+    assert!(held < next && view.stripe(held, 0).unwrap().is_some());
+    assert_eq!((view.state("record").unwrap(), view.entry(&[1; 32]).unwrap()), (None, None));
+    assert_eq!((view.missing(None, 9).unwrap(), view.missing_counts().unwrap()), (vec![], vec![]));
+    assert_eq!((view.totals().entries, view.totals().missing), (0, 0));
+}
