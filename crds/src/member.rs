@@ -83,12 +83,15 @@ pub struct MemberStatus {
     pub successor: Option<Successor>,
 }
 
-/// The next incarnation of a member that still serves. Its pod and claim are named after it.
+/// The next incarnation of a member. Its pods are named after it, and so is its claim unless it inherits one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Successor {
     /// The number of the incarnation.
     pub incarnation: u32,
+    /// The lost incarnation whose claim it takes over (R25).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherits: Option<u32>,
     /// The number of its pod.
     #[serde(default)]
     pub attempt: u32,

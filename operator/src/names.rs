@@ -41,7 +41,12 @@ pub fn member_pod(committee: &str, member: u32, incarnation: u32, attempt: u32) 
     format!("{committee}-{member}-{incarnation}-{attempt}")
 }
 
-/// The name of an incarnation's claim, which is its pods' host name as well.
+/// The incarnation that a claim was made for, by its name: a later one may have inherited it (R25).
+pub fn origin(claim: &str) -> Option<u32> {
+    claim.rsplit_once('-')?.1.parse().ok()
+}
+
+/// The name of the claim that is made for an incarnation, which is its pods' host name as well.
 pub fn member_claim(committee: &str, member: u32, incarnation: u32) -> String {
     format!("{committee}-{member}-{incarnation}")
 }

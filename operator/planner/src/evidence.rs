@@ -41,7 +41,7 @@ pub(crate) fn examine<'w>(
 ) -> Examined<'w> {
     let at_once = |finding| Examined { finding, wake_at: None };
     let answer = world.answer(member, record.number, now);
-    let claim = world.claim(member, record.number);
+    let claim = world.claim_of(member, record);
     if let Some(reason) = claim_gone(record, claim) {
         return at_once(Finding::Gone(reason));
     }

@@ -38,7 +38,10 @@ pub enum PodPhase {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub member: MemberId,
+    /// The incarnation that it belongs to.
     pub incarnation: u32,
+    /// The one that it was made for, and is named after: a later one may have inherited it (R25).
+    pub origin: u32,
     pub uid: String,
     pub phase: ClaimPhase,
     /// It has a deletion timestamp: nothing brings it back.

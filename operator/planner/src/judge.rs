@@ -7,6 +7,7 @@ use crate::{
     draft::{Draft, named},
     evidence::{Examined, Finding, examine},
     restraint::{self, Suspect},
+    returns,
 };
 
 /// The reason of a member that served under the view before, and is about to be synced to it.
@@ -39,9 +40,10 @@ pub(crate) fn judge(draft: &mut Draft<'_>) {
     show_shards(draft);
 }
 
-fn new_incarnation(draft: &Draft<'_>, number: u32) -> IncarnationRecord {
+pub(crate) fn new_incarnation(draft: &Draft<'_>, number: u32) -> IncarnationRecord {
     IncarnationRecord {
         number,
+        inherits: None,
         attempt: 0,
         state: MemberState::Pending,
         reason: "New".to_owned(),
@@ -56,7 +58,7 @@ fn new_incarnation(draft: &Draft<'_>, number: u32) -> IncarnationRecord {
 }
 
 /// A number that no incarnation of the member has had, by record, objects or view.
-fn next_number(draft: &Draft<'_>, id: MemberId) -> u32 {
+pub(crate) fn next_number(draft: &Draft<'_>, id: MemberId) -> u32 {
     let world = draft.world;
     let recorded = draft.member(id).into_iter().flat_map(|member| {
         std::iter::once(member.current.number).chain(member.successor.as_ref().map(|record| record.number))
@@ -109,7 +111,7 @@ fn promote(draft: &mut Draft<'_>) {
         if member.successor.as_ref().is_some_and(|successor| Some(successor.number) == seated)
             && let Some(successor) = member.successor.take()
         {
-            member.current = successor;
+            member.current = IncarnationRecord { inherits: None, ..successor };
         }
     }
 }
@@ -141,7 +143,7 @@ fn remember(draft: &mut Draft<'_>, at: usize, successor: bool) {
             }
         }
     }
-    if let Some(claim) = world.claim(id, record.number) {
+    if let Some(claim) = world.claim_of(id, &record) {
         record.claim_uid.get_or_insert_with(|| claim.uid.clone());
         if let Some(volume) = claim.volume.as_ref().filter(|volume| volume.exists) {
             record.volume_uid.get_or_insert_with(|| volume.uid.clone());
@@ -296,6 +298,7 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
             }
             None
         }
+        Finding::Ailing { reason: reason @ "ForeignVolume", since: _ } if record.inherits.is_some() => Some(reason),
         Finding::Ailing { reason, since: _ } => {
             set(record, MemberState::Pending, reason, now);
             if reason == "ForeignVolume" {
@@ -305,7 +308,8 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
         }
         Finding::Silent { reason, since: _ } => {
             set(record, MemberState::Pending, &reason, now);
-            on_dead_node(draft, id, record).then_some("NodeNotReady")
+            let dead = on_dead_node(draft, id, record).then_some("NodeNotReady");
+            dead.or_else(|| returns::has_failed(draft, record).then_some("NotReadmitted"))
         }
         Finding::Doomed(reason) | Finding::Gone(reason) => Some(reason),
     };
@@ -326,7 +330,7 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
 /// A newcomer whose volume waits to be made on a silent node, or whose node has been out of reach for as long as a
 /// member may be: it holds nothing, so another one is tried elsewhere.
 fn on_dead_node(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) -> bool {
-    if draft.world.claim(id, record.number).is_some_and(|claim| draft.world.hangs(claim, draft.now)) {
+    if draft.world.claim_of(id, record).is_some_and(|claim| draft.world.hangs(claim, draft.now)) {
         return true;
     }
     let node = record.node.as_deref().and_then(|name| draft.world.node(name));
@@ -339,7 +343,11 @@ fn on_dead_node(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord)
 fn want_successor(draft: &mut Draft<'_>, at: usize) {
     let member = &draft.members[at];
     let (id, number) = (member.id, member.current.number);
-    if member.successor.is_some() || !draft.is_wanted(id) || draft.watches_only() {
+    if !draft.is_wanted(id) || draft.watches_only() || returns::admit_again(draft, at) {
+        return;
+    }
+    let member = &draft.members[at];
+    if member.successor.is_some() {
         return;
     }
     let seated = |view: &weft_protocol::View| view.seat(id).is_some_and(|seat| seat.incarnation.number == number);

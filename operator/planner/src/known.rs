@@ -5,7 +5,7 @@ use std::time::Duration;
 use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::Code;
 
-use crate::{Claim, EpochRecord, Heard, Inventory, Node, Pod, PodPhase, Timestamp, World};
+use crate::{Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, PodPhase, Timestamp, World};
 
 /// How old a member's last answer may be for the member to count as answering. Orders must go out more often.
 pub const ANSWER_HOLDS: Duration = Duration::from_secs(15);
@@ -35,6 +35,12 @@ impl World {
 
     pub(crate) fn claim(&self, member: MemberId, incarnation: u32) -> Option<&Claim> {
         self.claims.iter().find(|claim| (claim.member, claim.incarnation) == (member, incarnation))
+    }
+
+    /// An incarnation's claim, also one that it has yet to take over.
+    pub(crate) fn claim_of(&self, member: MemberId, record: &IncarnationRecord) -> Option<&Claim> {
+        let own = self.claim(member, record.number);
+        own.or_else(|| record.inherits.and_then(|from| self.claim(member, from)))
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {

@@ -18,6 +18,7 @@ mod nodes;
 mod objects;
 mod plan;
 mod restraint;
+mod returns;
 mod rewind;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -8,7 +8,7 @@ use crate::{
     Act, ClaimPhase, EpochPhase, IncarnationRecord, MemberState, Pod, PodPhase,
     assign::Who,
     draft::{Draft, named},
-    nodes, rewind,
+    nodes, returns, rewind,
 };
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
@@ -45,6 +45,9 @@ fn runs(state: MemberState) -> bool {
 fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
     let who = (id, record.number);
     let (member, incarnation) = who;
+    if returns::take_over(draft, id, record) {
+        return;
+    }
     // A volume that is there decides itself where its pod may run.
     let is_made = draft.world.claim(id, record.number).is_some_and(|claim| claim.volume.is_some());
     let avoid = if is_made { Vec::new() } else { draft.world.to_avoid(draft.now) };
@@ -88,7 +91,7 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
     draft.step(Act::CreatePod { member, incarnation, attempt, avoid }, target, reason);
 }
 
-fn delete_pod(draft: &mut Draft<'_>, pod: &Pod, reason: &str) {
+pub(crate) fn delete_pod(draft: &mut Draft<'_>, pod: &Pod, reason: &str) {
     let Pod { member, incarnation, attempt, uid, .. } = pod.clone();
     let target = format!("pod {member}-{incarnation}-{attempt}");
     draft.step(Act::DeletePod { member, incarnation, attempt, uid }, target, reason);
@@ -101,7 +104,7 @@ fn destroy(draft: &mut Draft<'_>, wanted: &[(MemberId, IncarnationRecord)]) {
     let kept: BTreeSet<Who> = wanted
         .iter()
         .filter(|(_, record)| runs(record.state))
-        .map(|(id, record)| (*id, record.number))
+        .flat_map(|(id, record)| std::iter::once(record.number).chain(record.inherits).map(|number| (*id, number)))
         .chain(
             [world.view(), world.latest()]
                 .into_iter()
@@ -121,6 +124,7 @@ fn destroy(draft: &mut Draft<'_>, wanted: &[(MemberId, IncarnationRecord)]) {
         match by.as_ref().or(owned.as_ref().filter(|_| is_owner(draft, who))) {
             Some(by) if draft.rewound.is_some() || !is_empty(draft, who) => {
                 draft.withhold("DestroyClaim", named("claim", who), "no view names this incarnation", by.clone());
+                returns::stop_outrun(draft, who);
             }
             _ => destroy_incarnation(draft, who),
         }

@@ -103,6 +103,14 @@ pub enum Act {
         member: MemberId,
         incarnation: u32,
     },
+    /// Hand the claim of a lost incarnation, with this UID, to the one that admits its volume again (R25). No pod of the
+    /// lost one is left.
+    InheritClaim {
+        member: MemberId,
+        from: u32,
+        incarnation: u32,
+        uid: String,
+    },
     CreatePod {
         member: MemberId,
         incarnation: u32,
@@ -171,6 +179,7 @@ impl Act {
             | Self::NoteRewind(_)
             | Self::ConfirmRewind => true,
             Self::CreateClaim { .. }
+            | Self::InheritClaim { .. }
             | Self::CreatePod { .. }
             | Self::DeletePod { .. }
             | Self::DestroyClaim { .. }
@@ -195,6 +204,7 @@ impl Act {
             Self::NoteRewind(_) => "NoteRewind",
             Self::ConfirmRewind => "ConfirmRewind",
             Self::CreateClaim { .. } => "CreateClaim",
+            Self::InheritClaim { .. } => "InheritClaim",
             Self::CreatePod { .. } => "CreatePod",
             Self::DeletePod { .. } => "DeletePod",
             Self::DestroyClaim { .. } => "DestroyClaim",

@@ -132,6 +132,8 @@ pub struct MemberRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncarnationRecord {
     pub number: u32,
+    /// The lost incarnation whose claim it takes over, until it has a seat (R25).
+    pub inherits: Option<u32>,
     /// The newest pod's number; 0: none was made yet.
     pub attempt: u32,
     pub state: MemberState,

@@ -37,7 +37,7 @@ pub async fn pod(with: &Means<'_>, which: Which, attempt: u32, uid: &str) -> Res
 
 /// Deletes a claim, and its volume with it.
 pub async fn claim(with: &Means<'_>, which: Which, uid: &str) -> Result<(), DestroyError> {
-    let name = names::member_claim(&with.subject.name, which.member, which.incarnation);
+    let name = names::member_claim(&with.subject.name, which.member, with.objects.origin(which));
     let Some(claim) = intended::<PersistentVolumeClaim>(with, &name, uid).await? else { return Ok(()) };
     let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).filter(|name| !name.is_empty());
     // A volume kept for ever by the committee's policy would be an orphan here: nothing in it is needed any more.

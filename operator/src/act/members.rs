@@ -54,14 +54,16 @@ pub fn claim(subject: &Subject, fleet: FleetId, which: Which) -> PersistentVolum
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
     pub which: Which,
+    /// The incarnation after which its claim is named.
+    pub origin: u32,
     pub attempt: u32,
     pub avoid: &'a [String],
 }
 
 /// A pod of an incarnation. `trust` is the key that views are signed with.
 pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, placed: Placed<'_>) -> Pod {
-    let Placed { which, attempt, avoid } = placed;
-    let claim = names::member_claim(&subject.name, which.member, which.incarnation);
+    let Placed { which, origin, attempt, avoid } = placed;
+    let claim = names::member_claim(&subject.name, which.member, origin);
     let template = subject.spec.template.clone().unwrap_or_default();
     let mut tolerations = shape::tolerate_silence(None);
     tolerations.extend(template.tolerations.iter().cloned());
@@ -75,9 +77,9 @@ pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, pla
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
-            hostname: Some(claim.clone()),
+            hostname: Some(names::member_claim(&subject.name, which.member, which.incarnation)),
             subdomain: Some(names::members_service(&subject.name)),
-            containers: vec![container(fleet, trust, image, which, template.requirements())],
+            containers: vec![container(fleet, trust, image, &placed, template.requirements())],
             volumes: Some(volumes(&subject.name, claim, which)),
             tolerations: Some(tolerations),
             affinity: shape::avoid(avoid),
@@ -106,9 +108,24 @@ fn container(
     fleet: FleetId,
     trust: PublicKey,
     image: &str,
-    which: Which,
+    placed: &Placed<'_>,
     resources: k8s_openapi::api::core::v1::ResourceRequirements,
 ) -> Container {
+    let Placed { which, origin, .. } = placed;
+    let mut env = vec![
+        shape::env("WEFT_DATA_DIR", "/data"),
+        shape::env("WEFT_LISTEN", format!("0.0.0.0:{}", names::MEMBER_PORT)),
+        shape::env("WEFT_ADMIN", format!("0.0.0.0:{}", names::ADMIN_PORT)),
+        shape::env("WEFT_TLS_DIR", "/tls"),
+        shape::env("WEFT_FLEET", fleet.to_string()),
+        shape::env("WEFT_MEMBER", which.member.to_string()),
+        shape::env("WEFT_INCARNATION", which.incarnation.to_string()),
+        shape::env("WEFT_TRUST_KEY", trust.to_string()),
+    ];
+    if *origin != which.incarnation {
+        // The volume is an earlier incarnation's, until the process has admitted it again (R25).
+        env.push(shape::env("WEFT_READMIT", origin.to_string()));
+    }
     let port = |name: &str, number| ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
@@ -118,16 +135,7 @@ fn container(
         name: "node".to_owned(),
         image: Some(image.to_owned()),
         command: Some(vec!["/bin/weft-node".to_owned(), "serve".to_owned()]),
-        env: Some(vec![
-            shape::env("WEFT_DATA_DIR", "/data"),
-            shape::env("WEFT_LISTEN", format!("0.0.0.0:{}", names::MEMBER_PORT)),
-            shape::env("WEFT_ADMIN", format!("0.0.0.0:{}", names::ADMIN_PORT)),
-            shape::env("WEFT_TLS_DIR", "/tls"),
-            shape::env("WEFT_FLEET", fleet.to_string()),
-            shape::env("WEFT_MEMBER", which.member.to_string()),
-            shape::env("WEFT_INCARNATION", which.incarnation.to_string()),
-            shape::env("WEFT_TRUST_KEY", trust.to_string()),
-        ]),
+        env: Some(env),
         ports: Some(vec![port("grpc", names::MEMBER_PORT), port("admin", names::ADMIN_PORT)]),
         volume_mounts: Some(vec![shape::mount("data", "/data", false), shape::mount("tls", "/tls", true)]),
         resources: Some(resources),

@@ -4,6 +4,7 @@ pub mod destroy;
 pub mod epochs;
 pub mod foundation;
 pub mod gateway;
+pub mod inherit;
 pub mod members;
 pub mod record;
 pub mod secrets;
@@ -54,8 +55,13 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         Act::CreateClaim { member, incarnation } => {
             subject.namespace.create(&members::claim(subject, *fleet, which(*member, *incarnation))).await?;
         }
+        Act::InheritClaim { member, from, incarnation, uid } => {
+            inherit::claim(with, which(*member, *from), *incarnation, uid).await?;
+        }
         Act::CreatePod { member, incarnation, attempt, avoid } => {
-            let placed = members::Placed { which: which(*member, *incarnation), attempt: *attempt, avoid };
+            let which = which(*member, *incarnation);
+            let origin = with.objects.origin(which);
+            let placed = members::Placed { which, origin, attempt: *attempt, avoid };
             let pod = members::pod(subject, *fleet, with.keys.trust(), with.image, placed);
             subject.namespace.create(&pod).await?;
         }

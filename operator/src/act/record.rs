@@ -6,7 +6,7 @@ use weft_crds::{
     Destruction, Encoding, MemberStatus, Rewound, Sealing, StorageCommitteeStatus, Successor, View, ViewMember,
 };
 use weft_planner::{Act, IncarnationRecord, MemberRecord, MemberState, Plan, Timestamp, World};
-use weft_protocol::{FleetId, Seal, ShardSet, SignedView, SigningKey};
+use weft_protocol::{FleetId, MemberId, Seal, ShardSet, SignedView, SigningKey};
 
 use crate::{env::calendar, names};
 
@@ -61,6 +61,7 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
             | Act::DeclareFaulty { .. }
             | Act::Admit { .. }
             | Act::CreateClaim { .. }
+            | Act::InheritClaim { .. }
             | Act::CreatePod { .. }
             | Act::DeletePod { .. }
             | Act::DestroyClaim { .. }
@@ -142,7 +143,7 @@ fn intents(recorded: &[Destruction], plan: &Plan, with: &Recording<'_>) -> Vec<D
                 ("Pod", names::member_pod(with.committee, member.0, *incarnation, *attempt), uid)
             }
             Act::DestroyClaim { member, incarnation, uid } => {
-                ("PersistentVolumeClaim", names::member_claim(with.committee, member.0, *incarnation), uid)
+                ("PersistentVolumeClaim", claim(with, *member, *incarnation), uid)
             }
             _ => return None,
         };
@@ -157,6 +158,13 @@ fn intents(recorded: &[Destruction], plan: &Plan, with: &Recording<'_>) -> Vec<D
         }))
     });
     planned.collect()
+}
+
+/// The name of an incarnation's claim, which it may have inherited (R25).
+fn claim(with: &Recording<'_>, member: MemberId, number: u32) -> String {
+    let its = |claim: &&weft_planner::Claim| (claim.member, claim.incarnation) == (member, number);
+    let origin = with.world.claims.iter().find(its).map_or(number, |claim| claim.origin);
+    names::member_claim(with.committee, member.0, origin)
 }
 
 fn member(record: &MemberRecord, with: &Recording<'_>) -> MemberStatus {
@@ -175,7 +183,7 @@ fn member(record: &MemberRecord, with: &Recording<'_>) -> MemberStatus {
         zone: current.zone.clone(),
         node: current.node.clone(),
         pod: exists.then_some(pod),
-        claim: Some(names::member_claim(with.committee, id.0, current.number)),
+        claim: Some(claim(with, *id, current.number)),
         claim_uid: current.claim_uid.clone(),
         volume_uid: current.volume_uid.clone(),
         volume_id: current.volume.map(|volume| volume.to_string()),
@@ -187,10 +195,23 @@ fn member(record: &MemberRecord, with: &Recording<'_>) -> MemberStatus {
 }
 
 fn successor(record: &IncarnationRecord) -> Successor {
-    let IncarnationRecord { number, attempt, state, reason, since, node, zone, claim_uid, volume_uid, volume, key } =
-        record.clone();
+    let IncarnationRecord {
+        number,
+        inherits,
+        attempt,
+        state,
+        reason,
+        since,
+        node,
+        zone,
+        claim_uid,
+        volume_uid,
+        volume,
+        key,
+    } = record.clone();
     Successor {
         incarnation: number,
+        inherits,
         attempt,
         state: self::state(state),
         reason: Some(reason).filter(|reason| !reason.is_empty()),

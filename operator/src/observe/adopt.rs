@@ -22,6 +22,7 @@ pub(super) fn members(record: &mut Record, claims: &[Claim], now: Timestamp) {
 fn member(id: MemberId, number: u32, now: Timestamp) -> MemberRecord {
     let current = IncarnationRecord {
         number,
+        inherits: None,
         attempt: 0,
         state: MemberState::Pending,
         reason: "Adopted".to_owned(),

@@ -15,6 +15,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
 };
+use kube::ResourceExt;
 use thiserror::Error;
 use weft_crds::Epoch;
 use weft_planner::{Gateway, Record, Timestamp, World};
@@ -66,6 +67,16 @@ impl Objects {
     /// The volumes that claims are bound to.
     pub fn bound(&self) -> Vec<PersistentVolume> {
         self.volumes.by_name.values().cloned().collect()
+    }
+
+    /// The incarnation after which an incarnation's claim is named: itself, or one whose claim it inherited.
+    pub fn origin(&self, which: Which) -> u32 {
+        let its = |claim: &&PersistentVolumeClaim| {
+            objects::which(*claim)
+                .is_some_and(|(member, number)| (member.0, number) == (which.member, which.incarnation))
+        };
+        let named = self.claims.iter().find(its).and_then(|claim| names::origin(&claim.name_any()));
+        named.unwrap_or(which.incarnation)
     }
 
     /// The incarnations that have a pod or a claim.

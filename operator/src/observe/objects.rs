@@ -66,6 +66,7 @@ fn waiting(pod: &Pod) -> Option<String> {
 
 pub(super) fn claim(claim: &PersistentVolumeClaim, volumes: &nodes::Volumes) -> Option<Claim> {
     let (member, incarnation) = which(claim)?;
+    let origin = names::origin(&claim.name_any()).unwrap_or(incarnation);
     let phase = match claim.status.as_ref().and_then(|status| status.phase.as_deref()) {
         Some("Bound") => ClaimPhase::Bound,
         Some("Lost") => ClaimPhase::Lost,
@@ -75,6 +76,7 @@ pub(super) fn claim(claim: &PersistentVolumeClaim, volumes: &nodes::Volumes) -> 
     Some(Claim {
         member,
         incarnation,
+        origin,
         uid: claim.uid().unwrap_or_default(),
         phase,
         terminating: claim.metadata.deletion_timestamp.is_some(),

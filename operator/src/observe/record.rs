@@ -83,6 +83,7 @@ pub fn view(recorded: &weft_crds::View) -> Result<SignedView, RecordError> {
 fn member(status: &MemberStatus) -> Result<MemberRecord, RecordError> {
     let current = IncarnationRecord {
         number: status.incarnation,
+        inherits: None,
         attempt: status.attempt,
         state: state(status.state),
         reason: status.reason.clone().unwrap_or_default(),
@@ -106,6 +107,7 @@ fn member(status: &MemberStatus) -> Result<MemberRecord, RecordError> {
 fn successor(status: &Successor) -> Result<IncarnationRecord, RecordError> {
     Ok(IncarnationRecord {
         number: status.incarnation,
+        inherits: status.inherits,
         attempt: status.attempt,
         state: state(status.state),
         reason: status.reason.clone().unwrap_or_default(),

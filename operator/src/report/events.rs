@@ -69,6 +69,7 @@ fn worth(step: &Step) -> Option<(EventType, &'static str)> {
         Act::DestroyClaim { .. } => (EventType::Normal, "ClaimDestroyed"),
         Act::RecordCode(_)
         | Act::CreateClaim { .. }
+        | Act::InheritClaim { .. }
         | Act::CreatePod { .. }
         | Act::DeletePod { .. }
         | Act::ReplanEpoch(_)

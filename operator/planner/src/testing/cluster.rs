@@ -14,6 +14,8 @@ pub struct Cluster {
     pub powered: BTreeMap<String, bool>,
     pub pods: Vec<Pod>,
     pub claims: Vec<Claim>,
+    /// No volume can be made.
+    pub full: bool,
     serial: u64,
 }
 
@@ -29,7 +31,7 @@ impl Cluster {
         };
         let nodes: Vec<Node> = (0..nodes).map(node).collect();
         let powered = nodes.iter().map(|node| (node.name.clone(), true)).collect();
-        Self { nodes, powered, pods: Vec::new(), claims: Vec::new(), serial: 0 }
+        Self { nodes, powered, pods: Vec::new(), claims: Vec::new(), full: false, serial: 0 }
     }
 
     fn uid(&mut self) -> String {
@@ -43,6 +45,7 @@ impl Cluster {
             self.claims.push(Claim {
                 member,
                 incarnation,
+                origin: incarnation,
                 uid,
                 phase: ClaimPhase::Pending,
                 terminating: false,
@@ -159,6 +162,7 @@ impl Cluster {
             }
             let pinned = self.claims[claim].volume.as_ref().map(|volume| volume.pinned_to[0].clone());
             let chosen = self.claims[claim].selected.clone().or_else(|| self.emptiest(&pod.avoids));
+            let chosen = chosen.filter(|_| !self.full);
             let Some(node) = pinned.clone().or(chosen).filter(|node| self.seems_up(node)) else {
                 self.pods[at].waiting = Some("Unschedulable".to_owned());
                 continue;

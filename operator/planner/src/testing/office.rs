@@ -3,7 +3,7 @@
 use weft_protocol::{FleetId, Seal, SignedView, SigningKey};
 
 use super::Cluster;
-use crate::{Act, EpochPhase, EpochPlan, EpochRecord, Pending, Plan, Record, Timestamp};
+use crate::{Act, Claim, EpochPhase, EpochPlan, EpochRecord, Pending, Plan, Record, Timestamp};
 
 /// Writes what a plan records, as one compare-and-swap does. Gives the seal that put a view into effect, if one did.
 ///
@@ -51,6 +51,15 @@ pub fn record(record: &mut Record, planned: &Plan, fleet: FleetId, key: &Signing
 pub fn carry_out(act: &Act, cluster: &mut Cluster, record: &mut Record, now: Timestamp) {
     match act {
         Act::CreateClaim { member, incarnation } => cluster.create_claim(*member, *incarnation),
+        Act::InheritClaim { from, incarnation, uid, .. } => {
+            let used = |claim: &Claim| {
+                cluster.pods.iter().any(|pod| (pod.member, pod.incarnation) == (claim.member, claim.incarnation))
+            };
+            for claim in cluster.claims.iter_mut().filter(|claim| claim.uid == *uid) {
+                assert!(!used(claim) && claim.incarnation == *from, "a claim changes hands while a pod uses it");
+                claim.incarnation = *incarnation;
+            }
+        }
         Act::CreatePod { member, incarnation, attempt, avoid } => {
             cluster.create_pod(*member, *incarnation, *attempt, avoid.clone());
         }

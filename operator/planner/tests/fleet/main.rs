@@ -6,5 +6,6 @@ mod epochs;
 mod model;
 mod process;
 mod random;
+mod returns;
 mod rewinds;
 mod scenarios;

@@ -32,6 +32,8 @@ pub(crate) struct Model {
     pub(crate) wished: Vec<EpochWish>,
     /// False: the operator reaches no member.
     pub(crate) hears: bool,
+    /// Incarnations that took over an earlier one's volume.
+    pub(crate) readmitted: Vec<(MemberId, u32)>,
     seals: Vec<Seal>,
     key: SigningKey,
     serial: u64,
@@ -64,6 +66,7 @@ impl Model {
             done: BTreeMap::new(),
             wished: Vec::new(),
             hears: true,
+            readmitted: Vec::new(),
             seals: Vec::new(),
             key,
             serial: 0,
@@ -147,7 +150,13 @@ impl Model {
         let Some(fleet) = self.record.fleet else { return self.advance() };
         for pod in &self.cluster.pods {
             let who = (pod.member, pod.incarnation);
-            if self.cluster.runs_on(who.0, who.1).is_some() && !self.volumes.contains_key(&who) {
+            let runs = self.cluster.runs_on(who.0, who.1).is_some();
+            if let Some(process) = self.volumes.get_mut(&who).filter(|process| runs && !process.is(who.1)) {
+                self.serial += 1;
+                process.readmit(who.1, self.serial, self.key.public());
+                self.readmitted.push(who);
+            }
+            if runs && !self.volumes.contains_key(&who) {
                 self.serial += 1;
                 let process = Process::new(fleet, who.0, who.1, self.serial, self.key.public());
                 self.volumes.insert(who, process);
@@ -271,6 +280,12 @@ impl Model {
         for step in planned.steps.iter().filter(|step| !step.act.is_record()) {
             *self.done.entry(step.act.name()).or_default() += 1;
             testing::carry_out(&step.act, &mut self.cluster, &mut self.record, self.now);
+            // The volume goes with its claim.
+            if let Act::InheritClaim { member, from, incarnation, .. } = &step.act
+                && let Some(process) = self.volumes.remove(&(*member, *from))
+            {
+                self.volumes.insert((*member, *incarnation), process);
+            }
         }
     }
 

@@ -84,6 +84,17 @@ impl Process {
         self.accusations.push(accusation);
     }
 
+    /// Whether the volume is that incarnation's.
+    pub(crate) fn is(&self, number: u32) -> bool {
+        self.incarnation.number == number
+    }
+
+    /// Makes the volume another incarnation's: of what it knew nothing stays, of what it holds everything.
+    pub(crate) fn readmit(&mut self, number: u32, seed: u64, trust: PublicKey) {
+        let held = std::mem::take(&mut self.held);
+        *self = Self { held, ..Self::new(self.fleet, self.member, number, seed, trust) };
+    }
+
     fn seat(&self) -> ShardSet {
         let seat = self.fence.newest().and_then(|newest| newest.view.seat(self.member));
         seat.filter(|seat| seat.incarnation == self.incarnation).map(|seat| seat.shards).unwrap_or_default()

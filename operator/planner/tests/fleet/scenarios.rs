@@ -9,7 +9,7 @@ use crate::model::{Model, TICK};
 
 const FULL: Margin = Margin { read: 18, write: 9 };
 
-fn assert_full(model: &Model) {
+pub(crate) fn assert_full(model: &Model) {
     let plan = model.last.as_ref().expect("it ran");
     assert_eq!(plan.margin, FULL);
     assert_eq!(plan.missing.slivers, 0);
