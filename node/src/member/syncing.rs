@@ -33,6 +33,14 @@ impl Member {
         }
     }
 
+    /// Whether its not knowing a blob counts. Not while it refuses its view: the successor may be in effect elsewhere
+    /// already, and have acknowledged blobs that nobody told of here (R10).
+    pub(crate) fn counts_for_not_found(&self) -> bool {
+        let known = self.known();
+        let refuses = known.newest.as_ref().is_some_and(|newest| known.fence.refuses(&newest.view.id()));
+        self.counts() && !refuses
+    }
+
     /// The views to be synced to, oldest first: refused here, later than what is synced, and known.
     pub(crate) fn to_sync(&self) -> Vec<ToSync> {
         let known = self.known();

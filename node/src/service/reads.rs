@@ -38,7 +38,7 @@ impl reads_server::Reads for Reads {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
         self.gate.admit(&request, Service::Reads)?;
         // Taken before the registry is read: what is unknown then counts for the view that was newest before.
-        let (counts, newest) = (self.member.counts(), self.member.newest());
+        let (counts, newest) = (self.member.counts_for_not_found(), self.member.newest());
         // A void is for members to know: to readers there is no such blob.
         let entry = self.member.entry(&blob(&request.get_ref().blob)?)?;
         let entry = entry.filter(|entry| !matches!(entry, Entry::Void(_)));

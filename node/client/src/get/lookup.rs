@@ -17,8 +17,6 @@ use crate::{Client, Current, Fleet, Holder};
 const ANSWER: Duration = Duration::from_secs(2);
 /// Between starting to ask one member and the next, while answers are wanting.
 const HEDGE: Duration = Duration::from_millis(50);
-/// How long a live entry waits for members who might know of a delete.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// Between askings when members are at another view than ours.
 const PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPTS: u32 = 3;
@@ -31,8 +29,9 @@ pub(crate) struct Live {
 }
 
 impl Client {
-    /// Looks a blob up. A delete that was answered is seen: members of f + 1 shards are asked, and one of them has the
-    /// tombstone. "Not found" takes members synced to the view before, with 2f + 1 shards.
+    /// Looks a blob up. A delete that was answered is seen: members of 2f + 1 shards answer, so f + 1 of them had it,
+    /// and one of those tells the truth (R13). Where fewer answer at all, what they know is all that there is to know.
+    /// "Not found" takes members synced to the view before, with 2f + 1 shards (R10).
     pub(crate) async fn lookup(&self, id: BlobId) -> Result<Live, GetError> {
         let mut attempt = 1;
         loop {
@@ -57,7 +56,7 @@ struct Lookup<'a> {
     answered: ShardSet,
     /// Shards of members whose "unknown" counts.
     unknown: ShardSet,
-    live: Option<(Live, Instant)>,
+    live: Option<Live>,
     failures: Vec<String>,
 }
 
@@ -68,7 +67,7 @@ impl<'a> Lookup<'a> {
     }
 
     async fn run(mut self) -> Result<Live, GetError> {
-        let enough = self.current.view.code.fault_tolerance() + 1;
+        let enough = 2 * self.current.view.code.fault_tolerance() + 1;
         let mut waiting = self.current.by_health(self.id.0[31]).into_iter();
         let (mut asked, mut asked_shards) = (FuturesUnordered::new(), 0);
         let mut hedge = Instant::now();
@@ -80,7 +79,6 @@ impl<'a> Lookup<'a> {
                 asked.push(ask(holder, self.id));
                 continue;
             }
-            let patience = self.live.as_ref().map_or(Instant::now() + ANSWER, |(_, since)| *since + PATIENCE);
             tokio::select! {
                 biased;
                 answer = asked.next() => match answer {
@@ -88,7 +86,6 @@ impl<'a> Lookup<'a> {
                     None => return self.conclude(),
                 },
                 () = sleep_until(hedge + HEDGE), if waiting.len() > 0 => {}
-                () = sleep_until(patience), if self.live.is_some() => return self.conclude(),
             }
             let seen_deletes = self.answered.len() >= enough;
             if (self.live.is_some() && seen_deletes) || self.is_unknown() {
@@ -97,7 +94,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Whether somebody failed or doesn't know the blob: then it takes more than f + 1 shards.
+    /// Whether somebody failed or doesn't know the blob: then it may take more.
     fn wants_everybody(&self) -> bool {
         !self.failures.is_empty() || (self.live.is_none() && !self.answered.is_empty())
     }
@@ -111,7 +108,7 @@ impl<'a> Lookup<'a> {
             return Err(GetError::NotFound(self.id));
         }
         match self.live {
-            Some((live, _)) => Ok(live),
+            Some(live) => Ok(live),
             None => Err(GetError::Unavailable { blob: self.id, reasons: self.failures }),
         }
     }
@@ -137,7 +134,7 @@ impl<'a> Lookup<'a> {
         match self.check(&entry) {
             Ok(Found::Live(live)) => {
                 self.answered = self.answered.union(holder.shards());
-                self.live.get_or_insert((live, Instant::now()));
+                self.live.get_or_insert(live);
                 Ok(())
             }
             Ok(Found::Deleted) => Err(GetError::Deleted(self.id)),
