@@ -99,7 +99,7 @@ fn candidates(member: &Member, told: &Told, from: BlobId) -> Result<Vec<BlobId>,
             break;
         }
         let Kind::Live { slivers: 1.., .. } = kind else { continue };
-        if found.contains(&blob) || member.is_fresh(&blob) || member.stripe_hashes(&blob, 0)?.is_none() {
+        if found.contains(&blob) || !member.coming_in(&blob).is_empty() || member.stripe_hashes(&blob, 0)?.is_none() {
             continue;
         }
         let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_protocol::{Entry, Signed, Statement, Subject, Tombstone};
+use weft_protocol::{Entry, ShardSet, Signed, Statement, Subject, Tombstone};
 use weft_redstuff::Hash;
 use weft_store::{Room, View};
 
@@ -31,6 +31,12 @@ impl Member {
         self.receipt(view, Entry::Deleted(tombstone), Subject::Tombstone).await
     }
 
+    /// The shards that the view which an entry names gave this member.
+    fn shards_by(&self, entry: &Entry) -> ShardSet {
+        let view = entry.names().and_then(|hash| self.known().views.get(&hash).cloned());
+        view.map_or(ShardSet::EMPTY, |view| shards_in(&self.identity, &view.view))
+    }
+
     async fn receipt(
         &self,
         view: Hash,
@@ -49,7 +55,7 @@ impl Member {
         let receipt = Statement::Receipt { view, subject: subject(blob) };
         let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
         if entry.is_live() && !self.index.get(&blob).is_some_and(Kind::is_live) {
-            self.mark_fresh(blob);
+            self.mark_fresh(blob, self.shards_by(&entry));
         }
         let wants_live = entry.is_live();
         let write = self.store.write(Room::Reserved, move |tx| {

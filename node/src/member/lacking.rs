@@ -73,8 +73,8 @@ impl Member {
     /// How many blobs, by shard and slot, are on the work list only because their uploads still come in.
     fn coming(&self, view: &impl View) -> Result<HashMap<(u8, u8), u64>, StoreError> {
         let mut coming = HashMap::new();
-        for blob in self.fresh_blobs() {
-            for shard in view.missing_of(&blob.0)? {
+        for (blob, shards) in self.all_coming_in() {
+            for shard in view.missing_of(&blob.0)?.into_iter().filter(|shard| shards.contains(*shard)) {
                 *coming.entry((shard, slot_of(&blob.0))).or_default() += 1;
             }
         }

@@ -89,6 +89,19 @@ pub(crate) struct Known {
     pub(crate) refusal: Option<Signed>,
 }
 
+/// A blob that was certified here a moment ago.
+#[derive(Debug, Clone, Copy)]
+struct Fresh {
+    since: Instant,
+    shards: ShardSet,
+}
+
+impl Fresh {
+    fn is_so(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < UPLOAD_GRACE
+    }
+}
+
 /// A member on its volume. Shared by everything that serves or works for it.
 #[derive(Debug)]
 pub struct Member {
@@ -107,7 +120,7 @@ pub struct Member {
     /// What the peers that answered the last exchange lack, summed.
     peers_lacking: Mutex<Lacking>,
     /// When blobs were certified here, while their uploads may still be coming in.
-    fresh: Mutex<HashMap<BlobId, Instant>>,
+    fresh: Mutex<HashMap<BlobId, Fresh>>,
     /// Refusals of the newest view, by successor, until they seal it (R5).
     refusals: Mutex<BTreeMap<Hash, BTreeMap<MemberId, Signed>>>,
     /// What the operator's newest seal order declares lost (R7): peers that can't tell any more what they remember.
@@ -273,23 +286,25 @@ impl Member {
         }
     }
 
-    /// Whether the blob's upload may still be coming in, so that rebuilding its slivers would be work for nothing.
-    pub fn is_fresh(&self, blob: &BlobId) -> bool {
+    /// The blob's shards that its upload may still be bringing, so that rebuilding them would be work for nothing.
+    pub fn coming_in(&self, blob: &BlobId) -> ShardSet {
         let now = self.env.clock.now();
-        lock(&self.fresh).get(blob).is_some_and(|since| now.duration_since(*since) < UPLOAD_GRACE)
+        lock(&self.fresh).get(blob).filter(|fresh| fresh.is_so(now)).map_or(ShardSet::EMPTY, |fresh| fresh.shards)
     }
 
-    fn fresh_blobs(&self) -> Vec<BlobId> {
+    /// All blobs whose uploads may still be coming in, and what they bring.
+    fn all_coming_in(&self) -> HashMap<BlobId, ShardSet> {
         let now = self.env.clock.now();
         let fresh = lock(&self.fresh);
-        fresh.iter().filter(|(_, since)| now.duration_since(**since) < UPLOAD_GRACE).map(|(blob, _)| *blob).collect()
+        fresh.iter().filter(|(_, fresh)| fresh.is_so(now)).map(|(blob, fresh)| (*blob, fresh.shards)).collect()
     }
 
-    pub(crate) fn mark_fresh(&self, blob: BlobId) {
+    /// An upload brings the shards that the view of its certificate gave this member, and no others.
+    pub(crate) fn mark_fresh(&self, blob: BlobId, shards: ShardSet) {
         let now = self.env.clock.now();
-        let mut fresh = lock(&self.fresh);
-        fresh.retain(|_, since| now.duration_since(*since) < UPLOAD_GRACE);
-        fresh.insert(blob, now);
+        let mut all = lock(&self.fresh);
+        all.retain(|_, fresh| fresh.is_so(now));
+        all.insert(blob, Fresh { since: now, shards });
     }
 
     /// Bytes that repair and migration received since the start.

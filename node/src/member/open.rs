@@ -135,10 +135,6 @@ impl Member {
             let signed = cached.refusal.clone().filter(|signed| signed.statement == statement);
             signed.unwrap_or_else(|| self.sign_at(statement, view.sequence()))
         });
-        if newest != cached.newest {
-            // What a view change gives this member comes by no upload: it is rebuilt at once.
-            super::lock(&self.fresh).clear();
-        }
         let known = Known {
             newest,
             synced: records::synced(&view)?,

@@ -123,7 +123,7 @@ pub(super) fn next(
         }
         for (blob, shard) in rows {
             pass.visited((blob, shard));
-            if member.is_fresh(&blob) {
+            if member.coming_in(&blob).contains(shard) {
                 continue;
             }
             let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
