@@ -141,6 +141,9 @@ impl Leader {
             oracle::destroyed(stage, (*member, *incarnation));
         }
         testing::carry_out(&step.act, &mut stage.cluster, &mut stage.record, now());
+        if let Act::InheritClaim { member, from, incarnation, .. } = &step.act {
+            stage.inherit(*member, *from, *incarnation);
+        }
         stage.trace.event(elapsed(), "act", format_args!("{} {}", self.name, step.target));
         Some(())
     }

@@ -41,7 +41,8 @@ pub(super) async fn run(stage: Shared, who: Who) -> turmoil::Result {
 async fn serve(stage: &Shared, who: Who) -> Result<(), ServeError> {
     let (disk, env, trust, trace) = prepare(stage, who);
     let options = Options { cache_bytes: CACHE_BYTES, writer: Writer::Inline, ..Options::default() };
-    let me = WhoAmI { fleet: FLEET, member: who.0, incarnation: who.1, trust };
+    let readmit = stage.borrow().readmits(who);
+    let me = WhoAmI { fleet: FLEET, member: who.0, incarnation: who.1, readmit, trust };
     let node = Node::open(disk, me, env, &options).await?;
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await.map_err(listen)?;
     if let Some(member) = node.member() {

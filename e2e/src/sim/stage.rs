@@ -132,6 +132,19 @@ impl Stage {
         self.volumes.entry(who).or_insert_with(fresh).clone()
     }
 
+    /// The incarnation whose volume is to be admitted again as this one's (R25).
+    pub(super) fn readmits(&self, who: Who) -> Option<u32> {
+        let claim = self.cluster.claims.iter().find(|claim| (claim.member, claim.incarnation) == who);
+        claim.map(|claim| claim.origin).filter(|origin| *origin != who.1)
+    }
+
+    /// The volume goes with its claim.
+    pub(super) fn inherit(&mut self, member: MemberId, from: u32, incarnation: u32) {
+        if let Some(disk) = self.volumes.remove(&(member, from)) {
+            self.volumes.insert((member, incarnation), disk);
+        }
+    }
+
     /// Lets controllers and kubelets work, and forgets volumes that went.
     pub(super) fn settle(&mut self) {
         for gone in self.cluster.settle() {
