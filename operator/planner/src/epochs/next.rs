@@ -142,6 +142,11 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let Some(content) = content(&owners, number, moves.len().into(), minimum.len().into(), bytes) else { return };
     let content = EpochPlan { chosen: chosen.is_some(), ..content };
     if two_of_one_member(&owners) {
+        let by = format!(
+            "R6: within {} shards, some would stay with an incarnation whose successor gets others",
+            limits.moves
+        );
+        draft.withhold("CreateEpoch", name(number), why, by);
         return;
     }
     let replan = draft.world.epoch(number).is_some();

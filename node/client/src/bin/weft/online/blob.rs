@@ -48,7 +48,11 @@ async fn stat(session: &Session, id: &str) -> Outcome {
 fn render(found: &SliversAnswer) -> String {
     let SliversAnswer { id, length, stripes, inline, view, fault_tolerance, held, to_read, margin, shards, others } =
         found;
-    let place = if *inline { "in its registry entry".to_owned() } else { format!("in {stripes} stripes") };
+    let place = match (*inline, *stripes) {
+        (true, _) => "in its registry entry".to_owned(),
+        (false, 1) => "in one stripe".to_owned(),
+        (false, stripes) => format!("in {stripes} stripes"),
+    };
     let mut text = format!("{id}\n{:<9} {length} bytes, {place}\n", "Content");
     let all = shards.len();
     let _ = writeln!(text, "{:<9} {held} of {all} shards have all of it, {to_read} are enough to read it", "Held");

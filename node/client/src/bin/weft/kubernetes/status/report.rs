@@ -85,7 +85,7 @@ impl Report {
 fn is_fine(condition: &Condition) -> bool {
     match condition.type_.as_str() {
         kind::AVAILABLE | kind::READY | kind::CAPACITY_FOR_REPAIR => condition.status == "True",
-        kind::DEGRADED | kind::STALLED | kind::PROGRESSING => condition.status == "False",
+        kind::DEGRADED | kind::STALLED | kind::PROGRESSING | kind::CONTROL_PLANE_REWOUND => condition.status == "False",
         _ => false,
     }
 }
