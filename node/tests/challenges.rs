@@ -23,7 +23,7 @@ use weft_proto::v1::{
 };
 use weft_protocol::{Accusation, Accusers, MemberId, Round, View};
 use weft_redstuff::{Axis, BlobId, rebuild_sliver};
-use weft_store::{FILE, Room, SliverKey, View as _};
+use weft_store::{Room, SliverKey, View as _};
 
 const CHALLENGE: &str = "/weft.node.v1.Challenges/Challenge";
 
@@ -276,9 +276,7 @@ async fn r29_one_rotten_sliver_is_repaired_and_nobody_accused() {
     let index = fleet.newest().code.sliver_index(u16::from(shard), Axis::Primary);
     let sound = fleet.member(0).read_sliver(&blob, 0, Axis::Primary, index).await.unwrap().unwrap();
     fleet.kill(0).await;
-    let disk = &fleet.places[&0].disk;
-    let at = disk.find(FILE, &sound[..64]).expect("the sliver is on the disk");
-    assert!(disk.flip_bit(FILE, at + 10, 3));
+    fleet.rot(0, &sound);
     fleet.run(0).await;
     fleet.settled().await;
     challenge(&mut fleet, Duration::from_secs(1)).await;

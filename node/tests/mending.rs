@@ -7,7 +7,6 @@ use weft_node::member::Condition;
 use weft_proto::v1::{Retire, Target};
 use weft_protocol::{ShardSet, View};
 use weft_redstuff::Axis;
-use weft_store::FILE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
@@ -140,9 +139,7 @@ async fn a_rotten_sliver_is_noticed_and_mended() {
     let index = fleet.newest().code.sliver_index(u16::from(shard), Axis::Primary);
     let sound = fleet.member(0).read_sliver(&blob, 0, Axis::Primary, index).await.unwrap().unwrap();
     fleet.kill(0).await;
-    let disk = &fleet.places[&0].disk;
-    let at = disk.find(FILE, &sound[..64]).expect("the sliver is on the disk");
-    assert!(disk.flip_bit(FILE, at + 10, 3));
+    fleet.rot(0, &sound);
     fleet.run(0).await;
     let member = fleet.member(0);
     assert_eq!(member.read_sliver(&blob, 0, Axis::Primary, index).await.unwrap(), None);

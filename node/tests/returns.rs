@@ -13,7 +13,6 @@ use weft_proto::v1::{
 };
 use weft_protocol::{ShardSet, Tombstone};
 use weft_redstuff::{Axis, BlobId};
-use weft_store::FILE;
 
 fn channel(fleet: &Fleet, id: u32) -> Channel {
     let address = fleet.places[&id].address.to_string();
@@ -145,9 +144,7 @@ async fn rot(fleet: &Fleet, blob: BlobId, shards: ShardSet) -> u64 {
     let custodian = fleet.member(fleet.newest().holder(shard).expect("somebody keeps it").member.0);
     fleet.whole().await;
     let sound = custodian.read_sliver(&blob, 0, Axis::Primary, index).await.unwrap().expect("it is rebuilt");
-    let disk = &fleet.places[&6].disk;
-    let at = disk.find(FILE, &sound[..64]).expect("the sliver is on the disk");
-    assert!(disk.flip_bit(FILE, at + 10, 3));
+    fleet.rot(6, &sound);
     sound.len() as u64
 }
 

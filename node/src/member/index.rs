@@ -17,7 +17,7 @@ use super::{MemberError, records};
 
 /// The registry is digested in parts, by the first byte of the ID: finding what two members don't share costs little
 /// when they share nearly everything.
-const PARTS: usize = 256;
+pub(super) const PARTS: usize = 256;
 
 /// Rows read at a time when the index is made.
 const PAGE: usize = 1024;

@@ -1,6 +1,6 @@
 //! Which blobs are the most endangered, as far as a few bytes can tell (R21).
 //!
-//! All blobs fall into 256 slots by the first byte of their IDs. A member tells of each slot how many of its shards some
+//! All blobs fall into 256 slots by the first byte of their IDs, the parts of the registry's digests. A member tells of each slot how many of its shards some
 //! blob there lacks; summed over the fleet, that bounds what the worst blob of the slot lacks, and it is exact while
 //! few blobs are missing anything. It costs 256 bytes however many blobs there are.
 
@@ -8,9 +8,7 @@ use std::collections::HashMap;
 
 use weft_store::{StoreError, View, slot_of};
 
-use super::{Member, MemberError, lock, shards_in};
-
-const SLOTS: usize = 256;
+use super::{Member, MemberError, index::PARTS as SLOTS, lock, shards_in};
 
 /// For each slot, how many shards some blob may lack.
 #[derive(Debug, Clone, PartialEq, Eq)]

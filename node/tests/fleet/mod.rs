@@ -29,7 +29,7 @@ use weft_node::{
 };
 use weft_protocol::{FleetId, MemberId, Seal, SignedView, SigningKey};
 use weft_redstuff::{BlobId, Labels};
-use weft_store::{Options, fake::FakeDisk};
+use weft_store::{FILE, Options, fake::FakeDisk};
 
 pub use certificates::Authority;
 pub use operator::OrderChanges;
@@ -144,6 +144,13 @@ impl Fleet {
             node.run_behind(behind, listener, None, &tls, ended).await.expect("the member serves");
         });
         place.running = Some(Running { member, stop, served });
+    }
+
+    /// Flips a bit of a sliver on the disk of a member, which doesn't run.
+    pub fn rot(&self, id: u32, sliver: &[u8]) {
+        let disk = &self.places[&id].disk;
+        let at = disk.find(FILE, &sliver[..64]).expect("the sliver is on the disk");
+        assert!(disk.flip_bit(FILE, at + 10, 3));
     }
 
     /// Ends a member's process, and cuts its disk's power.

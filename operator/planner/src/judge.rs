@@ -41,20 +41,7 @@ pub(crate) fn judge(draft: &mut Draft<'_>) {
 }
 
 pub(crate) fn new_incarnation(draft: &Draft<'_>, number: u32) -> IncarnationRecord {
-    IncarnationRecord {
-        number,
-        inherits: None,
-        attempt: 0,
-        state: MemberState::Pending,
-        reason: "New".to_owned(),
-        since: draft.now,
-        node: None,
-        zone: None,
-        claim_uid: None,
-        volume_uid: None,
-        volume: None,
-        key: None,
-    }
+    IncarnationRecord::new(number, "New", draft.now)
 }
 
 /// A number that no incarnation of the member has had, by record, objects or view.

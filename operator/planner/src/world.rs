@@ -151,6 +151,26 @@ pub struct IncarnationRecord {
     pub key: Option<PublicKey>,
 }
 
+impl IncarnationRecord {
+    /// One of which nothing is known but its number.
+    pub fn new(number: u32, reason: &str, since: Timestamp) -> Self {
+        Self {
+            number,
+            inherits: None,
+            attempt: 0,
+            state: MemberState::Pending,
+            reason: reason.to_owned(),
+            since,
+            node: None,
+            zone: None,
+            claim_uid: None,
+            volume_uid: None,
+            volume: None,
+            key: None,
+        }
+    }
+}
+
 /// How an incarnation is. The same words as in `status.members[].state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberState {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use weft_planner::{Claim, Heard, IncarnationRecord, MemberRecord, MemberState, Record, Timestamp};
+use weft_planner::{Claim, Heard, IncarnationRecord, MemberRecord, Record, Timestamp};
 use weft_protocol::{MemberId, PublicKey, ShardSet, SignedView};
 
 /// Records the incarnations that claims tell of, so that their pods are made and can be asked.
@@ -20,20 +20,7 @@ pub(super) fn members(record: &mut Record, claims: &[Claim], now: Timestamp) {
 }
 
 fn member(id: MemberId, number: u32, now: Timestamp) -> MemberRecord {
-    let current = IncarnationRecord {
-        number,
-        inherits: None,
-        attempt: 0,
-        state: MemberState::Pending,
-        reason: "Adopted".to_owned(),
-        since: now,
-        node: None,
-        zone: None,
-        claim_uid: None,
-        volume_uid: None,
-        volume: None,
-        key: None,
-    };
+    let current = IncarnationRecord::new(number, "Adopted", now);
     MemberRecord { id, current, successor: None, shards: Vec::new(), custody: Vec::new() }
 }
 
