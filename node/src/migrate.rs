@@ -9,7 +9,7 @@ use weft_proto::v1::{SliverRequest, SliversRequest, peers_client::PeersClient};
 use weft_redstuff::{Axis, Hash};
 
 use crate::{
-    member::{Member, Peer},
+    member::{Member, Peer, Way},
     repair::{Item, Source},
 };
 
@@ -69,7 +69,7 @@ async fn store(member: &Member, want: &Want<'_>, data: Bytes) {
         return;
     }
     let length = data.len();
-    match member.put_slivers(item.blob, stripe, &hashes, symbol_size, vec![(axis, index, data)]).await {
+    match member.put_slivers(item.blob, stripe, &hashes, symbol_size, vec![(axis, index, data)], Way::Copied).await {
         Ok(()) => member.metrics().sliver_copied(length),
         Err(error) => tracing::warn!(blob = %item.blob, %error, "a copied sliver could not be stored"),
     }

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use prost::Message;
 use tonic::{Code, service::Routes};
 use weft_client::Connector;
-use weft_node::member::Member;
+use weft_node::member::{Member, Way};
 use weft_proto::v1::{
     ChallengeRequest, CloseRequest, SliverRequest, SliversRequest, SymbolItem, SymbolsRequest,
     challenges_client::ChallengesClient, peers_client::PeersClient, reads_client::ReadsClient,
@@ -164,7 +164,8 @@ async fn fetch(member: &Member, view: &View, connector: &impl Connector, blobs: 
         let inputs: Vec<(u16, &[u8])> = symbols.iter().map(|(index, symbol)| (*index, &symbol[..])).collect();
         let Ok(sliver) = rebuild_sliver(view.code, axis, symbol_size, &inputs) else { continue };
         let slivers = vec![(axis, index, sliver.into())];
-        member.put_slivers(blob, 0, &hashes, symbol_size, slivers).await.expect("the sliver is the committed one");
+        let put = member.put_slivers(blob, 0, &hashes, symbol_size, slivers, Way::Rebuilt).await;
+        put.expect("the sliver is the committed one");
     }
 }
 

@@ -4,7 +4,7 @@ mod fleet;
 
 use fleet::{Fleet, OrderChanges, content, eventually, get, put};
 use weft_node::member::Condition;
-use weft_proto::v1::{Retire, Target};
+use weft_proto::v1::{Inventory, Retire, Target};
 use weft_protocol::{ShardSet, View};
 use weft_redstuff::Axis;
 
@@ -30,8 +30,11 @@ async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
     fleet.order_all(OrderChanges::default()).await;
     let epoch = fleet.with(6, lost).await;
     let target = Target { epoch: epoch.epoch, shards: lost.to_bytes().to_vec().into() };
-    fleet.order(6, OrderChanges { target: Some(target), ..OrderChanges::default() }).await.unwrap();
+    let order = OrderChanges { target: Some(target.clone()), ..OrderChanges::default() };
+    fleet.order(6, order.clone()).await.unwrap();
     fleet.whole().await;
+    let inventory = fleet.order(6, order).await.unwrap();
+    assert_eq!(moved(&inventory, &target), (inventory.held_sliver_bytes, 0), "custodians have it all");
     fleet.change_view(&epoch).await;
     fleet.whole().await;
     assert_eq!(fleet.member(6).must_hold(), lost);
@@ -39,6 +42,93 @@ async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
     for (blob, content) in blobs.iter().zip(&contents) {
         assert_eq!(get(&client, *blob).await, content);
     }
+}
+
+/// What a member says of its target's epoch and shards, all together: bytes copied, bytes rebuilt.
+fn moved(inventory: &Inventory, target: &Target) -> (u64, u64) {
+    let shards = ShardSet::from_bytes(target.shards.as_ref().try_into().unwrap());
+    let rows = inventory.moved.iter();
+    rows.fold((0, 0), |(copied, rebuilt), row| {
+        assert!(row.epoch == target.epoch && shards.contains(row.shard as u8), "{row:?}");
+        (copied + row.copied_bytes, rebuilt + row.rebuilt_bytes)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_epoch_copies_is_counted_as_durably_as_its_slivers() {
+    let mut fleet = Fleet::start(7).await;
+    let client = fleet.client();
+    for nonce in 0..12 {
+        put(&client, nonce, &content(u64::from(nonce), 400_000)).await;
+    }
+    let lost = fleet.newest().seats[6].shards;
+    fleet.kill(6).await;
+    let custody = fleet.without(&[6]);
+    fleet.change_view(&custody).await;
+    fleet.whole().await;
+    for inventory in fleet.order_all(OrderChanges::default()).await.values() {
+        assert_eq!(inventory.moved, [], "custody moves within an epoch");
+    }
+    fleet.wipe(6).await;
+    fleet.order_all(OrderChanges::default()).await;
+    let target = Target { epoch: 2, shards: lost.to_bytes().to_vec().into() };
+    let order = OrderChanges { target: Some(target.clone()), ..OrderChanges::default() };
+    let (mut reached, mut midway) = (0, 0);
+    for operations in [20, 160, 240, 320, 400] {
+        let disk = fleet.places[&6].disk.clone();
+        disk.cut_power_after(operations);
+        // It may go before the order is durable.
+        drop(fleet.order(6, order.clone()).await);
+        eventually("the power goes", || async { disk.is_dead() }).await;
+        fleet.restart(6).await;
+        let inventory = fleet.order(6, OrderChanges { target: Some(target.clone()), ..OrderChanges::default() }).await;
+        let inventory = inventory.unwrap();
+        // All that this volume holds has come for this epoch. Who begins and has no peers yet may rebuild.
+        let (copied, rebuilt) = moved(&inventory, &target);
+        assert_eq!(copied + rebuilt, inventory.held_sliver_bytes, "{copied} copied, {rebuilt} rebuilt");
+        assert!(inventory.held_sliver_bytes >= reached, "{} after {reached}", inventory.held_sliver_bytes);
+        midway += u32::from(inventory.held_sliver_bytes > reached);
+        reached = inventory.held_sliver_bytes;
+    }
+    assert!(midway > 1, "the power went while slivers came");
+    fleet.whole().await;
+    let inventory = fleet.order(6, order).await.unwrap();
+    assert!(inventory.held_sliver_bytes > reached, "{reached} before the last power cut");
+    let (copied, rebuilt) = moved(&inventory, &target);
+    assert_eq!(copied + rebuilt, inventory.held_sliver_bytes, "{copied} copied, {rebuilt} rebuilt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_source_leaves_is_counted_as_rebuilt_and_what_comes_after_the_boundary_is_not() {
+    let mut fleet = Fleet::start(7).await;
+    put(&fleet.client(), 1, &content(1, 400_000)).await;
+    // Its own shards come to it again, on an empty volume, and nobody else ever had them.
+    let shards = fleet.newest().seats[6].shards;
+    fleet.wipe(6).await;
+    fleet.order_all(OrderChanges::default()).await;
+    let epoch = fleet.with(6, shards).await;
+    let target = Target { epoch: epoch.epoch, shards: shards.to_bytes().to_vec().into() };
+    let order = OrderChanges { target: Some(target.clone()), ..OrderChanges::default() };
+    fleet.order(6, order).await.unwrap();
+    let newcomer = fleet.member(6);
+    eventually("the newcomer has what it is to own", || async {
+        newcomer.levels().is_ok_and(|levels| levels.blobs == 1 && levels.slivers > 0 && levels.missing_slivers == 0)
+    })
+    .await;
+    drop(newcomer);
+    fleet.change_view(&epoch).await;
+    fleet.whole().await;
+    let rebuilt = fleet.order(6, OrderChanges::default()).await.unwrap();
+    assert!(rebuilt.held_sliver_bytes > 0);
+    assert_eq!(moved(&rebuilt, &target), (0, rebuilt.held_sliver_bytes));
+
+    put(&fleet.client(), 2, &content(2, 400_000)).await;
+    eventually("the new blob's slivers are there", || async {
+        fleet.member(6).levels().unwrap().sliver_bytes > rebuilt.held_sliver_bytes
+    })
+    .await;
+    let after = fleet.order(6, OrderChanges::default()).await.unwrap();
+    assert_eq!(moved(&after, &target), moved(&rebuilt, &target), "uploads bring what is new");
 }
 
 /// Orders everyone to drop spare copies, and waits until they hold what the view gives them and no more (R23).

@@ -112,6 +112,7 @@ async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session
     }
     let plan = weft_planner::plan(&observed.world, now);
     let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
+    report::moves::write(subject, session, &observed.objects.epochs, now).await?;
     report::measure(&context.telemetry, subject, &plan);
     if let (Some(keys), Some(fleet)) = (keys, fleet) {
         order(context, subject, session, &observed, &plan, (keys, fleet)).await?;

@@ -17,6 +17,15 @@ pub struct Room {
     pub free: u64,
 }
 
+/// What came to a member of one shard, for the epoch that gave it the shard: bytes of slivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub epoch: u64,
+    pub shard: u32,
+    pub copied: u64,
+    pub rebuilt: u64,
+}
+
 /// The channels to a committee's members.
 #[derive(Clone, Debug)]
 pub struct Channels {
@@ -39,6 +48,7 @@ pub struct Session {
     /// The highest term of which a member has shown the operator's signed claim.
     pub claimed: u64,
     pub rooms: BTreeMap<Incarnation, Room>,
+    pub moved: BTreeMap<Incarnation, Vec<Moved>>,
     /// The members' last answers didn't reach all who run.
     pub unheard: bool,
     /// What was planned last, and for which newest view.
@@ -50,4 +60,6 @@ pub struct Session {
     pub gone_nodes: BTreeMap<String, Timestamp>,
     /// When status was last written.
     pub written: Option<Timestamp>,
+    /// When it was last written what an epoch has moved.
+    pub told_moves: Option<Timestamp>,
 }

@@ -1,6 +1,6 @@
 //! What changed from one snapshot to the next, in plain words.
 
-use weft_crds::{Epoch, MemberStatus, StorageCommitteeStatus, View, committee_condition};
+use weft_crds::{Epoch, EpochPhase, MemberStatus, StorageCommitteeStatus, View, committee_condition};
 
 use super::observe::Snapshot;
 
@@ -103,6 +103,9 @@ fn phases(before: Option<&Epoch>, after: &Epoch, told: &mut Vec<String>) {
             moves.shards,
             moves.minimum
         ),
+        Some(_) if now == EpochPhase::Retired && moves.shards > 0 => {
+            format!(": {} were copied, {} rebuilt", bytes(moves.copied), bytes(moves.rebuilt))
+        }
         Some(_) => String::new(),
     };
     told.push(format!("epoch {}: {now:?}{detail}", after.spec.number));
@@ -156,6 +159,21 @@ mod tests {
         let mut committee: StorageCommittee = serde_json::from_str(object).expect("a committee");
         committee.status = Some(status);
         Snapshot { committee: Some(Arc::new(committee)), ..Snapshot::default() }
+    }
+
+    #[test]
+    fn a_retired_epoch_tells_what_it_moved() {
+        let at = |phase| {
+            let moves = weft_crds::Moves { shards: 4, minimum: 4, bytes: 4096, copied: 3072, rebuilt: 1024 };
+            let spec = weft_crds::EpochSpec { committee: "c".to_owned(), number: 2, owners: None, reason: None };
+            let mut epoch = Epoch::new("c-2", spec);
+            epoch.status =
+                Some(weft_crds::EpochStatus { phase: Some(phase), moves: Some(moves), ..Default::default() });
+            epoch
+        };
+        let mut told = Vec::new();
+        phases(Some(&at(EpochPhase::Committed)), &at(EpochPhase::Retired), &mut told);
+        assert_eq!(told, ["epoch 2: Retired: 3.00 KiB were copied, 1.00 KiB rebuilt"]);
     }
 
     #[test]

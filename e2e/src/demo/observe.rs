@@ -48,6 +48,12 @@ impl Snapshot {
         })
     }
 
+    /// Bytes of slivers that were copied and rebuilt for the Epochs.
+    pub fn moved(&self) -> (u64, u64) {
+        let moves = self.epochs.iter().filter_map(|epoch| epoch.status.as_ref()?.moves);
+        moves.fold((0, 0), |(copied, rebuilt), moves| (copied + moves.copied, rebuilt + moves.rebuilt))
+    }
+
     /// The newest view in effect: while one is being sealed, that is the one before it.
     pub fn view(&self) -> Option<&View> {
         let status = self.status()?;

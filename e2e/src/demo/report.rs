@@ -27,6 +27,8 @@ pub struct Report {
     pub lost: u64,
     /// What members counted.
     pub counts: Counts,
+    /// Bytes of slivers that Epochs say were copied and rebuilt for them.
+    pub epochs: (u64, u64),
     /// When what came about.
     pub milestones: Milestones,
     /// What became of the load.
@@ -110,7 +112,7 @@ impl Report {
     }
 
     fn rows(&self) -> Vec<(&'static str, String)> {
-        let Self { blobs, bytes, lost, counts, milestones, tally, different } = self;
+        let Self { blobs, bytes, lost, counts, epochs, milestones, tally, different } = self;
         let size = |bytes: u64| format!("{} ({bytes} B)", narrate::bytes(bytes));
         let ratio = counts.ratio().map_or("nothing was rebuilt".to_owned(), |ratio| format!("{ratio:.3}"));
         let latency = [0.5, 0.99, 1.0].map(|share| format!("{} ms", tally.within(share).as_millis())).join(", ");
@@ -122,6 +124,7 @@ impl Report {
             ("bytes moved to repair", size(counts.moved)),
             ("moved / rebuilt", format!("{ratio} (at most {MOST_MOVED:.2})")),
             ("bytes migrated", size(counts.migrated)),
+            ("for epochs, copied / rebuilt", format!("{} / {}", size(epochs.0), size(epochs.1))),
             ("received, told / interfaces", traffic(counts.received)),
             ("sent, told / interfaces", traffic(counts.sent)),
             ("lowest read margin", format!("{} shards", milestones.lowest_margin)),

@@ -157,6 +157,7 @@ impl Run {
             bytes: all.iter().map(|blob| blob.length).sum(),
             lost,
             counts: Counts::of(&self.meter),
+            epochs: self.fleet.observer().now().moved(),
             milestones,
             tally,
             different: wrong.len() as u64,

@@ -7,7 +7,7 @@ use weft_protocol::Encoder;
 use weft_redstuff::BlobId;
 use weft_store::View;
 
-use super::{Condition, Identity, Kind, Known, Member, MemberError, index::Totals};
+use super::{Condition, Identity, Kind, Known, Member, MemberError, index::Totals, moved::Moved, records};
 use crate::metrics::Levels;
 
 /// Rows of the work list read at a time.
@@ -71,6 +71,7 @@ impl Member {
             lacking: self.lacking()?.wire(),
             unanswered: self.unanswered(),
             accusations: self.accusations()?.iter().map(|accusation| accusation.encode().into()).collect(),
+            moved: records::moved(&view)?.iter().map(Moved::wire).collect(),
         })
     }
 

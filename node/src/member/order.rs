@@ -7,7 +7,7 @@ use weft_protocol::{FenceError, Incarnation, MemberId, Seal, SealOrder, ShardSet
 use weft_redstuff::Hash;
 use weft_store::{Room, Tx};
 
-use super::{Condition, Member, MemberError, Peer, Peers, Target, lock, records, views};
+use super::{Condition, Member, MemberError, Peer, Peers, Target, lock, moved, records, views};
 
 /// An order, read.
 #[derive(Debug)]
@@ -173,6 +173,9 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
     }
     if records::target(tx)? != target {
         records::put_target(tx, target.as_ref());
+        if let Some(target) = &target {
+            moved::expect(tx, target)?;
+        }
         changed = true;
     }
     Ok(changed)

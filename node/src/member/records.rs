@@ -9,7 +9,7 @@ use weft_protocol::{
 use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, UploadNumber, View};
 
-use super::MemberError;
+use super::{MemberError, moved::Moved};
 
 const FENCE: &str = "fence";
 const SYNCED: &str = "synced";
@@ -23,6 +23,7 @@ const REWOUND: &str = "rewound";
 const ACCUSATIONS: &str = "accusations";
 const CLAIM: &str = "claim";
 const CANDIDATES: &str = "candidates";
+const MOVED: &str = "moved";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -118,6 +119,22 @@ pub(crate) fn put_target(to: &mut Tx<'_>, target: Option<&Target>) {
             to.put_state(TARGET, Encoder::new().u64(target.epoch).fixed(&target.shards.to_bytes()).finish());
         }
     }
+}
+
+/// What came of shards that epochs gave this member.
+pub(crate) fn moved(from: &impl View) -> Result<Vec<Moved>, MemberError> {
+    let moved = load(from, MOVED, |from| {
+        from.list(|from| Ok(Moved { epoch: from.u64()?, shard: from.u8()?, copied: from.u64()?, rebuilt: from.u64()? }))
+    })?;
+    Ok(moved.unwrap_or_default())
+}
+
+pub(crate) fn put_moved(to: &mut Tx<'_>, moved: &[Moved]) {
+    let bytes = Encoder::new().list(moved, |to, row| {
+        let Moved { epoch, shard, copied, rebuilt } = *row;
+        to.u64(epoch).u8(shard).u64(copied).u64(rebuilt)
+    });
+    to.put_state(MOVED, bytes.finish());
 }
 
 pub(crate) fn peers(from: &impl View) -> Result<Peers, MemberError> {

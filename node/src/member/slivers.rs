@@ -7,7 +7,11 @@ use weft_protocol::{Entry, ShardSet};
 use weft_redstuff::{Axis, BlobId, Code, Hash, Layout, Metadata, StripeHashes, merkle};
 use weft_store::{Room, SliverKey, StoreError, Tx, UploadNumber, View};
 
-use super::{Member, MemberError, records};
+use super::{
+    Member, MemberError,
+    moved::{self, Way},
+    records,
+};
 
 /// A sliver whose bytes are the committed ones; `None` where they rotted.
 type Sound = Option<Vec<u8>>;
@@ -15,7 +19,8 @@ type Sound = Option<Vec<u8>>;
 impl Member {
     /// Stores slivers of a live blob, and takes a shard off the work list when both its slivers of all stripes are
     /// there. `hashes` are the caller's to have proven against the blob's root; the slivers are checked against them
-    /// here. Without slivers, only the hashes are kept.
+    /// here. Without slivers, only the hashes are kept. `way` tells how they came, for the epoch that gave their shards
+    /// to this member.
     pub async fn put_slivers(
         &self,
         blob: BlobId,
@@ -23,6 +28,7 @@ impl Member {
         hashes: &StripeHashes,
         symbol_size: u32,
         slivers: Vec<(Axis, u16, Bytes)>,
+        way: Way,
     ) -> Result<(), MemberError> {
         let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Err(MemberError::NoBlob(blob)) };
         let layout = metadata.layout;
@@ -46,11 +52,17 @@ impl Member {
                 Some(_) => {}
                 None => tx.put_stripe(upload, stripe, description)?,
             }
-            let mut touched = ShardSet::EMPTY;
+            let (mut touched, mut came) = (ShardSet::EMPTY, BTreeMap::new());
             for (axis, index, data) in slivers {
-                touched.insert(layout.code().shard_of(axis, index) as u8);
-                tx.put_sliver(&SliverKey { upload, stripe, axis: stored(axis), index: index as u8 }, data)?;
+                let shard = layout.code().shard_of(axis, index) as u8;
+                let place = SliverKey { upload, stripe, axis: stored(axis), index: index as u8 };
+                touched.insert(shard);
+                if !tx.has_sliver(&place)? {
+                    *came.entry(shard).or_default() += data.len() as u64;
+                }
+                tx.put_sliver(&place, data)?;
             }
+            moved::count(tx, way, &came)?;
             for shard in whole(tx, Some(upload), &layout, touched)?.iter() {
                 tx.remove_missing(&blob.0, shard)?;
             }

@@ -76,6 +76,10 @@ impl Repair {
         let started = self.member.env().clock.now();
         let before = self.member.repair_bytes();
         let items = self.confirm(items).await?;
+        if fleet.is_unheard() {
+            // Nothing can be tried, so nothing has failed: once holders are heard, they are asked for copies first.
+            return Ok(if items.confirmed > 0 { Progress::Some } else { Progress::None });
+        }
         work::fetch_stripe_hashes(&self.member, &fleet, &items.still).await?;
         let (copies, rebuilds): (Vec<Item>, Vec<Item>) =
             items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));

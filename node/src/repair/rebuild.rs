@@ -13,7 +13,7 @@ use super::{
     symbols,
     work::{Fleet, Item},
 };
-use crate::member::Member;
+use crate::member::{Member, Way};
 
 /// One sliver to rebuild, and the symbols that have come in for it.
 struct Unit {
@@ -126,7 +126,7 @@ async fn finish(member: &Member, code: Code, mut unit: Unit) {
     }
     let length = sliver.len();
     let slivers = vec![(unit.axis, unit.index, Bytes::from(sliver))];
-    match member.put_slivers(unit.blob, unit.stripe, &hashes, unit.symbol_size, slivers).await {
+    match member.put_slivers(unit.blob, unit.stripe, &hashes, unit.symbol_size, slivers, Way::Rebuilt).await {
         Ok(()) => member.metrics().sliver_rebuilt(length),
         Err(error) => tracing::warn!(blob = %unit.blob, %error, "a rebuilt sliver could not be stored"),
     }

@@ -9,7 +9,7 @@ use weft_redstuff::{Axis, BlobId, Hash, Layout, StripeHashes, merkle};
 use weft_store::{StoreError, View as _};
 
 use super::pass::Pass;
-use crate::member::{Member, MemberError, Peer};
+use crate::member::{Member, MemberError, Peer, Way};
 
 /// Bytes of slivers that one batch may bring.
 pub(super) const BATCH_BYTES: u64 = 16 << 20;
@@ -72,6 +72,11 @@ impl Fleet {
         let sealed = member.sealed();
         let moved = sealed.as_ref().map_or(ShardSet::EMPTY, |sealed| sealed.view.moved_to(&newest.view));
         Some(Self { newest, moved, reachable: member.reachable(), sources: sources(member) })
+    }
+
+    /// Whether nobody answers yet who could help.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.reachable.is_empty() && self.sources.values().all(Vec::is_empty)
     }
 
     /// Where to take a shard's slivers from, another way each time: from those who have them or had them, and then from
@@ -185,7 +190,8 @@ async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> Result
         let path: Vec<Hash> = reply.path.iter().filter_map(|hash| Hash::from_slice(hash)).collect();
         let proven = merkle::verify(&item.root, &hashes.root(), stripe, item.layout.stripes(), &path);
         if let (true, Some(layout)) = (proven, item.layout.stripe(stripe)) {
-            let stored = member.put_slivers(item.blob, stripe, &hashes, layout.symbol_size, Vec::new()).await;
+            let size = layout.symbol_size;
+            let stored = member.put_slivers(item.blob, stripe, &hashes, size, Vec::new(), Way::Copied).await;
             served[reply.item as usize] = stored.is_ok();
         }
     }

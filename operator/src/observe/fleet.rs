@@ -13,8 +13,8 @@ use weft_proto::v1::{self, control_client::ControlClient};
 use weft_protocol::{FleetId, Seal, SealOrder, ShardSet, SigningKey, TermClaim};
 
 use crate::{
-    observe::inventory::{self, InventoryError},
-    session::{Incarnation, Room, Session},
+    observe::inventory::{self, Answer, InventoryError},
+    session::{Incarnation, Session},
 };
 
 /// Members answer from memory; who takes longer counts as silent.
@@ -79,7 +79,7 @@ pub async fn order(
     let mut silent = 0;
     for (which, answer) in join_all(asked).await {
         match answer {
-            Ok((inventory, room)) => hear(session, which, inventory, room, now()),
+            Ok(answer) => hear(session, which, answer, now()),
             Err(error) => {
                 silent += 1;
                 session.missed.entry(which).or_insert_with(&now);
@@ -101,24 +101,16 @@ fn claimed(error: &AskError, standing: &Standing<'_>) -> u64 {
     claim.filter(own).map_or(0, |claim| claim.term)
 }
 
-async fn ask(
-    channel: Result<Channel, ConnectError>,
-    request: v1::OrderRequest,
-) -> Result<(weft_planner::Inventory, Option<Room>), AskError> {
+async fn ask(channel: Result<Channel, ConnectError>, request: v1::OrderRequest) -> Result<Answer, AskError> {
     let mut client = ControlClient::new(channel?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let answer = tokio::time::timeout(DEADLINE, client.order(request)).await.map_err(|_| AskError::Deadline)?;
     let inventory = answer.map_err(|status| AskError::Refused(Box::new(status)))?.into_inner();
     Ok(inventory::decode(inventory)?)
 }
 
-fn hear(
-    session: &mut Session,
-    which: Incarnation,
-    inventory: weft_planner::Inventory,
-    room: Option<Room>,
-    at: Timestamp,
-) {
+fn hear(session: &mut Session, which: Incarnation, answer: Answer, at: Timestamp) {
     let (member, incarnation) = which;
+    let Answer { inventory, room, moved } = answer;
     // What put the newest view into effect must reach who was away; this leader may not have seen it happen.
     let position = |seal: &Seal| seal.successor.view.position();
     if let Some(seal) = &inventory.newest_seal
@@ -129,6 +121,7 @@ fn hear(
     if let Some(room) = room {
         session.rooms.insert(which, room);
     }
+    session.moved.insert(which, moved);
     session.missed.remove(&which);
     session.heard.insert(which, Heard { member, incarnation, at, inventory });
 }

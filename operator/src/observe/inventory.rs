@@ -10,7 +10,7 @@ use weft_protocol::{
     VolumeId,
 };
 
-use crate::session::Room;
+use crate::session::{Moved, Room};
 
 #[derive(Debug, Error)]
 pub enum InventoryError {
@@ -24,8 +24,17 @@ pub enum InventoryError {
     Shard(u32),
 }
 
-/// What a member said, and the room on its volume.
-pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), InventoryError> {
+/// What a member said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub inventory: Inventory,
+    // What only the status tells of.
+    pub room: Option<Room>,
+    pub moved: Vec<Moved>,
+}
+
+/// Understands what a member said.
+pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
     let identity = said.identity.ok_or(InventoryError::Missing("identity"))?;
     let volume = fixed("volume ID", &identity.volume)?;
     let ailment = match v1::Ailment::try_from(said.ailment).unwrap_or(v1::Ailment::None) {
@@ -36,6 +45,7 @@ pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), Inventor
         v1::Ailment::WaitingForPeers => Some(Ailment::WaitingForPeers),
     };
     let room = said.volume.map(|volume| Room { used: volume.used_bytes, free: volume.free_bytes });
+    let moved = said.moved.iter().map(moved).collect();
     let inventory = Inventory {
         fleet: FleetId(fixed("fleet ID", &identity.fleet)?),
         member: MemberId(identity.member),
@@ -61,7 +71,12 @@ pub fn decode(said: v1::Inventory) -> Result<(Inventory, Option<Room>), Inventor
         unanswered: said.unanswered.iter().map(unanswered).collect(),
         accusations: said.accusations.iter().filter_map(|accusation| Accusation::decode(accusation).ok()).collect(),
     };
-    Ok((inventory, room))
+    Ok(Answer { inventory, room, moved })
+}
+
+fn moved(said: &v1::Moved) -> Moved {
+    let v1::Moved { epoch, shard, copied_bytes, rebuilt_bytes } = *said;
+    Moved { epoch, shard, copied: copied_bytes, rebuilt: rebuilt_bytes }
 }
 
 fn unanswered(said: &v1::Unanswered) -> ((MemberId, u32), Duration) {

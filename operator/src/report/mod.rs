@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod events;
+pub mod moves;
 mod patch;
 
 use std::{collections::BTreeSet, time::Duration};
