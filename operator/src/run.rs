@@ -100,9 +100,15 @@ async fn lead(
     let mut leadership = leader::stand(calls.clone(), args).await?;
     telemetry.set_ready();
     tracing::info!(lease = args.lease, "standing by");
-    tokio::select! {
-        gained = leadership.gained() => gained?,
-        () = &mut stop => return Ok(()),
+    loop {
+        tokio::select! {
+            gained = leadership.gained() => if gained? {
+                break;
+            },
+            () = &mut stop => return Ok(()),
+        }
+        tracing::warn!(lease = args.lease, "the Lease was deleted, and is made again");
+        leadership = leader::stand(calls.clone(), args).await?;
     }
     telemetry.leading.set(1);
     tracing::info!(lease = args.lease, "leading");

@@ -1,8 +1,13 @@
 //! The operator against a real API server: what it records and makes, before any member runs.
 
+mod beyond;
+mod epochs;
+mod lease;
 mod members;
+mod returns;
 mod revoking;
 mod rewinds;
+mod stage;
 
 use std::{error::Error, sync::Arc};
 
@@ -12,9 +17,10 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use stage::{take_away, trust, until};
 use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
 use weft_e2e::ApiServer;
 use weft_operator::{
@@ -34,6 +40,8 @@ const NAMESPACE: &str = "default";
 struct Bench {
     server: ApiServer,
     client: Client,
+    /// Member and incarnation whose pods never start.
+    held_back: Option<(u32, u32)>,
 }
 
 impl Bench {
@@ -47,7 +55,7 @@ impl Bench {
         }
         let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Self { server, client: Client::try_from(config)? })
+        Ok(Self { server, client: Client::try_from(config)?, held_back: None })
     }
 
     /// An operator as it begins to lead.
@@ -200,52 +208,6 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     Ok(())
 }
 
-/// The key that views of the committee are signed with.
-async fn trust(bench: &Bench) -> Result<weft_protocol::PublicKey, Box<dyn Error>> {
-    let secret = bench.api::<Secret>().get("demo-ca").await?;
-    let seed = secret.data.and_then(|data| data.get("view.key").cloned()).ok_or("no key")?;
-    let mut key = [0; 32];
-    hex::decode_to_slice(&seed.0, &mut key)?;
-    Ok(weft_protocol::SigningKey::from_seed(key).public())
-}
-
-/// Plays the kubelet: every pod runs and has its member's address; every claim is bound.
-async fn run_pods(bench: &Bench) -> Outcome {
-    for pod in bench.api::<Pod>().list(&ListParams::default()).await? {
-        let number = |label: &str| pod.labels().get(label).and_then(|text| text.parse::<u32>().ok());
-        let (Some(member), Some(incarnation)) = (number("weft.dev/member"), number("weft.dev/incarnation")) else {
-            continue;
-        };
-        let ip = members::address(member, incarnation);
-        let runs = serde_json::json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
-            "conditions": [{"type": "Ready", "status": "True"}]}});
-        bench.api::<Pod>().patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(runs)).await?;
-    }
-    Ok(())
-}
-
-/// Reconciles until the status is as wanted.
-async fn until(
-    operator: &Context,
-    bench: &Bench,
-    what: &str,
-    wanted: impl Fn(&StorageCommitteeStatus) -> bool,
-) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
-    let mut status = StorageCommitteeStatus::default();
-    for _ in 0..40 {
-        if let Err(error) = reconcile(operator, NAMESPACE, "demo").await {
-            // Another write came first, which the next round reads.
-            assert!(error.is_conflict(), "{}", weft_operator::reconcile::chain(&error));
-        }
-        run_pods(bench).await?;
-        status = bench.committee("demo").await?.status.unwrap_or_default();
-        if wanted(&status) {
-            return Ok(status);
-        }
-    }
-    Err(format!("never {what}: {}", serde_yaml::to_string(&status)?).into())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
     let bench = Bench::start().await?;
@@ -259,11 +221,7 @@ async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
     assert_eq!((view.predecessor, view.in_effect, view.members.len()), (None, true, 7));
     assert_eq!(status.term, Some(2));
 
-    bench.api::<Pod>().delete("demo-2-1-1", &DeleteParams::default()).await?;
-    let claims = bench.api::<PersistentVolumeClaim>();
-    claims.delete("demo-2-1", &DeleteParams::default()).await?;
-    let unprotected = Patch::Merge(serde_json::json!({"metadata": {"finalizers": null}}));
-    claims.patch("demo-2-1", &PatchParams::default(), &unprotected).await?;
+    take_away(&bench, 2).await?;
     let custody =
         |status: &StorageCommitteeStatus| -> usize { status.members.iter().map(|member| member.custody.len()).sum() };
     let status = until(&operator, &bench, "the lost member's four shards in custody", |status| {

@@ -1,6 +1,7 @@
 //! Epoch objects: made, chosen owners for, and moved through their phases.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
 use weft_crds::{Epoch, EpochMember, EpochSpec, EpochStatus, Moves, epoch_condition, epoch_name};
@@ -28,7 +29,8 @@ pub enum EpochError {
     Json { name: String, source: serde_json::Error },
 }
 
-/// Makes an Epoch; one of that name without a status is taken over.
+/// Makes an Epoch; one of that name without a status is taken over: it goes with its committee from now on, like those
+/// that the operator makes.
 pub async fn create(with: &Means<'_>, plan: &EpochPlan, reason: &str) -> Result<(), EpochError> {
     let subject = with.subject;
     let name = epoch_name(&subject.name, plan.number);
@@ -45,9 +47,31 @@ pub async fn create(with: &Means<'_>, plan: &EpochPlan, reason: &str) -> Result<
         owner_references: Some(vec![subject.owner()]),
         ..epoch.metadata
     };
-    subject.namespace.create(&epoch).await?;
+    if !subject.namespace.create(&epoch).await? {
+        adopt(with, &name).await?;
+    }
     choose(with, plan).await?;
     forget(with).await
+}
+
+/// Gives an Epoch that a user made the label and the owner that the operator's own have, beside what it has.
+async fn adopt(with: &Means<'_>, name: &str) -> Result<(), EpochError> {
+    let subject = with.subject;
+    let live: Option<Epoch> = subject.namespace.get(name).await?;
+    let live = live.ok_or_else(|| EpochError::Gone { name: name.to_owned() })?;
+    let mut owners = live.owner_references().to_vec();
+    if !owners.iter().any(|owner| owner.uid == subject.uid) {
+        // An object has one controller at most.
+        let controller = (!owners.iter().any(|owner| owner.controller == Some(true))).then_some(true);
+        owners.push(OwnerReference { controller, ..subject.owner() });
+    }
+    let change = json!({"metadata": {
+        "resourceVersion": live.resource_version(),
+        "labels": {names::COMMITTEE: subject.name},
+        "ownerReferences": owners,
+    }});
+    subject.namespace.merge::<Epoch>(name, &change).await?;
+    Ok(())
 }
 
 /// Writes an Epoch's owners, and the phase that the plan says.

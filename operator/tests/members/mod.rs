@@ -1,10 +1,14 @@
 //! Members in this process: the protocol's own fence behind the operator's call, on loopback, without volumes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,12 +24,12 @@ use weft_operator::{
 };
 use weft_planner::Timestamp;
 use weft_proto::v1::{
-    Inventory, OrderRequest, ShardReport,
+    Inventory, Moved, OrderRequest, ShardReport, Target,
     control_server::{Control, ControlServer},
 };
 use weft_protocol::{
-    BatchHeader, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, SignedView, SigningKey,
-    TermClaim, ViewId, VolumeId, sign_batch,
+    BatchHeader, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, ShardSet, SignedView,
+    SigningKey, TermClaim, ViewId, VolumeId, sign_batch,
 };
 
 /// The address that a member's pod gets: the fleet finds the member by it.
@@ -33,16 +37,37 @@ pub(crate) fn address(member: u32, incarnation: u32) -> String {
     format!("10.9.{member}.{incarnation}")
 }
 
+/// Member and incarnation.
+type Who = (u8, u8);
+
 /// Members by address, each made when it is first called, and the key that their pods are told to trust.
 #[derive(Clone)]
 pub(crate) struct Fleet {
     members: Arc<Mutex<BTreeMap<String, SocketAddr>>>,
+    silent: Arc<Mutex<BTreeSet<Who>>>,
+    /// How far the operator's clock is ahead of the machine's, in milliseconds.
+    ahead: Arc<AtomicI64>,
     trust: PublicKey,
 }
 
 impl Fleet {
     pub(crate) fn new(trust: PublicKey) -> Self {
-        Self { members: Arc::default(), trust }
+        Self { members: Arc::default(), silent: Arc::default(), ahead: Arc::default(), trust }
+    }
+
+    /// Lets that time pass for the operator.
+    pub(crate) fn advance(&self, time: Duration) {
+        self.ahead.fetch_add(time.as_millis() as i64, Ordering::Relaxed);
+    }
+
+    /// Nobody hears of that incarnation from now on.
+    pub(crate) fn silence(&self, who: Who) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
+    }
+
+    /// It is heard again.
+    pub(crate) fn wake(&self, who: Who) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(&who);
     }
 }
 
@@ -54,7 +79,7 @@ impl fmt::Debug for Fleet {
 
 impl Env for Fleet {
     fn now(&self) -> Timestamp {
-        SystemEnv.now()
+        Timestamp(SystemEnv.now().0 + self.ahead.load(Ordering::Relaxed))
     }
 
     fn fill(&self, buffer: &mut [u8]) -> Result<(), getrandom::Error> {
@@ -69,7 +94,7 @@ impl Env for Fleet {
 impl Connector for Fleet {
     fn channel(&self, address: &str) -> Result<Channel, ConnectError> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = *members.entry(address.to_owned()).or_insert_with(|| start(address, self.trust));
+        let at = *members.entry(address.to_owned()).or_insert_with(|| start(address, self));
         let wrong = |source| ConnectError::Address { address: address.to_owned(), source };
         Ok(Endpoint::from_shared(format!("http://{at}")).map_err(wrong)?.connect_lazy())
     }
@@ -79,14 +104,14 @@ impl Connector for Fleet {
     }
 }
 
-fn start(address: &str, trust: PublicKey) -> SocketAddr {
+fn start(address: &str, fleet: &Fleet) -> SocketAddr {
     let mut parts = address.split(['.', ':']).skip(2).map(|part| part.parse::<u8>().expect("a number"));
     let (member, incarnation) = (parts.next().expect("a member"), parts.next().expect("an incarnation"));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a socket");
     let at = listener.local_addr().expect("an address");
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
-    let service = ControlServer::new(Member::new(member, incarnation, trust));
+    let service = ControlServer::new(Member::new((member, incarnation), fleet));
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
     at
@@ -98,24 +123,38 @@ struct Member {
     incarnation: Incarnation,
     key: SigningKey,
     trust: PublicKey,
+    silent: Arc<Mutex<BTreeSet<Who>>>,
     state: Mutex<State>,
 }
+
+/// What each sliver that a target asks for comes to, at once: bytes.
+pub(crate) const COPIED: u64 = 3000;
+pub(crate) const REBUILT: u64 = 500;
 
 #[derive(Default)]
 struct State {
     fence: Option<Fence>,
     claim: Option<TermClaim>,
     sequence: u64,
+    /// Epochs and shards that orders named as targets.
+    gained: BTreeSet<(u64, u8)>,
 }
 
 impl Member {
-    fn new(id: u8, number: u8, trust: PublicKey) -> Self {
+    fn new((id, number): Who, fleet: &Fleet) -> Self {
         let mut seed = [7; 32];
         (seed[0], seed[1]) = (id, number);
         let mut volume = [9; 16];
         (volume[0], volume[1]) = (id, number);
         let incarnation = Incarnation { number: u32::from(number), volume: VolumeId(volume) };
-        Self { id, incarnation, key: SigningKey::from_seed(seed), trust, state: Mutex::default() }
+        Self {
+            id,
+            incarnation,
+            key: SigningKey::from_seed(seed),
+            trust: fleet.trust,
+            silent: fleet.silent.clone(),
+            state: Mutex::default(),
+        }
     }
 
     fn obey(&self, order: &OrderRequest) -> Result<Inventory, Box<dyn std::error::Error>> {
@@ -137,7 +176,16 @@ impl Member {
         }
         let fence = fence.clone();
         state.sequence += 1;
-        Ok(self.inventory(&fence, fleet, state.sequence, order))
+        let target = order.target.iter().flat_map(|target| shards(target).map(|shard| (target.epoch, shard)));
+        state.gained.extend(target);
+        let moved = |(epoch, shard): &(u64, u8)| Moved {
+            epoch: *epoch,
+            shard: u32::from(*shard),
+            copied_bytes: COPIED,
+            rebuilt_bytes: REBUILT,
+        };
+        let moved = state.gained.iter().map(moved).collect();
+        Ok(Inventory { moved, ..self.inventory(&fence, fleet, state.sequence, order) })
     }
 
     fn inventory(&self, fence: &Fence, fleet: FleetId, sequence: u64, order: &OrderRequest) -> Inventory {
@@ -152,11 +200,7 @@ impl Member {
             ..ShardReport::default()
         };
         let held = seat.into_iter().flat_map(|seat| seat.shards.iter()).map(|shard| report(shard, false));
-        let target = order
-            .target
-            .as_ref()
-            .map(|target| weft_protocol::ShardSet::from_bytes(target.shards.as_ref().try_into().expect("32 bytes")));
-        let wanted = target.into_iter().flat_map(weft_protocol::ShardSet::iter).map(|shard| report(shard, true));
+        let wanted = order.target.iter().flat_map(shards).map(|shard| report(shard, true));
         let header =
             BatchHeader { fleet, member: MemberId(u32::from(self.id)), incarnation: self.incarnation, sequence };
         let refusal = fence.refusal().map(|refusal| sign_batch(header, vec![refusal], &self.key).remove(0));
@@ -176,7 +220,7 @@ impl Member {
             synced: newest.and_then(|view| view.predecessor).map(id).unwrap_or_default(),
             counts: newest.is_some(),
             shards: held.chain(wanted).collect(),
-            reachable: (0..7).collect(),
+            reachable: self.reachable(),
             volume: Some(weft_proto::v1::Volume { capacity_bytes: 1 << 30, free_bytes: 1 << 30, used_bytes: 0 }),
             newest_signed_view: fence.newest().map(|view| Bytes::from(view.encode())).unwrap_or_default(),
             newest_seal: fence.seal().map(|seal| Bytes::from(seal.encode())).unwrap_or_default(),
@@ -185,9 +229,27 @@ impl Member {
     }
 }
 
+impl Member {
+    fn silent(&self) -> BTreeSet<Who> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reachable(&self) -> Vec<u32> {
+        let silent = self.silent();
+        (0..7).filter(|id| !silent.iter().any(|(member, _)| member == id)).map(u32::from).collect()
+    }
+}
+
+fn shards(target: &Target) -> impl Iterator<Item = u8> + use<> {
+    ShardSet::from_bytes(target.shards.as_ref().try_into().expect("32 bytes")).iter()
+}
+
 #[tonic::async_trait]
 impl Control for Member {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
+        if self.silent().contains(&(self.id, self.incarnation.number as u8)) {
+            return Err(Status::unavailable("nobody hears of it"));
+        }
         let answer = self.obey(request.get_ref()).map_err(|error| {
             let claim = self.state.lock().unwrap_or_else(PoisonError::into_inner).claim.clone();
             let claim = claim.map(|claim| claim.encode()).unwrap_or_default();

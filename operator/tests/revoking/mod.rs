@@ -35,14 +35,23 @@ async fn intends(bench: &Bench, claim: &PersistentVolumeClaim) -> Result<Subject
 }
 
 /// What the leader of term 1 does after it has recorded its intent.
-async fn destroys(operator: &Context, subject: &Subject, uid: String) -> Result<(), Box<dyn std::error::Error>> {
+async fn destroys(operator: &Context, subject: &Subject, uid: String) -> Outcome {
+    carry_out(
+        operator,
+        subject,
+        Act::DestroyClaim { member: MemberId(WHICH.member), incarnation: WHICH.incarnation, uid },
+    )
+    .await
+}
+
+/// One step of the leader of term 1.
+pub(crate) async fn carry_out(operator: &Context, subject: &Subject, act: Act) -> Outcome {
     let fleet: FleetId = subject.status.fleet_id.as_deref().ok_or("no fleet")?.parse()?;
     let keys = secrets::ensure(subject, fleet, &[], &[WHICH], operator.env.as_ref()).await?;
     let objects = observe::objects(subject, &operator.stores).await?;
     let now = operator.env.now();
     let means = Means { subject, fleet, keys: &keys, image: "", term: 1, now, objects: &objects, members: &[] };
-    let act = Act::DestroyClaim { member: MemberId(WHICH.member), incarnation: WHICH.incarnation, uid };
-    let step = Step { act, target: "claim 3-1".to_owned(), reason: "it is spare".to_owned() };
+    let step = Step { act, target: "a claim".to_owned(), reason: "it is spare".to_owned() };
     Ok(weft_operator::act::carry_out(&step, &means).await?)
 }
 

@@ -2,40 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, ListParams};
 use weft_crds::{Epoch, StorageCommittee, StorageCommitteeStatus, committee_condition};
-use weft_operator::{context::Context, reconcile::reconcile};
+use weft_operator::reconcile::reconcile;
 
-use crate::{Bench, NAMESPACE, Outcome, members, run_pods, settle, until};
+use crate::{
+    Bench, NAMESPACE, Outcome, members, settle,
+    stage::{begun, run_pods, take_away, trust, until},
+};
 
-/// Reconciles as often as the operator does, until the status is as wanted: some of it takes its time.
-async fn in_time(
-    operator: &Context,
-    bench: &Bench,
-    what: &str,
-    wanted: impl Fn(&StorageCommitteeStatus) -> bool + Copy,
-) -> Result<StorageCommitteeStatus, Box<dyn std::error::Error>> {
-    let waited = tokio::time::timeout(Duration::from_secs(120), async {
-        loop {
-            let committee = bench.committee("demo").await?;
-            let status = committee.status.unwrap_or_default();
-            if wanted(&status) {
-                return Ok(status);
-            }
-            match reconcile(operator, NAMESPACE, "demo").await {
-                Err(error) if !error.is_conflict() => return Err(weft_operator::reconcile::chain(&error).into()),
-                _ => {}
-            }
-            run_pods(bench).await?;
-        }
-    });
-    if let Ok(result) = waited.await {
-        return result;
-    }
-    let status = bench.committee("demo").await?.status;
-    Err(format!("never {what}: {}", serde_yaml::to_string(&status)?).into())
-}
+const SPEC: &str = ", epochs: {settle: 10s, retainFor: 0s}";
 
 fn rewound(status: &StorageCommitteeStatus) -> Option<(&str, &str)> {
     let mut conditions = status.conditions.iter();
@@ -43,37 +20,10 @@ fn rewound(status: &StorageCommitteeStatus) -> Option<(&str, &str)> {
     Some((&found.status, &found.message))
 }
 
-/// A fleet that has its first view, and the operator that made it.
-async fn begun(bench: &Bench) -> Result<(Arc<members::Fleet>, Context), Box<dyn std::error::Error>> {
-    bench.apply("demo", ", epochs: {settle: 10s, retainFor: 0s}")?;
-    settle(&bench.operator(), bench, "demo").await?;
-    let fleet = Arc::new(members::Fleet::new(crate::trust(bench).await?));
-    let operator = bench.operator_with(fleet.clone());
-    until(&operator, bench, "a first view at rest", |status| {
-        let serving = |member: &weft_crds::MemberStatus| member.state == weft_crds::MemberState::Serving;
-        status.view.is_some() && status.members.len() == 7 && status.members.iter().all(serving)
-    })
-    .await?;
-    Ok((fleet, operator))
-}
-
-/// Member 2 loses its claim, and others keep its shards.
-async fn lose(bench: &Bench, operator: &Context) -> Result<StorageCommitteeStatus, Box<dyn std::error::Error>> {
-    bench.api::<Pod>().delete("demo-2-1-1", &DeleteParams::default()).await?;
-    let claims = bench.api::<PersistentVolumeClaim>();
-    claims.delete("demo-2-1", &DeleteParams::default()).await?;
-    let unprotected = Patch::Merge(serde_json::json!({"metadata": {"finalizers": null}}));
-    claims.patch("demo-2-1", &PatchParams::default(), &unprotected).await?;
-    until(operator, bench, "custody", |status| {
-        status.view.as_ref().is_some_and(|view| (view.epoch, view.revision, view.in_effect) == (1, 1, true))
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_unconfirmed() -> Outcome {
     let mut bench = Bench::start().await?;
-    let (fleet, first) = begun(&bench).await?;
+    let (fleet, first) = begun(&bench, SPEC).await?;
     let snapshot = tokio::task::block_in_place(|| bench.server.snapshot())?;
     // Leaders come and go; the last of them takes the loss of a member on.
     drop(first);
@@ -82,7 +32,11 @@ async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_un
         leader = bench.operator_with(fleet.clone());
         until(&leader, &bench, "another term", |_| true).await?;
     }
-    let before = lose(&bench, &leader).await?;
+    take_away(&bench, 2).await?;
+    let before = until(&leader, &bench, "custody", |status| {
+        status.view.as_ref().is_some_and(|view| (view.epoch, view.revision, view.in_effect) == (1, 1, true))
+    })
+    .await?;
 
     tokio::task::block_in_place(|| bench.server.restore(&snapshot))?;
     let restored = bench.committee("demo").await?.status.ok_or("no status")?;
@@ -90,7 +44,7 @@ async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_un
     // A new leader, which has only the old objects and the fleet.
     drop(leader);
     let operator = bench.operator_with(fleet.clone());
-    let status = in_time(&operator, &bench, "the fleet's view", |status| {
+    let status = until(&operator, &bench, "the fleet's view", |status| {
         status.view.as_ref().is_some_and(|view| (view.revision, view.in_effect) == (1, true))
             && rewound(status).is_some_and(|(status, message)| status == "True" && message.contains("rewind=1.1"))
     })
@@ -106,12 +60,12 @@ async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_un
         };
         status.plan.iter().any(withheld)
     };
-    in_time(&operator, &bench, "a withheld destruction", spare).await?;
+    until(&operator, &bench, "a withheld destruction", spare).await?;
     let claim = bench.api::<PersistentVolumeClaim>().get("demo-2-1").await?;
     assert!(claim.metadata.deletion_timestamp.is_none());
 
     confirm(&bench).await?;
-    let status = in_time(&operator, &bench, "confirmed", |status| status.rewound.is_none()).await?;
+    let status = until(&operator, &bench, "confirmed", |status| status.rewound.is_none()).await?;
     assert_eq!(rewound(&status).map(|(status, _)| status), Some("False"));
     tokio::time::timeout(Duration::from_secs(60), async {
         while bench.api::<PersistentVolumeClaim>().get("demo-2-1").await?.metadata.deletion_timestamp.is_none() {
@@ -141,7 +95,7 @@ async fn a_leader_whose_term_was_set_back_raises_it_anew() -> Outcome {
     bench.apply("demo", "")?;
     settle(&bench.operator(), &bench, "demo").await?;
     let snapshot = tokio::task::block_in_place(|| bench.server.snapshot())?;
-    let fleet = Arc::new(members::Fleet::new(crate::trust(&bench).await?));
+    let fleet = Arc::new(members::Fleet::new(trust(&bench).await?));
     let operator = bench.operator_with(fleet);
     let status = until(&operator, &bench, "a view", |status| status.view.is_some()).await?;
     assert_eq!(status.term, Some(2));
@@ -150,7 +104,7 @@ async fn a_leader_whose_term_was_set_back_raises_it_anew() -> Outcome {
     let restored = bench.committee("demo").await?.status.ok_or("no status")?;
     assert_eq!((restored.term, restored.view), (Some(1), None));
     // The first view was set back with it: the fleet has it still, and gets no second one (R3).
-    let after = in_time(&operator, &bench, "the fleet's view", |status| status.view.is_some()).await?;
+    let after = until(&operator, &bench, "the fleet's view", |status| status.view.is_some()).await?;
     assert!(after.term > Some(2), "{:?}", after.term);
     let hash = |view: Option<weft_crds::View>| view.map(|view| view.hash);
     assert_eq!(hash(after.view), hash(status.view));
@@ -162,7 +116,7 @@ async fn a_leader_whose_term_was_set_back_raises_it_anew() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_epochs_are_made_again_from_the_fleet() -> Outcome {
     let bench = Bench::start().await?;
-    let (_, operator) = begun(&bench).await?;
+    let (_, operator) = begun(&bench, SPEC).await?;
     let epochs = bench.api::<Epoch>();
     let before = epochs.get("demo-1").await?.status.ok_or("no status")?;
     epochs.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
