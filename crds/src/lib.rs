@@ -24,7 +24,7 @@ pub use definition::{Definition, DefinitionError, definitions};
 pub use duration::{DurationError, DurationText};
 pub use encoding::{Encoding, EncodingSpec, encoding_for};
 pub use epoch::{Epoch, EpochMember, EpochPhase, EpochSpec, EpochStatus, Moves, epoch_name};
-pub use member::{MemberState, MemberStatus, Successor};
+pub use member::{Incarnation, MemberState, MemberStatus, Successor};
 pub use policies::{
     Access, Challenges, DeletionPolicy, Epochs, Gateway, IssuerKind, IssuerRef, Placement, Repair, Replacement, Spread,
     Storage, Tls, Upgrade,

@@ -152,9 +152,7 @@ async fn prepare(
 /// The incarnations that run, or will, as recorded.
 fn incarnations(subject: &Subject) -> Vec<Which> {
     let members = subject.status.members.iter().flat_map(|member| {
-        let successor = member.successor.as_ref().map(|successor| successor.incarnation);
-        let incarnations = std::iter::once(member.incarnation).chain(successor);
-        incarnations.map(|incarnation| Which { member: member.id, incarnation })
+        member.incarnations().map(|incarnation| Which { member: member.id, incarnation: incarnation.number })
     });
     members.collect()
 }

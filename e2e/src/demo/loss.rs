@@ -36,7 +36,7 @@ impl Loss {
         let operators = fleet.operator_nodes().await?;
         let mut nodes: BTreeMap<&str, Vec<MemberStatus>> = BTreeMap::new();
         for member in snapshot.members() {
-            if let Some(node) = member.node.as_deref() {
+            if let Some(node) = member.current.node.as_deref() {
                 nodes.entry(node).or_default().push(member.clone());
             }
         }
@@ -61,7 +61,7 @@ impl Loss {
 
     /// The incarnations that go.
     pub fn victims(&self) -> Vec<Who> {
-        self.members.iter().map(|member| (member.id, member.incarnation)).collect()
+        self.members.iter().map(|member| (member.id, member.current.number)).collect()
     }
 
     /// What it is, in words.

@@ -98,14 +98,14 @@ fn reach(milestone: &mut Option<Duration>, elapsed: Duration, holds: bool) {
 
 fn state(snapshot: &Snapshot, (id, incarnation): Who) -> Option<MemberState> {
     let member = snapshot.members().iter().find(|member| member.id == id)?;
-    (member.incarnation == incarnation).then_some(member.state)
+    (member.current.number == incarnation).then_some(member.current.state)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use weft_crds::{Epoch, EpochStatus, MemberStatus, StorageCommittee};
+    use weft_crds::{Epoch, EpochStatus, Incarnation, MemberStatus, StorageCommittee};
 
     use super::*;
 
@@ -113,8 +113,7 @@ mod tests {
     fn snapshot(margin: i32, members: [(u32, MemberState); 2], seats: &[Who], epochs: &[EpochPhase]) -> Snapshot {
         let members = members.into_iter().zip(1..).map(|((incarnation, state), id)| MemberStatus {
             id,
-            incarnation,
-            state,
+            current: Incarnation { number: incarnation, state, ..Incarnation::default() },
             ..MemberStatus::default()
         });
         let seats: Vec<_> = (seats.iter())

@@ -1,6 +1,6 @@
 //! What changed from one snapshot to the next, in plain words.
 
-use weft_crds::{Epoch, EpochPhase, MemberStatus, StorageCommitteeStatus, View, committee_condition};
+use weft_crds::{Epoch, EpochPhase, Incarnation, MemberStatus, StorageCommitteeStatus, View, committee_condition};
 
 use super::observe::Snapshot;
 
@@ -23,25 +23,26 @@ pub(crate) fn changes(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 fn members(before: &Snapshot, after: &Snapshot, told: &mut Vec<String>) {
     for member in after.members() {
         let earlier = before.members().iter().find(|earlier| earlier.id == member.id);
-        let was = earlier.map(|earlier| (earlier.incarnation, earlier.state));
-        if was != Some((member.incarnation, member.state)) {
+        let was = earlier.map(|earlier| (earlier.current.number, earlier.current.state));
+        if was != Some((member.current.number, member.current.state)) {
             told.push(state(member));
         }
-        let Some(successor) = &member.successor else { continue };
-        let was = earlier.and_then(|earlier| earlier.successor.as_ref());
-        if was.map(|was| (was.incarnation, was.state)) != Some((successor.incarnation, successor.state)) {
+        let Some(next) = member.successor.as_ref().map(|successor| &successor.next) else { continue };
+        let was = earlier.and_then(|earlier| earlier.successor.as_ref()).map(|successor| &successor.next);
+        if was.map(|was| (was.number, was.state)) != Some((next.number, next.state)) {
             told.push(format!(
                 "member {}: its replacement, incarnation {}, is {:?}",
-                member.id, successor.incarnation, successor.state
+                member.id, next.number, next.state
             ));
         }
     }
 }
 
 fn state(member: &MemberStatus) -> String {
-    let reason = member.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let place = member.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
-    format!("member {}, incarnation {}{place}: {:?}{reason}", member.id, member.incarnation, member.state)
+    let Incarnation { number, state, reason, node, .. } = &member.current;
+    let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let place = node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
+    format!("member {}, incarnation {number}{place}: {state:?}{reason}", member.id)
 }
 
 fn views(before: Option<&View>, after: Option<&View>, told: &mut Vec<String>) {
@@ -178,7 +179,11 @@ mod tests {
 
     #[test]
     fn a_loss_is_told_member_by_member_and_shard_by_shard() {
-        let member = |state| MemberStatus { id: 1, incarnation: 1, state, ..MemberStatus::default() };
+        let member = |state| MemberStatus {
+            id: 1,
+            current: Incarnation { number: 1, state, ..Incarnation::default() },
+            ..MemberStatus::default()
+        };
         let before = snapshot(StorageCommitteeStatus {
             members: vec![member(MemberState::Unreachable)],
             view: Some(view(1, &[(0, &[0]), (1, &[1, 2])])),

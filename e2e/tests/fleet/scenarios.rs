@@ -16,7 +16,7 @@ pub(crate) fn ready(theatre: &Theatre) -> Outcome {
         let snapshot = run.fleet.observer().now();
         assert!(snapshot.is(committee_condition::AVAILABLE));
         assert_eq!(snapshot.members().len(), 7);
-        assert!(snapshot.members().iter().all(|member| member.state == MemberState::Serving));
+        assert!(snapshot.members().iter().all(|member| member.current.state == MemberState::Serving));
         run.fleet.delete().await?;
         Ok(())
     })
@@ -29,7 +29,8 @@ pub(crate) fn pod_deleted(theatre: &Theatre) -> Outcome {
         let before = run.fleet.observer().now().members()[0].clone();
         delete_pod(&run.fleet, &before).await?;
         let again = |member: &&MemberStatus| {
-            member.id == before.id && member.attempt > before.attempt && member.state == MemberState::Serving
+            let newer = member.id == before.id && member.current.attempt > before.current.attempt;
+            newer && member.current.state == MemberState::Serving
         };
         let observer = run.fleet.observer();
         let waited = observer.wait("another pod, and Ready", LIMIT, |snapshot| {
@@ -37,7 +38,8 @@ pub(crate) fn pod_deleted(theatre: &Theatre) -> Outcome {
         });
         let snapshot = or_dump(&run, waited.await).await?;
         let after = snapshot.members().iter().find(again).ok_or("the member is gone")?;
-        assert_eq!((after.incarnation, &after.volume_uid), (before.incarnation, &before.volume_uid));
+        let volume = |member: &MemberStatus| (member.current.number, member.current.volume_uid.clone());
+        assert_eq!(volume(after), volume(&before));
         verify(&mut run).await?;
         assert_eq!(Counts::of(&run.meter).rebuilt, 0);
         run.fleet.delete().await?;
@@ -107,8 +109,8 @@ fn replaced(run: &Run, loss: &Loss) {
     let snapshot = run.fleet.observer().now();
     for victim in &loss.members {
         let member = snapshot.members().iter().find(|member| member.id == victim.id).expect("the member");
-        assert!(member.incarnation > victim.incarnation, "{member:?}");
-        assert_ne!(member.volume_uid, victim.volume_uid);
+        assert!(member.current.number > victim.current.number, "{member:?}");
+        assert_ne!(member.current.volume_uid, victim.current.volume_uid);
     }
 }
 

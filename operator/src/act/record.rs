@@ -3,7 +3,8 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use weft_crds::{
-    Destruction, Encoding, MemberStatus, Rewound, Sealing, StorageCommitteeStatus, Successor, View, ViewMember,
+    Destruction, Encoding, Incarnation, MemberStatus, Rewound, Sealing, StorageCommitteeStatus, Successor, View,
+    ViewMember,
 };
 use weft_planner::{Act, IncarnationRecord, MemberRecord, MemberState, Plan, Timestamp, World};
 use weft_protocol::{FleetId, MemberId, Seal, ShardSet, SignedView, SigningKey};
@@ -175,29 +176,19 @@ fn member(record: &MemberRecord, with: &Recording<'_>) -> MemberStatus {
     let pod = names::member_pod(with.committee, id.0, current.number, current.attempt);
     MemberStatus {
         id: id.0,
-        incarnation: current.number,
-        attempt: current.attempt,
-        state: state(current.state),
-        reason: Some(current.reason.clone()).filter(|reason| !reason.is_empty()),
-        since: time(current.since),
-        zone: current.zone.clone(),
-        node: current.node.clone(),
+        current: incarnation(current),
         pod: exists.then_some(pod),
         claim: Some(claim(with, *id, current.number)),
-        claim_uid: current.claim_uid.clone(),
-        volume_uid: current.volume_uid.clone(),
-        volume_id: current.volume.map(|volume| volume.to_string()),
-        public_key: current.key.map(|key| key.to_string()),
         shards: shards.clone(),
         custody: custody.clone(),
-        successor: successor.as_ref().map(self::successor),
+        successor: successor.as_ref().map(|next| Successor { next: incarnation(next), inherits: next.inherits }),
     }
 }
 
-fn successor(record: &IncarnationRecord) -> Successor {
+fn incarnation(record: &IncarnationRecord) -> Incarnation {
     let IncarnationRecord {
         number,
-        inherits,
+        inherits: _,
         attempt,
         state,
         reason,
@@ -209,9 +200,8 @@ fn successor(record: &IncarnationRecord) -> Successor {
         volume,
         key,
     } = record.clone();
-    Successor {
-        incarnation: number,
-        inherits,
+    Incarnation {
+        number,
         attempt,
         state: self::state(state),
         reason: Some(reason).filter(|reason| !reason.is_empty()),

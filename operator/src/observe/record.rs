@@ -2,7 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use thiserror::Error;
-use weft_crds::{Epoch, MemberStatus, Successor, epoch_condition};
+use weft_crds::{Epoch, Incarnation, MemberStatus, Successor, epoch_condition};
 use weft_planner::{
     EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Timestamp,
 };
@@ -81,43 +81,32 @@ pub fn view(recorded: &weft_crds::View) -> Result<SignedView, RecordError> {
 }
 
 fn member(status: &MemberStatus) -> Result<MemberRecord, RecordError> {
-    let current = IncarnationRecord {
-        number: status.incarnation,
-        inherits: None,
-        attempt: status.attempt,
-        state: state(status.state),
-        reason: status.reason.clone().unwrap_or_default(),
-        since: status.since.as_ref().map_or(Timestamp(0), |since| instant(since.0)),
-        node: status.node.clone(),
-        zone: status.zone.clone(),
-        claim_uid: status.claim_uid.clone(),
-        volume_uid: status.volume_uid.clone(),
-        volume: parse("members[].volumeId", status.volume_id.as_deref())?,
-        key: parse("members[].publicKey", status.public_key.as_deref())?,
-    };
+    let successor = |next: &Successor| incarnation(&next.next, next.inherits);
     Ok(MemberRecord {
         id: MemberId(status.id),
-        current,
+        current: incarnation(&status.current, None)?,
         successor: status.successor.as_ref().map(successor).transpose()?,
         shards: status.shards.clone(),
         custody: status.custody.clone(),
     })
 }
 
-fn successor(status: &Successor) -> Result<IncarnationRecord, RecordError> {
+fn incarnation(status: &Incarnation, inherits: Option<u32>) -> Result<IncarnationRecord, RecordError> {
+    let Incarnation { number, attempt, state, reason, since, zone, node, claim_uid, volume_uid, volume_id, public_key } =
+        status.clone();
     Ok(IncarnationRecord {
-        number: status.incarnation,
-        inherits: status.inherits,
-        attempt: status.attempt,
-        state: state(status.state),
-        reason: status.reason.clone().unwrap_or_default(),
-        since: status.since.as_ref().map_or(Timestamp(0), |since| instant(since.0)),
-        node: status.node.clone(),
-        zone: status.zone.clone(),
-        claim_uid: status.claim_uid.clone(),
-        volume_uid: status.volume_uid.clone(),
-        volume: parse("members[].successor.volumeId", status.volume_id.as_deref())?,
-        key: parse("members[].successor.publicKey", status.public_key.as_deref())?,
+        number,
+        inherits,
+        attempt,
+        state: self::state(state),
+        reason: reason.unwrap_or_default(),
+        since: since.map_or(Timestamp(0), |since| instant(since.0)),
+        node,
+        zone,
+        claim_uid,
+        volume_uid,
+        volume: parse("an incarnation's volumeId", volume_id.as_deref())?,
+        key: parse("an incarnation's publicKey", public_key.as_deref())?,
     })
 }
 

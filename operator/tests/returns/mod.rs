@@ -28,12 +28,12 @@ async fn r25_a_returned_members_claim_is_its_successors_and_its_volume_is_admitt
 
     fleet.silence((2, 1));
     until(&operator, &bench, "silence", |status| {
-        status.members.iter().any(|member| (member.id, member.state) == (2, MemberState::Unreachable))
+        status.members.iter().any(|member| (member.id, member.current.state) == (2, MemberState::Unreachable))
     })
     .await?;
     fleet.advance(Duration::from_secs(31));
     until(&operator, &bench, "a successor on a new volume", |status| {
-        successor(status).is_some_and(|next| (next.incarnation, next.inherits) == (2, None))
+        successor(status).is_some_and(|heir| (heir.next.number, heir.inherits) == (2, None))
             && status.view.as_ref().is_some_and(|view| view.revision == 1 && view.in_effect)
     })
     .await?;
@@ -41,12 +41,12 @@ async fn r25_a_returned_members_claim_is_its_successors_and_its_volume_is_admitt
     // It comes back before the successor has run.
     fleet.wake((2, 1));
     until(&operator, &bench, "a successor that inherits", |status| {
-        successor(status).is_some_and(|next| (next.incarnation, next.inherits) == (3, Some(1)))
+        successor(status).is_some_and(|heir| (heir.next.number, heir.inherits) == (3, Some(1)))
     })
     .await?;
     // The record comes first: no pod of another incarnation is there before the claim is its own.
     let taken = until(&operator, &bench, "the heir's process", |status| {
-        successor(status).is_some_and(|next| next.public_key.is_some())
+        successor(status).is_some_and(|heir| heir.next.public_key.is_some())
     })
     .await?;
     let claim = claims.get("demo-2-1").await?;
@@ -61,7 +61,7 @@ async fn r25_a_returned_members_claim_is_its_successors_and_its_volume_is_admitt
     let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref());
     assert_eq!(volumes.map(|claim| claim.claim_name.as_str()).collect::<Vec<_>>(), ["demo-2-1"]);
     let heir = successor(&taken).ok_or("no successor")?;
-    assert_eq!(heir.claim_uid, uid);
+    assert_eq!(heir.next.claim_uid, uid);
 
     // It gets shards at the next boundary, like any newcomer.
     until(&operator, &bench, "an epoch that seats it", |status| {

@@ -26,7 +26,7 @@ pub(crate) async fn begun(bench: &Bench, spec: &str) -> Result<(Arc<members::Fle
     let fleet = Arc::new(members::Fleet::new(trust(bench).await?));
     let operator = bench.operator_with(fleet.clone());
     until(&operator, bench, "a first view at rest", |status| {
-        let serving = |member: &MemberStatus| member.state == MemberState::Serving;
+        let serving = |member: &MemberStatus| member.current.state == MemberState::Serving;
         status.view.is_some() && status.members.len() == 7 && status.members.iter().all(serving)
     })
     .await?;

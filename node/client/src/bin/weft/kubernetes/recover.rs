@@ -108,8 +108,8 @@ fn lost(committee: &StorageCommittee, named: &[Who]) -> Result<Change, Error> {
             return Err(format!("no view or record names incarnation {who}; those known are {known}").into());
         }
         let serves =
-            status.members.iter().find(|member| (member.id, member.incarnation) == (who.member, who.incarnation));
-        if serves.is_some_and(|member| member.state == MemberState::Serving) {
+            status.members.iter().find(|member| (member.id, member.current.number) == (who.member, who.incarnation));
+        if serves.is_some_and(|member| member.current.state == MemberState::Serving) {
             return Err(format!("{who} serves: it isn't lost. To be rid of it, drain or replace it").into());
         }
     }
@@ -119,7 +119,7 @@ fn lost(committee: &StorageCommittee, named: &[Who]) -> Result<Change, Error> {
             .to_owned();
     for who in named {
         let member = status.members.iter().find(|member| member.id == who.member);
-        let state = member.map_or_else(|| "unknown".to_owned(), |member| format!("{:?}", member.state));
+        let state = member.map_or_else(|| "unknown".to_owned(), |member| format!("{:?}", member.current.state));
         let name = committee.metadata.name.as_deref().unwrap_or_default();
         let _ = writeln!(question, "  {who}  {state}  claim {name}-{who}");
     }
@@ -134,10 +134,10 @@ fn lost(committee: &StorageCommittee, named: &[Who]) -> Result<Change, Error> {
 fn known(status: &StorageCommitteeStatus) -> BTreeSet<Who> {
     let views = status.view.iter().chain(status.sealing.iter().map(|sealing| &sealing.view));
     let seated = views.flat_map(|view| &view.members).map(|member| (member.id, member.incarnation));
-    let members = status.members.iter().flat_map(|member| {
-        let successor = member.successor.iter().map(|next| next.incarnation);
-        std::iter::once(member.incarnation).chain(successor).map(|incarnation| (member.id, incarnation))
-    });
+    let members = status
+        .members
+        .iter()
+        .flat_map(|member| member.incarnations().map(|incarnation| (member.id, incarnation.number)));
     seated.chain(members).map(|(member, incarnation)| Who { member, incarnation }).collect()
 }
 

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use weft_crds::{Margin, MemberState, MemberStatus, Missing, Successor, Survives};
+use weft_crds::{Incarnation, Margin, MemberState, MemberStatus, Missing, Survives};
 
 use super::report::{Place, Report};
 use crate::kubernetes::text::{age, bytes, columns, count, duration, ranges, table};
 
 pub(super) fn render(report: &Report, now: Timestamp) -> String {
     let mut text = format!("{} in {}", report.committee, report.namespace);
-    let serving = report.members.iter().filter(|member| member.state == MemberState::Serving).count();
+    let serving = report.members.iter().filter(|member| member.current.state == MemberState::Serving).count();
     let _ = writeln!(text, ": {serving} of {} serve", count(report.wanted_members.into(), "member"));
     if report.paused {
         text += "It is paused: the operator only watches.\n";
@@ -91,26 +91,24 @@ fn members(members: &[MemberStatus], now: Timestamp) -> String {
         0 => "-".to_owned(),
         number => format!("{number} ({})", ranges(shards)),
     };
-    for member in members {
-        let MemberStatus { id, incarnation, state, reason, since, zone, node, pod, .. } = member;
-        let since_text = since.as_ref().map_or_else(|| "-".to_owned(), |since| age(now, since.0));
+    let mut row = |id: u32, incarnation: &Incarnation, pod: &Option<String>, [owned, kept]: [&[u8]; 2]| {
+        let Incarnation { number, state, reason, since, zone, node, .. } = incarnation;
         table.add_row([
-            format!("{id}-{incarnation}"),
+            format!("{id}-{number}"),
             format!("{state:?}"),
-            since_text,
+            since.as_ref().map_or_else(|| "-".to_owned(), |since| age(now, since.0)),
             text(zone),
             text(node),
             text(pod),
-            shards(&member.shards),
-            shards(&member.custody),
+            shards(owned),
+            shards(kept),
             reason.clone().unwrap_or_default(),
         ]);
-        if let Some(Successor { incarnation, state, reason, since, zone, node, .. }) = &member.successor {
-            let since = since.as_ref().map_or_else(|| "-".to_owned(), |since| age(now, since.0));
-            let next = reason.clone().unwrap_or_default();
-            let name = format!("{id}-{incarnation}");
-            let none = || "-".to_owned();
-            table.add_row([name, format!("{state:?}"), since, text(zone), text(node), none(), none(), none(), next]);
+    };
+    for member in members {
+        row(member.id, &member.current, &member.pod, [&member.shards, &member.custody]);
+        if let Some(successor) = &member.successor {
+            row(member.id, &successor.next, &None, [&[], &[]]);
         }
     }
     columns(table)
@@ -138,7 +136,7 @@ mod tests {
         }
         status.missing = Some(Missing::default());
         status.margin = Some(Margin { read: 18, write: 9 });
-        status.members.retain(|member| member.state == MemberState::Serving);
+        status.members.retain(|member| member.current.state == MemberState::Serving);
         status.epoch = Some(weft_crds::EpochPointer { current: 4, target: 4 });
         insta::assert_snapshot!(render(&Report::new(committee, None), testing::now()));
     }
