@@ -11,7 +11,7 @@ use weft_proto::v1::{
     Ailment, CertifyRequest, DeleteRequest, FinishRequest, LookupRequest, ViewChanged, reads_client::ReadsClient,
     writes_client::WritesClient,
 };
-use weft_protocol::{Certificate, Entry, Signed, SigningKey, Tombstone, View};
+use weft_protocol::{Certificate, Entry, Seal, Signed, SigningKey, Tombstone, View};
 use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
 use weft_store::FILE;
 
@@ -180,6 +180,39 @@ async fn r13_a_forged_tombstone_deletes_nothing() {
     assert_eq!(get(&client, stored.id).await, content);
     client.delete(stored.id, &fleet.deletes).await.unwrap();
     client.get(stored.id, None).await.expect_err("the blob is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r13_a_member_acks_once_it_is_synced_to_the_view_before() {
+    let mut fleet = Fleet::start(7).await;
+    let (sealed, successor) = (fleet.view.clone().unwrap(), fleet.without(&[6]));
+    let order = fleet.seal_order(&successor);
+    let changes = OrderChanges { seal_order: Some(order.clone()), ..OrderChanges::default() };
+    for id in [5, 6] {
+        fleet.kill(id).await;
+    }
+    // Five refuse the view, and four of them are gone before the fifth could reconcile with anybody.
+    let mut refusals = Vec::new();
+    for id in [1, 2, 3, 4, 0] {
+        let inventory = fleet.order(id, changes.clone()).await.unwrap();
+        refusals.push(Signed::decode(&inventory.refusal).unwrap());
+        if id != 0 {
+            fleet.kill(id).await;
+        }
+    }
+    fleet.seal = Some(Seal { sealed, successor: order.successor.clone(), refusals });
+    fleet.view = Some(order.successor);
+    fleet.order(0, OrderChanges::default()).await.unwrap();
+    let (metadata, content) = blob(&fleet, 1);
+    let status = writes(&fleet, 0).finish(finish(&successor, &metadata, &content)).await.unwrap_err();
+    let changed = changed(&status);
+    assert!(changed.syncing && changed.newest.is_empty() && !fleet.member(0).counts());
+    for id in 1..6 {
+        fleet.run(id).await;
+    }
+    fleet.order_all(OrderChanges::default()).await;
+    fleet.settled().await;
+    ack(&fleet, 0, &successor, &metadata, &content).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,8 +26,8 @@ pub(super) enum SyncPeerError {
     Remember(#[from] MemberError),
 }
 
-/// Tries to become synced to a view that this member refuses. Returns whether it is.
-pub(super) async fn sync(member: &Member, ToSync { view, declared }: &ToSync) -> Result<bool, MemberError> {
+/// Tries to become synced to a view that this member refuses.
+pub(super) async fn sync(member: &Member, ToSync { view, declared }: &ToSync) -> Result<(), MemberError> {
     let id = view.view.id();
     let mut tally = SyncTally::new(&view.view, declared);
     if view.view.seat(member.identity().member).is_some()
@@ -51,10 +51,9 @@ pub(super) async fn sync(member: &Member, ToSync { view, declared }: &ToSync) ->
     }
     if !tally.is_synced() {
         tracing::debug!(epoch = id.epoch, revision = id.revision, wanting = tally.wanting(), "sync: not yet");
-        return Ok(false);
+        return Ok(());
     }
-    member.set_synced(id).await?;
-    Ok(true)
+    member.set_synced(id).await
 }
 
 /// Counts a peer, after merging the registry that its standing tells of. Blobs that come under the next view move the

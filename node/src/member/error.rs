@@ -5,7 +5,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use weft_client::ConnectError;
 use weft_proto::v1::ViewChanged;
-use weft_protocol::{DecodeError, EntryError, Fence, FenceError, MemberId, StatementError};
+use weft_protocol::{DecodeError, EntryError, Fence, FenceError, MemberId, StatementError, ViewId};
 use weft_redstuff::{Axis, BlobId, Hash, MetadataError, StripeHashesError};
 use weft_store::StoreError;
 
@@ -26,6 +26,10 @@ pub enum MemberError {
     /// The caller's view isn't the newest here, or is refused (R5); it is told the newest.
     #[error("{source}")]
     View { source: Box<FenceError>, changed: Box<ViewChanged> },
+    #[error(
+        "this member is not yet synced to the view before {}.{}, and may not know what was deleted (R13)", .0.epoch, .0.revision
+    )]
+    NotSynced(ViewId),
     #[error("the order declares an incarnation of member {0} lost, and it lives (R7)")]
     StillLives(MemberId),
     #[error("the registry entry is refused: {0}")]
@@ -71,6 +75,7 @@ impl MemberError {
             newest: fence.newest().map(|newest| newest.encode().into()).unwrap_or_default(),
             seal: fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
             sealing: fence.successor().is_some(),
+            syncing: false,
         };
         Self::View { source: Box::new(source), changed: Box::new(changed) }
     }
@@ -94,7 +99,7 @@ impl MemberError {
             | Self::Unconfirmed(_)
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
-            Self::View { .. } => Code::FailedPrecondition,
+            Self::View { .. } | Self::NotSynced(_) => Code::FailedPrecondition,
             Self::Order(_) | Self::StillLives(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
             Self::Deleted(_) => Code::AlreadyExists,
             Self::NoBlob(_) | Self::NoStripe { .. } | Self::Incomplete => Code::NotFound,
@@ -123,6 +128,10 @@ impl From<MemberError> for Status {
         let (code, message) = (error.code(), error.to_string());
         match error {
             MemberError::View { changed, .. } => Self::with_details(code, message, changed.encode_to_vec().into()),
+            MemberError::NotSynced(_) => {
+                let detail = ViewChanged { syncing: true, ..ViewChanged::default() };
+                Self::with_details(code, message, detail.encode_to_vec().into())
+            }
             _ => Self::new(code, message),
         }
     }

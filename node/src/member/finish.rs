@@ -6,7 +6,7 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Kind, Member, MemberError, records, shards_in, slivers, void};
+use super::{Identity, Kind, Member, MemberError, records, shards_in, slivers, syncing, void};
 
 /// What the gateway asks to have finished and acked.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub(crate) struct Finish {
 
 impl Member {
     /// Acks the shards of the named view whose slivers are durable here. Idempotent: a blob that is held already is
-    /// acked as it is held.
+    /// acked as it is held. Not before this member knows what was deleted under earlier views (R13).
     pub(crate) async fn finish(&self, finish: Finish) -> Result<Signed, MemberError> {
         self.must_be_healthy()?;
         check_content(&finish.metadata, finish.inline.as_deref())?;
@@ -38,6 +38,7 @@ impl Member {
             if is_deleted(tx, &blob)? {
                 return Err(MemberError::Deleted(blob));
             }
+            syncing::may_ack(tx, view)?;
             let mine = shards_in(&identity, view);
             if mine.is_empty() {
                 return Err(MemberError::NoSeat);

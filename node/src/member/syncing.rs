@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use weft_protocol::{Incarnation, MemberId, Signed, SignedView, Statement, ViewId};
+use weft_protocol::{Incarnation, MemberId, Signed, SignedView, Statement, View as ProtocolView, ViewId};
 use weft_redstuff::Hash;
-use weft_store::{Room, View};
+use weft_store::{Room, Tx, View};
 
 use super::{Member, MemberError, records, shards_in};
 
@@ -27,10 +27,10 @@ impl Member {
     pub fn counts(&self) -> bool {
         let known = self.known();
         let Some(newest) = &known.newest else { return false };
-        match newest.view.predecessor {
-            None => !shards_in(&self.identity, &newest.view).is_empty(),
-            Some(predecessor) => known.synced.is_some_and(|synced| synced.position() >= predecessor.position()),
+        if newest.view.predecessor.is_none() && shards_in(&self.identity, &newest.view).is_empty() {
+            return false;
         }
+        knows_before(known.synced, &newest.view)
     }
 
     /// Whether its not knowing a blob counts. Not while it refuses its view: the successor may be in effect elsewhere
@@ -90,4 +90,16 @@ impl Member {
         tracing::info!(epoch = view.epoch, revision = view.revision, "synced to the view");
         self.refresh()
     }
+}
+
+/// Whether who is synced to `synced` knows everything acknowledged and deleted before `view` came into effect: it is
+/// synced to the view's predecessor. A first view has none (R3).
+fn knows_before(synced: Option<ViewId>, view: &ProtocolView) -> bool {
+    let before = view.predecessor.map(|predecessor| predecessor.position());
+    before.is_none_or(|before| synced.is_some_and(|synced| synced.position() >= before))
+}
+
+/// Refuses an ack by a member that may not know yet which blobs were deleted before the view (R13).
+pub(super) fn may_ack(tx: &Tx<'_>, view: &ProtocolView) -> Result<(), MemberError> {
+    if knows_before(records::synced(tx)?, view) { Ok(()) } else { Err(MemberError::NotSynced(view.id())) }
 }

@@ -218,12 +218,15 @@ impl Fleet {
         TlsConnector::new(&self.authority.pem(), &certificate, &key)
     }
 
-    /// Waits until all running members take writes under the operator's newest view.
+    /// Waits until all running members take writes under the operator's newest view, those that it seats acks included.
     pub async fn settled(&self) {
         let newest = self.view.clone().expect("there is a view");
         for (id, member) in self.members() {
+            let seat = newest.view.seat(MemberId(id));
+            let seated = seat.is_some_and(|seat| seat.incarnation == member.identity().incarnation);
             eventually(&format!("member {id} serves the newest view"), || async {
-                member.newest().is_some_and(|view| *view == newest) && member.condition() == Condition::Healthy
+                let newest = member.newest().is_some_and(|view| *view == newest);
+                newest && member.condition() == Condition::Healthy && (member.counts() || !seated)
             })
             .await;
         }

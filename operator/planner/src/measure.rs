@@ -50,7 +50,9 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     for seat in &view.seats {
         let Some(answer) = world.seat_answer(seat, now) else { continue };
         answering = answering.union(seat.shards);
-        if !matches!(answer.ailment, Some(Ailment::ReadOnly | Ailment::Rewound | Ailment::ForeignVolume)) {
+        let ails = matches!(answer.ailment, Some(Ailment::ReadOnly | Ailment::Rewound | Ailment::ForeignVolume));
+        // Who isn't synced acks nothing (R13).
+        if !ails && knows_lacks(draft, view, seat, answer) {
             writable = writable.union(seat.shards);
         }
         for report in answer.shards.iter().filter(|report| !report.target && seat.shards.contains(report.shard)) {

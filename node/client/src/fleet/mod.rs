@@ -171,9 +171,9 @@ impl Fleet {
         if status.code() != tonic::Code::FailedPrecondition || status.details().is_empty() {
             return None;
         }
-        let ViewChanged { newest, seal, sealing } = ViewChanged::decode(status.details()).ok()?;
+        let ViewChanged { newest, seal, sealing, syncing } = ViewChanged::decode(status.details()).ok()?;
         if newest.is_empty() {
-            return sealing.then_some(Offer::Same);
+            return (sealing || syncing).then_some(Offer::Same);
         }
         self.offer(&newest, &seal).inspect_err(|error| tracing::warn!(%error, "a member offers a bad view")).ok()
     }

@@ -16,7 +16,7 @@ use crate::{Client, Fleet, Holder, fleet::reached};
 
 /// For a commit on the holder's disk, which may be busy.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Between askings of a holder that is sealing, behind, or unreachable for a moment.
+/// Between askings of a holder that is sealing, syncing, behind, or unreachable for a moment.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often an unreachable holder is asked.
 const ATTEMPTS: u32 = 5;
@@ -108,7 +108,7 @@ pub(crate) fn signed(bytes: &[u8]) -> Result<Signed, Status> {
     Signed::decode(bytes).map_err(|error: DecodeError| Status::internal(error.to_string()))
 }
 
-/// Asks again while the holder is at another view (R5), and a few times while it isn't reachable. What is newer than
+/// Asks again while the holder is at another view (R5) or not yet synced (R13), and a few times while it isn't reachable. What is newer than
 /// the view asked for is learned on the way; whoever waits for it then asks under it.
 pub(crate) async fn repeat<T, F>(fleet: &Fleet, ask: impl Fn() -> F) -> Result<T, Status>
 where

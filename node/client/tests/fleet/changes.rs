@@ -38,6 +38,21 @@ async fn a_put_waits_while_the_view_is_being_sealed() {
 }
 
 #[tokio::test]
+async fn a_put_waits_for_holders_that_are_still_syncing() {
+    let fleet = FakeFleet::start().await;
+    let (client, bytes) = (fleet.client(), content(5000));
+    // One more than may be missing.
+    fleet.members[..3].iter().for_each(|member| member.set(Fault::NotSynced));
+    let putting = put(&client, 1, &bytes);
+    let syncing = async {
+        eventually("an ack was asked for again", || fleet.members[0].asked_for_acks() > 1).await;
+        fleet.members[0].set(Fault::None);
+    };
+    let (stored, ()) = tokio::join!(putting, syncing);
+    assert!(get(&client, stored.unwrap().id, None).await.unwrap() == bytes);
+}
+
+#[tokio::test]
 async fn a_view_that_is_not_sealed_or_not_the_operators_is_not_taken() {
     let fleet = FakeFleet::start().await;
     let (view, mut seal) = fleet.without_last();

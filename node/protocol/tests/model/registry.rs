@@ -380,7 +380,7 @@ impl Registry {
                 let here = state.at(node);
                 let refused = here.tombstone || (here.collected && self.fault != Fault::OldUploads);
                 let unsynced = view > 0 && here.synced.is_none_or(|synced| synced + 1 < view);
-                let refused = refused || (self.scope.deletes && unsynced && self.fault != Fault::AckBeforeSynced);
+                let refused = refused || (unsynced && self.fault != Fault::AckBeforeSynced);
                 if !self.permits(here, view) || refused || self.seated(view) & bit(node) == 0 {
                     return None;
                 }

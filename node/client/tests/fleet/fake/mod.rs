@@ -49,7 +49,7 @@ pub(crate) enum Fault {
     Lies,
     /// Stores nothing of uploads that come by stream.
     NoUploads,
-    /// "Unknown" is no answer that counts: it isn't synced.
+    /// It isn't synced: it gives no acks, and its "unknown" doesn't count.
     NotSynced,
     /// Has no room.
     Full,
@@ -148,7 +148,7 @@ impl Member {
         }
         let newest = view.encode().into();
         let seal = seal.as_ref().map(|seal| seal.encode().into()).unwrap_or_default();
-        let detail = ViewChanged { newest, seal, sealing: state.refuses }.encode_to_vec();
+        let detail = ViewChanged { newest, seal, sealing: state.refuses, syncing: false }.encode_to_vec();
         Err(Status::with_details(tonic::Code::FailedPrecondition, "another view", detail.into()))
     }
 }

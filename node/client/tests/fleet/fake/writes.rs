@@ -3,11 +3,12 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use weft_proto::v1::{
-    CertifyRequest, DeleteRequest, FinishReply, FinishRequest, ReceiptReply, StripeDurable, UploadRequest,
+    CertifyRequest, DeleteRequest, FinishReply, FinishRequest, ReceiptReply, StripeDurable, UploadRequest, ViewChanged,
     writes_server::Writes,
 };
 use weft_protocol::{Entry, Statement, Subject, Tombstone};
@@ -77,10 +78,14 @@ impl Writes for Serving {
     }
 
     async fn finish(&self, request: Request<FinishRequest>) -> Result<Response<FinishReply>, Status> {
-        self.awake().await?;
+        let fault = self.awake().await?;
         let request = request.into_inner();
         self.lock().asked_for_acks += 1;
         let (view, shards) = self.permit(&request.view)?;
+        if fault == Fault::NotSynced {
+            let detail = ViewChanged { syncing: true, ..ViewChanged::default() }.encode_to_vec();
+            return Err(Status::with_details(Code::FailedPrecondition, "not synced", detail.into()));
+        }
         let metadata = Metadata::decode(&request.metadata).map_err(invalid)?;
         let blob = metadata.id();
         if self.lock().entries.get(&blob).is_some_and(|entry| !entry.is_live()) {
