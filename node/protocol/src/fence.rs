@@ -37,13 +37,6 @@ pub enum FenceError {
     Seal(#[from] SealError),
 }
 
-/// The refusal of the newest view.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Refused {
-    successor: SignedView,
-    term: u64,
-}
-
 /// A member's durable memory of terms and views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
@@ -53,7 +46,8 @@ pub struct Fence {
     term: u64,
     newest: Option<SignedView>,
     seal: Option<Seal>,
-    refused: Option<Refused>,
+    /// The order by which the newest view is refused.
+    refused: Option<SealOrder>,
 }
 
 impl Fence {
@@ -78,6 +72,11 @@ impl Fence {
     /// The successor for which the newest view is refused.
     pub fn successor(&self) -> Option<&SignedView> {
         self.refused.as_ref().map(|refused| &refused.successor)
+    }
+
+    /// The order by which the newest view is refused: what a new leader believes of it (R4).
+    pub fn order(&self) -> Option<&SealOrder> {
+        self.refused.as_ref()
     }
 
     /// The key that orders and views must be signed with.
@@ -130,7 +129,7 @@ impl Fence {
             return Err(FenceError::OtherSuccessor { view: order.view, term: refused.term });
         }
         self.reach(order.term)?;
-        self.refused = Some(Refused { successor: order.successor.clone(), term: order.term });
+        self.refused = Some(order.clone());
         self.refusal().ok_or(FenceError::NoView)
     }
 
@@ -199,7 +198,7 @@ impl Fence {
             .u64(self.term)
             .option(self.newest.as_ref(), |to, view| to.bytes(&view.encode()))
             .option(self.seal.as_ref(), |to, seal| to.bytes(&seal.encode()))
-            .option(self.refused.as_ref(), |to, refused| to.bytes(&refused.successor.encode()).u64(refused.term))
+            .option(self.refused.as_ref(), |to, order| to.bytes(&order.encode()))
             .finish()
     }
 
@@ -211,8 +210,7 @@ impl Fence {
             term: from.u64()?,
             newest: from.option(|from| SignedView::decode(from.bytes()?))?,
             seal: from.option(|from| Seal::decode(from.bytes()?))?,
-            refused: from
-                .option(|from| Ok(Refused { successor: SignedView::decode(from.bytes()?)?, term: from.u64()? }))?,
+            refused: from.option(|from| SealOrder::decode(from.bytes()?))?,
         };
         from.finish()?;
         Ok(fence)

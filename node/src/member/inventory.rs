@@ -45,7 +45,7 @@ impl Member {
             sequence: view.sequence(),
             term: known.fence.term(),
             newest_view: newest.map(|newest| id(newest.view.id())).unwrap_or_default(),
-            successor: known.fence.successor().map(|next| next.encode().into()).unwrap_or_default(),
+            seal_order: known.fence.order().map(|order| order.encode().into()).unwrap_or_default(),
             refusal: known.refusal.as_ref().map(|refusal| refusal.encode().into()).unwrap_or_default(),
             synced: known.synced.map(id).unwrap_or_default(),
             counts: self.counts(),

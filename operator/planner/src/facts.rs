@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use weft_protocol::{Accusation, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId};
+use weft_protocol::{
+    Accusation, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, Signed, SignedView, ViewId,
+};
 
 use crate::Timestamp;
 
@@ -116,8 +118,8 @@ pub struct Inventory {
     /// The newest view whole, and the proof that it is in effect (`None` for the first).
     pub newest_signed: Option<SignedView>,
     pub newest_seal: Option<Seal>,
-    /// The successor for which the newest view is refused, and the signed refusal.
-    pub successor: Option<SignedView>,
+    /// The order by which the newest view is refused, unchecked, and the signed refusal.
+    pub seal_order: Option<SealOrder>,
     pub refusal: Option<Signed>,
     pub synced: Option<ViewId>,
     /// Synced to the newest view's predecessor: may count towards "whole" (R9).

@@ -176,7 +176,7 @@ mod tests {
             newest_view: None,
             newest_signed: None,
             newest_seal: None,
-            successor: None,
+            seal_order: None,
             refusal: None,
             synced: None,
             counts: true,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_protocol::{MemberId, Seal, Seat, ShardSet, SignedView, Statement, View};
+use weft_protocol::{MemberId, Seal, Seat, ShardSet, SignedView, View};
 
 use crate::{
     Act, MemberState,
@@ -71,16 +71,14 @@ fn continue_reported(draft: &mut Draft<'_>, view: &View) -> bool {
     true
 }
 
-/// The successor of the highest term that members refuse this view for, and that term.
+/// The successor of the highest term that members refuse this view for, and that term. Both count only as a leader
+/// ordered them: what a member says of a term beyond that is no proof.
 pub(crate) fn reported<'w>(draft: &Draft<'w>, view: &View) -> Option<(u64, &'w SignedView)> {
-    let term = |refusal: &Option<weft_protocol::Signed>| match refusal.as_ref().map(|signed| &signed.statement) {
-        Some(Statement::Refusal { term, .. }) => *term,
-        _ => 0,
-    };
-    (draft.world.heard.iter())
-        .filter(|heard| heard.inventory.newest_view == Some(view.id()))
-        .filter_map(|heard| Some((term(&heard.inventory.refusal), heard.inventory.successor.as_ref()?)))
-        .filter(|(_, successor)| view.check_successor(successor).is_ok())
+    let orders = draft.world.heard.iter().filter_map(|heard| heard.inventory.seal_order.as_ref());
+    orders
+        .filter(|order| order.view == view.hash() && order.verify(&view.authority.views).is_ok())
+        .filter(|order| view.check_successor(&order.successor).is_ok())
+        .map(|order| (order.term, &order.successor))
         .max_by_key(|(term, successor)| (*term, successor.view.hash().0))
 }
 

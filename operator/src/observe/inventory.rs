@@ -6,8 +6,8 @@ use thiserror::Error;
 use weft_planner::{Ailment, Inventory, ShardReport};
 use weft_proto::v1;
 use weft_protocol::{
-    Accusation, DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, Signed, SignedView, ViewId,
-    VolumeId,
+    Accusation, DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, Signed, SignedView,
+    ViewId, VolumeId,
 };
 
 use crate::session::{Moved, Room};
@@ -55,7 +55,7 @@ pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
         newest_view: optional("newest view", &said.newest_view, view_id)?,
         newest_signed: optional("newest signed view", &said.newest_signed_view, SignedView::decode)?,
         newest_seal: optional("newest seal", &said.newest_seal, Seal::decode)?,
-        successor: optional("successor", &said.successor, SignedView::decode)?,
+        seal_order: optional("seal order", &said.seal_order, SealOrder::decode)?,
         refusal: optional("refusal", &said.refusal, Signed::decode)?,
         synced: optional("synced view", &said.synced, view_id)?,
         counts: said.counts,

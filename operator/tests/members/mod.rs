@@ -215,7 +215,7 @@ impl Member {
             sequence,
             term: fence.term(),
             newest_view: newest.map(|view| id(view.id())).unwrap_or_default(),
-            successor: fence.successor().map(|view| Bytes::from(view.encode())).unwrap_or_default(),
+            seal_order: fence.order().map(|order| Bytes::from(order.encode())).unwrap_or_default(),
             refusal: refusal.map(|refusal| Bytes::from(refusal.encode())).unwrap_or_default(),
             synced: newest.and_then(|view| view.predecessor).map(id).unwrap_or_default(),
             counts: newest.is_some(),

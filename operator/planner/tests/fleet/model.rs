@@ -7,7 +7,7 @@ use weft_planner::{
     Act, Committee, EpochWish, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Timestamp, Truth, World, plan,
     testing::{self, Cluster},
 };
-use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim};
+use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim, View};
 
 use crate::process::{BLOBS, Order, Process};
 
@@ -105,6 +105,12 @@ impl Model {
         self.cluster.pods.clone_from(&snapshot.pods);
         self.cluster.claims.clone_from(&snapshot.claims);
         self.restore_record(snapshot);
+    }
+
+    /// A leader's order to refuse the view for another.
+    pub(crate) fn seal_order(&self, term: u64, successor: View) -> SealOrder {
+        let view = successor.predecessor.expect("a successor has one").hash;
+        SealOrder::sign(term, view, SignedView::sign(successor, &self.key), &self.key)
     }
 
     /// A term that members have taken, and the record doesn't know, is overtaken.

@@ -39,6 +39,8 @@ pub(crate) struct Process {
     /// What it says of others.
     pub(crate) accusations: Vec<Accusation>,
     pub(crate) unanswered: Vec<((MemberId, u32), Duration)>,
+    /// What it reports instead of the order by which it refuses its view.
+    pub(crate) lie: Option<SealOrder>,
     sequence: u64,
 }
 
@@ -62,6 +64,7 @@ impl Process {
             knows: false,
             accusations: Vec::new(),
             unanswered: Vec::new(),
+            lie: None,
             sequence: 0,
         }
     }
@@ -186,7 +189,7 @@ impl Process {
             newest_view: self.fence.newest().map(|newest| newest.view.id()),
             newest_signed: self.fence.newest().cloned(),
             newest_seal: self.fence.seal().cloned(),
-            successor: self.fence.successor().cloned(),
+            seal_order: self.lie.as_ref().or(self.fence.order()).cloned(),
             refusal,
             synced: self.synced,
             counts: (first && seat != ShardSet::EMPTY) || synced,

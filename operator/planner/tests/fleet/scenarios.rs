@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_planner::{Margin, MemberState, Survives, Truth};
-use weft_protocol::{MemberId, ShardSet};
+use weft_protocol::{MemberId, ShardSet, View};
 
 use crate::model::{Model, TICK};
 
@@ -377,6 +377,28 @@ fn a_successor_that_members_refuse_their_view_for_is_continued() {
     model.record.pending = None;
     model.record.term += 1;
     model.until("ContinueView");
+    model.rest();
+    assert_full(&model);
+}
+
+/// R4: what counts is the order that the member refuses by, not what it says of it.
+#[test]
+fn a_liar_that_reports_an_invented_term_misleads_no_leader() {
+    let mut model = Model::rested(7, 8, 4);
+    let view = model.record.view.clone().expect("a fleet at rest has a view").view;
+    model.delete_claim_and_pod(1);
+    model.until("ProposeView");
+    let ordered = model.record.pending.clone().expect("it is proposed").view;
+    // An earlier leader ordered a view that changes nothing, and had it refused by nobody.
+    let idle = View { revision: view.revision + 1, predecessor: Some(view.id()), ..view.clone() };
+    let mut lie = model.seal_order(view.term, idle);
+    lie.term = model.record.term + 1;
+    model.volumes.get_mut(&(MemberId(3), 1)).expect("it runs").lie = Some(lie);
+    model.record.pending = None;
+    model.record.term += 1;
+    model.until("ContinueView");
+    let continued = model.record.pending.clone().expect("it is continued").view;
+    assert_eq!(continued, ordered);
     model.rest();
     assert_full(&model);
 }
