@@ -87,7 +87,7 @@ pub(crate) struct Known {
     pub(crate) work: ShardSet,
     pub(crate) verified: ShardSet,
     pub(crate) views: Arc<HashMap<Hash, Arc<SignedView>>>,
-    /// The refusal of the newest view, signed.
+    /// The refusal of the newest view, signed; none while the volume isn't judged.
     pub(crate) refusal: Option<Signed>,
 }
 

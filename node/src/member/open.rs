@@ -131,7 +131,9 @@ impl Member {
         } else {
             Arc::new(views.into_iter().map(|view| (view.view.hash(), Arc::new(view))).collect())
         };
-        let refusal = fence.refusal().map(|statement| {
+        // Not before this volume is judged: what peers remember of it is compared with what it was opened at (R1).
+        let healthy = self.condition() == Condition::Healthy;
+        let refusal = fence.refusal().filter(|_| healthy).map(|statement| {
             let signed = cached.refusal.clone().filter(|signed| signed.statement == statement);
             signed.unwrap_or_else(|| self.sign_at(statement, view.sequence()))
         });

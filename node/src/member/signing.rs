@@ -129,7 +129,8 @@ impl Member {
         });
         judge.await?;
         *self.condition.write().unwrap_or_else(PoisonError::into_inner) = condition;
-        Ok(())
+        // A refusal is signed from now on.
+        self.refresh()
     }
 }
 

@@ -6,7 +6,7 @@ use weft_protocol::{Incarnation, MemberId, Signed, SignedView, Statement, View a
 use weft_redstuff::Hash;
 use weft_store::{Room, Tx, View};
 
-use super::{Member, MemberError, records, shards_in};
+use super::{Condition, Member, MemberError, records, shards_in};
 
 /// A view that a member can become synced to.
 #[derive(Debug, Clone)]
@@ -69,7 +69,8 @@ impl Member {
     /// receipted of the view is in the registry that the digest tells of.
     pub(crate) fn standing(&self, view: &ViewId) -> Result<Option<Signed>, MemberError> {
         let snapshot = self.store.view();
-        if !records::fence(&snapshot)?.refuses(view) {
+        // What is signed before this volume is judged would be held against it (R1).
+        if self.condition() != Condition::Healthy || !records::fence(&snapshot)?.refuses(view) {
             return Ok(None);
         }
         let synced = records::synced(&snapshot)?;
