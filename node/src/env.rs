@@ -33,12 +33,16 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub connector: Arc<dyn Connector>,
+    /// For how long after a change of the view tombstones from before it aren't collected (R14): puts that began before
+    /// it, and go on for longer, are refused from then on.
+    pub keep_tombstones: Duration,
 }
 
 impl Env {
     /// The host's clock and randomness.
     pub fn host(connector: Arc<dyn Connector>) -> Self {
-        Self { clock: Arc::new(HostClock), entropy: Arc::new(HostEntropy), connector }
+        let keep_tombstones = Duration::from_secs(3600);
+        Self { clock: Arc::new(HostClock), entropy: Arc::new(HostEntropy), connector, keep_tombstones }
     }
 
     /// Fresh random bytes.

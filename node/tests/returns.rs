@@ -3,13 +3,12 @@
 
 mod fleet;
 
-use fleet::{FLEET, Fleet, OrderChanges, content, eventually, get, put};
+use fleet::{FLEET, Fleet, OrderChanges, content, eventually, get, put, requests};
 use tonic::{Code, transport::Channel};
 use weft_client::Connector;
 use weft_node::member::Condition;
 use weft_proto::v1::{
-    DeleteRequest, FinishRequest, Inventory, SliverRequest, Target, reads_client::ReadsClient,
-    writes_client::WritesClient,
+    DeleteRequest, Inventory, SliverRequest, Target, reads_client::ReadsClient, writes_client::WritesClient,
 };
 use weft_protocol::{ShardSet, Tombstone};
 use weft_redstuff::{Axis, BlobId};
@@ -24,13 +23,7 @@ async fn asked_to_sign(fleet: &Fleet, id: u32, blob: BlobId) -> [Code; 2] {
     let entry = fleet.member(0).entry(&blob).unwrap().expect("the blob is known");
     let weft_protocol::Entry::Live { metadata, .. } = &entry else { panic!("the blob is live") };
     let view: bytes::Bytes = fleet.newest().hash().0.to_vec().into();
-    let finish = FinishRequest {
-        view: view.clone(),
-        session: vec![0; 16].into(),
-        metadata: metadata.encode().into(),
-        inline: bytes::Bytes::new(),
-        is_inline: false,
-    };
+    let finish = requests::finish(fleet.newest(), metadata, &[]);
     let delete = DeleteRequest { view, tombstone: Tombstone::sign(FLEET, blob, &fleet.deletes).encode().into() };
     let mut writes = WritesClient::new(channel(fleet, id));
     let ack = writes.finish(finish).await.expect_err("nothing is acked").code();

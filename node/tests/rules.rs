@@ -2,67 +2,16 @@
 
 mod fleet;
 
-use fleet::{FLEET, Fleet, OrderChanges, content, eventually, get, put};
-use prost::Message;
+use fleet::{
+    FLEET, Fleet, OrderChanges, content, eventually, get, put,
+    requests::{ack, blob, certified, certify, changed, finish, writes},
+};
 use tonic::Code;
 use weft_client::Connector;
 use weft_node::member::Condition;
-use weft_proto::v1::{
-    Ailment, CertifyRequest, DeleteRequest, FinishRequest, LookupRequest, ViewChanged, reads_client::ReadsClient,
-    writes_client::WritesClient,
-};
-use weft_protocol::{Certificate, Entry, Seal, Signed, SigningKey, Tombstone, View};
-use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
+use weft_proto::v1::{Ailment, DeleteRequest, LookupRequest, reads_client::ReadsClient};
+use weft_protocol::{Certificate, Entry, Seal, Signed, SigningKey, Tombstone};
 use weft_store::FILE;
-
-type Writes = WritesClient<tonic::transport::Channel>;
-
-fn writes(fleet: &Fleet, id: u32) -> Writes {
-    let address = fleet.places[&id].address.to_string();
-    WritesClient::new(fleet.connector("gateway").channel(&address).expect("the address is one"))
-}
-
-/// An inline blob: its acks need no upload.
-fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
-    let content = vec![nonce; 100];
-    let layout = Layout::for_length(fleet.newest().code, 100).unwrap();
-    let (root, digest) = (inline_root(&content), Hash::of(&content));
-    (Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [nonce; 16] }, content)
-}
-
-fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest {
-    FinishRequest {
-        view: view.hash().0.to_vec().into(),
-        session: vec![0; 16].into(),
-        metadata: metadata.encode().into(),
-        inline: content.to_vec().into(),
-        is_inline: true,
-    }
-}
-
-async fn ack(fleet: &Fleet, id: u32, view: &View, metadata: &Metadata, content: &[u8]) -> Signed {
-    let reply = writes(fleet, id).finish(finish(view, metadata, content)).await.expect("the member acks");
-    Signed::decode(&reply.into_inner().ack).unwrap()
-}
-
-async fn certified(fleet: &Fleet, nonce: u8) -> Entry {
-    let (view, (metadata, content)) = (fleet.newest().clone(), blob(fleet, nonce));
-    let mut acks = Vec::new();
-    for id in fleet.places.keys() {
-        acks.push(ack(fleet, *id, &view, &metadata, &content).await);
-    }
-    let certificate = Certificate::new(&view, metadata.id(), acks).unwrap();
-    Entry::Live { metadata, inline: Some(content), certificate }
-}
-
-fn certify(view: &View, entry: &Entry) -> CertifyRequest {
-    CertifyRequest { view: view.hash().0.to_vec().into(), entry: entry.encode().into() }
-}
-
-fn changed(status: &tonic::Status) -> ViewChanged {
-    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-    ViewChanged::decode(status.details()).expect("the status tells the newest view")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r5_a_refused_view_gets_no_acks_receipts_or_deletes() {

@@ -1,6 +1,6 @@
 //! A member's process: the real node on the volume of the stage.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use turmoil::net::TcpListener;
@@ -67,6 +67,8 @@ fn prepare(stage: &Shared, who: Who) -> (Arc<dyn Disk>, Env, weft_protocol::Publ
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(Dice::new(stage.seed, &purpose))),
         connector: Arc::new(SimConnector::new(uri, stage.trace.clone(), stage.endpoints.clone())),
+        // So that they are collected while puts, views and losses go on.
+        keep_tombstones: Duration::from_secs(5),
     };
     let disk = stage.volume(who);
     let disk: Arc<dyn Disk> = if stage.bug == Some(Bug::NoFsync) { Arc::new(LyingDisk(disk)) } else { Arc::new(disk) };

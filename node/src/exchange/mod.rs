@@ -3,6 +3,7 @@
 //! Views and their seals spread this way, refusals come together to seals, and members remember each other's sequences
 //! (R1, R5). The upkeep that follows from it is in [`upkeep`].
 
+mod collect;
 mod pull;
 mod sync;
 mod upkeep;
@@ -121,6 +122,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         from.finish()?;
         member.standing(&view)?
     };
+    let horizon = if standing.is_some() { member.horizon()? } else { None };
     let said = say(member, None);
     Ok(ExchangeReply {
         identity: said.from,
@@ -134,6 +136,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         peers: member.peer_list(),
         sequence: said.sequence,
         lacking: member.lacking()?.wire(),
+        horizon: horizon.map(|horizon| sync::write_horizon(horizon).into()).unwrap_or_default(),
     })
 }
 

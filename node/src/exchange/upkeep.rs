@@ -4,13 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Heard, pull::pull, sync::sync};
+use super::{Heard, collect::collect, pull::pull, sync::sync};
 use crate::member::{Member, MemberError, Peer};
 
 /// At least this long between two pulls from one peer: registries always differ for a moment while blobs are written.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two looks for upload sessions that nobody finished, and for slivers of voided blobs.
+/// Between two looks for upload sessions that nobody finished, for slivers of voided blobs, and for tombstones that can
+/// go: at the most.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Between two looks for shards to read again.
@@ -65,11 +66,13 @@ async fn round(
             tracing::debug!(member = %peer.0, incarnation = peer.1, %error, "registry: the peer's could not be merged");
         }
     }
-    if sessions.is_none_or(|last| now.duration_since(last) >= TIDY_INTERVAL) {
+    let interval = TIDY_INTERVAL.min(member.env().keep_tombstones);
+    if sessions.is_none_or(|last| now.duration_since(last) >= interval) {
         *sessions = Some(now);
         member.drop_old_sessions().await?;
         member.drop_void().await?;
         member.drop_unclaimed().await?;
+        collect(member).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, Subject, Tombstone};
 use weft_redstuff::Hash;
 use weft_store::{Room, View};
 
-use super::{Kind, Member, MemberError, records, registry, shards_in};
+use super::{Kind, Member, MemberError, leftovers, records, registry, shards_in};
 
 impl Member {
     /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
@@ -70,6 +70,9 @@ impl Member {
                 return Err(MemberError::Deleted(blob));
             }
             registry::store(tx, &identity, &index, &entry)?;
+            if entry.is_deleted() {
+                leftovers::renew(tx, &index, &blob)?;
+            }
             Ok(receipt)
         });
         let written = write.await?;

@@ -30,6 +30,10 @@ pub enum MemberError {
         "this member is not yet synced to the view before {}.{}, and may not know what was deleted (R13)", .0.epoch, .0.revision
     )]
     NotSynced(ViewId),
+    #[error(
+        "the put began under view {}.{}, and tombstones of blobs put then have been collected: begin again (R14)", .0.epoch, .0.revision
+    )]
+    BegunEarly(ViewId),
     #[error("the order declares an incarnation of member {0} lost, and it lives (R7)")]
     StillLives(MemberId),
     #[error("the registry entry is refused: {0}")]
@@ -99,7 +103,7 @@ impl MemberError {
             | Self::Unconfirmed(_)
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
-            Self::View { .. } | Self::NotSynced(_) => Code::FailedPrecondition,
+            Self::View { .. } | Self::NotSynced(_) | Self::BegunEarly(_) => Code::FailedPrecondition,
             Self::Order(_) | Self::StillLives(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
             Self::Deleted(_) => Code::AlreadyExists,
             Self::NoBlob(_) | Self::NoStripe { .. } | Self::Incomplete => Code::NotFound,

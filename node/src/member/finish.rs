@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_protocol::{Entry, ShardSet, Signed, Statement, check_content};
+use weft_protocol::{Entry, ShardSet, Signed, Statement, ViewId, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
@@ -15,6 +15,8 @@ pub(crate) struct Finish {
     pub(crate) session: [u8; 16],
     pub(crate) metadata: Metadata,
     pub(crate) inline: Option<Vec<u8>>,
+    /// The newest view when the put began.
+    pub(crate) begun: ViewId,
 }
 
 impl Member {
@@ -23,7 +25,7 @@ impl Member {
     pub(crate) async fn finish(&self, finish: Finish) -> Result<Signed, MemberError> {
         self.must_be_healthy()?;
         check_content(&finish.metadata, finish.inline.as_deref())?;
-        let Finish { view: asked, session, metadata, inline: _ } = finish;
+        let Finish { view: asked, session, metadata, inline: _, begun } = finish;
         let (blob, layout) = (metadata.id(), metadata.layout);
         // Reading all stripes takes a while, and nothing but the session's end changes what is found.
         let verified = Verified::of(&self.store.view(), &session, &metadata)?;
@@ -39,6 +41,9 @@ impl Member {
                 return Err(MemberError::Deleted(blob));
             }
             syncing::may_ack(tx, view)?;
+            if records::horizon(tx)?.is_some_and(|horizon| begun.position() <= horizon) {
+                return Err(MemberError::BegunEarly(begun));
+            }
             let mine = shards_in(&identity, view);
             if mine.is_empty() {
                 return Err(MemberError::NoSeat);

@@ -4,7 +4,7 @@
 //! the change: a digest that a standing names (R9) never leaves out a blob that was receipted before.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -36,6 +36,10 @@ pub(crate) enum Kind {
         position: (u64, u64),
     },
     Deleted,
+    /// A tombstone or void that isn't told any more, since everyone has it (R14). It holds here as before.
+    Hidden {
+        rank: Rank,
+    },
 }
 
 /// Bytes of a kind on the wire: a byte (1 live, 2 tombstone, 3 void), epoch and revision (big-endian; 0 of a tombstone).
@@ -67,11 +71,16 @@ impl Kind {
             Self::Live { position, .. } => Rank { deleted: false, position, void: false },
             Self::Void { position } => Rank { deleted: false, position, void: true },
             Self::Deleted => Rank { deleted: true, position: (0, 0), void: false },
+            Self::Hidden { rank } => rank,
         }
     }
 
     pub(crate) fn is_live(self) -> bool {
         matches!(self, Self::Live { .. })
+    }
+
+    fn is_told(self) -> bool {
+        !matches!(self, Self::Hidden { .. })
     }
 }
 
@@ -116,6 +125,8 @@ pub(crate) struct Totals {
 #[derive(Debug, Default)]
 struct Inner {
     blobs: BTreeMap<BlobId, Kind>,
+    /// Blobs of which a tombstone or a void is left.
+    leftovers: BTreeSet<BlobId>,
     totals: Totals,
     /// Of the parts that haven't changed since they were digested.
     digests: BTreeMap<u8, Hash>,
@@ -136,7 +147,10 @@ impl Index {
             let Some((last, _)) = page.last() else { return Ok(index) };
             after = Some(*last);
             for (blob, entry) in &page {
-                index.set(BlobId(*blob), Kind::of(&Entry::decode(entry)?, position));
+                let (blob, entry) = (BlobId(*blob), Entry::decode(entry)?);
+                let kind = Kind::of(&entry, position);
+                let hidden = !entry.is_live() && records::is_hidden(from, &blob)?;
+                index.set(blob, if hidden { Kind::Hidden { rank: kind.rank() } } else { kind });
             }
         }
     }
@@ -146,9 +160,18 @@ impl Index {
     }
 
     pub(crate) fn set(&self, blob: BlobId, kind: Kind) {
+        self.put(blob, Some(kind));
+    }
+
+    pub(crate) fn remove(&self, blob: BlobId) {
+        self.put(blob, None);
+    }
+
+    fn put(&self, blob: BlobId, kind: Option<Kind>) {
         let mut inner = self.lock();
-        let Inner { blobs, totals, digests } = &mut *inner;
+        let Inner { blobs, leftovers, totals, digests } = &mut *inner;
         let count = |totals: &mut Totals, kind: Kind, by: fn(u64, u64) -> u64| match kind {
+            Kind::Hidden { .. } => {}
             Kind::Deleted => totals.tombstones = by(totals.tombstones, 1),
             Kind::Void { .. } => totals.voids = by(totals.voids, 1),
             Kind::Live { slivers, bytes, position: _ } => {
@@ -158,10 +181,21 @@ impl Index {
                 totals.blobs = by(totals.blobs, u64::from(slivers > 0));
             }
         };
-        if let Some(before) = blobs.insert(blob, kind) {
+        let before = match kind {
+            Some(kind) => blobs.insert(blob, kind),
+            None => blobs.remove(&blob),
+        };
+        if let Some(before) = before {
             count(totals, before, |total, by| total - by);
         }
-        count(totals, kind, |total, by| total + by);
+        if let Some(kind) = kind {
+            count(totals, kind, |total, by| total + by);
+        }
+        if kind.is_some_and(|kind| !kind.is_live()) {
+            leftovers.insert(blob)
+        } else {
+            leftovers.remove(&blob)
+        };
         digests.remove(&blob.0[0]);
     }
 
@@ -176,7 +210,7 @@ impl Index {
     /// The digests of all parts.
     pub(crate) fn digests(&self) -> Vec<Hash> {
         let mut inner = self.lock();
-        let Inner { blobs, totals: _, digests } = &mut *inner;
+        let Inner { blobs, leftovers: _, totals: _, digests } = &mut *inner;
         let part = |part: u8| {
             let digest = digests.entry(part).or_insert_with(|| {
                 let mut digest = Digest::default();
@@ -195,7 +229,16 @@ impl Index {
         whole(&self.digests())
     }
 
-    /// IDs and kinds of the given parts (ascending; none: all), in order of ID, and whether there are more.
+    /// Blobs of which a tombstone or a void is left, hidden ones too, in order of ID.
+    pub(crate) fn leftovers(&self, after: Option<BlobId>, limit: usize) -> Vec<(BlobId, Kind)> {
+        let inner = self.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = inner.leftovers.range((from, Bound::Unbounded)).take(limit);
+        found.filter_map(|blob| Some((*blob, *inner.blobs.get(blob)?))).collect()
+    }
+
+    /// IDs and kinds of what is told of the given parts (ascending; none: all), in order of ID, and whether there are
+    /// more.
     pub(crate) fn page(&self, parts: &[u8], after: Option<BlobId>, limit: usize) -> (Vec<(BlobId, Kind)>, bool) {
         let inner = self.lock();
         let all: Vec<u8> = (0..=u8::MAX).collect();
@@ -208,7 +251,7 @@ impl Index {
     }
 }
 
-/// The rows of a part, in order of ID.
+/// The rows of a part, in order of ID, without what isn't told.
 fn rows(
     blobs: &BTreeMap<BlobId, Kind>,
     part: u8,
@@ -220,7 +263,8 @@ fn rows(
         BlobId(id)
     };
     let from = after.map_or(Bound::Included(edge(part, 0)), Bound::Excluded);
-    blobs.range((from, Bound::Included(edge(part, u8::MAX)))).map(|(blob, kind)| (*blob, *kind))
+    let rows = blobs.range((from, Bound::Included(edge(part, u8::MAX)))).map(|(blob, kind)| (*blob, *kind));
+    rows.filter(|(_, kind)| kind.is_told())
 }
 
 /// The digest of a registry, from those of its parts.
@@ -275,6 +319,23 @@ mod tests {
         let differ = one.digests().iter().zip(other.digests()).map(|(a, b)| *a != b).collect::<Vec<_>>();
         assert_eq!(differ.iter().position(|differs| *differs), Some(7));
         assert_eq!(differ.iter().filter(|differs| **differs).count(), 1);
+    }
+
+    #[test]
+    fn what_is_hidden_is_in_no_digest_and_no_page_and_is_known_all_the_same() {
+        let (one, other) = (Index::default(), Index::default());
+        one.set(id(7, 1), Kind::Deleted);
+        other.set(id(7, 1), Kind::Deleted);
+        other.set(id(7, 2), Kind::Deleted);
+        assert_ne!(one.digest(), other.digest());
+        let hidden = Kind::Hidden { rank: Kind::Deleted.rank() };
+        other.set(id(7, 2), hidden);
+        assert_eq!(one.digest(), other.digest());
+        assert_eq!(other.page(&[], None, 9).0, vec![(id(7, 1), Kind::Deleted)]);
+        assert_eq!(other.get(&id(7, 2)), Some(hidden));
+        assert_eq!((other.leftovers(None, 9).len(), other.totals().tombstones), (2, 1));
+        other.remove(id(7, 2));
+        assert_eq!((other.get(&id(7, 2)), other.leftovers(None, 9).len()), (None, 1));
     }
 
     #[test]

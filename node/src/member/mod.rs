@@ -12,6 +12,7 @@ mod index;
 mod inventory;
 mod lacking;
 mod moved;
+mod leftovers;
 mod open;
 mod order;
 mod readmit;
@@ -50,6 +51,7 @@ use index::Index;
 pub(crate) use index::{Digest, Kind, ROW, read_digests, read_row, row, whole};
 pub(crate) use lacking::Lacking;
 pub use moved::Way;
+pub(crate) use leftovers::{Step, step};
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
 pub(crate) use reads::Filter;
@@ -81,6 +83,8 @@ pub enum Condition {
 pub(crate) struct Known {
     pub(crate) fence: Fence,
     pub(crate) newest: Option<Arc<SignedView>>,
+    /// Since when it has been the newest here, or since the start.
+    pub(crate) since: Instant,
     pub(crate) synced: Option<ViewId>,
     pub(crate) target: Option<Target>,
     pub(crate) peers: Peers,

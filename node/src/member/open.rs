@@ -83,6 +83,7 @@ impl Member {
         };
         let known = Known {
             newest: None,
+            since: env.clock.now(),
             synced: None,
             target: None,
             peers: records::peers(&view)?,
@@ -125,7 +126,10 @@ impl Member {
         let fence = records::fence(&view)?;
         let views = records::views(&view)?;
         let same = |newest: &Arc<weft_protocol::SignedView>| Some(&**newest) == fence.newest();
-        let newest = cached.newest.clone().filter(same).or_else(|| fence.newest().cloned().map(Arc::new));
+        let (newest, since) = match cached.newest.clone().filter(same) {
+            Some(newest) => (Some(newest), cached.since),
+            None => (fence.newest().cloned().map(Arc::new), self.env.clock.now()),
+        };
         let views = if views.len() == cached.views.len() {
             cached.views.clone()
         } else {
@@ -139,6 +143,7 @@ impl Member {
         });
         let known = Known {
             newest,
+            since,
             synced: records::synced(&view)?,
             target: records::target(&view)?,
             peers: records::peers(&view)?,

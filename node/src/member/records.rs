@@ -24,6 +24,7 @@ const ACCUSATIONS: &str = "accusations";
 const CLAIM: &str = "claim";
 const CANDIDATES: &str = "candidates";
 const MOVED: &str = "moved";
+const HORIZON: &str = "horizon";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -245,26 +246,61 @@ pub(crate) fn put_unjudged(to: &mut Tx<'_>, sequence: Option<u64>) {
     }
 }
 
-/// The position of the newest view when a void was noted here, or when the blob was last acked since (R12).
-pub(crate) fn noted(from: &impl View, blob: &BlobId) -> Result<Option<(u64, u64)>, MemberError> {
-    let Some(bytes) = from.state(&noted_name(blob))? else { return Ok(None) };
-    let mut from = Decoder::new("noted", &bytes);
+/// A view's epoch and revision.
+type Position = (u64, u64);
+
+fn position(from: &impl View, name: &str) -> Result<Option<Position>, MemberError> {
+    let Some(bytes) = from.state(name)? else { return Ok(None) };
+    let mut from = Decoder::new("position of a view", &bytes);
     let position = (from.u64()?, from.u64()?);
     from.finish()?;
     Ok(Some(position))
 }
 
-pub(crate) fn put_noted(to: &mut Tx<'_>, blob: &BlobId, position: Option<(u64, u64)>) {
+fn put_position(to: &mut Tx<'_>, name: &str, position: Option<Position>) {
     match position {
-        None => to.remove_state(&noted_name(blob)),
-        Some((epoch, revision)) => {
-            to.put_state(&noted_name(blob), Encoder::new().u64(epoch).u64(revision).finish());
-        }
+        None => to.remove_state(name),
+        Some((epoch, revision)) => to.put_state(name, Encoder::new().u64(epoch).u64(revision).finish()),
     }
+}
+
+/// The position of the newest view when a tombstone or void came, or was last receipted, or when a voided blob was last
+/// acked since (R12, R14).
+pub(crate) fn noted(from: &impl View, blob: &BlobId) -> Result<Option<Position>, MemberError> {
+    position(from, &noted_name(blob))
+}
+
+pub(crate) fn put_noted(to: &mut Tx<'_>, blob: &BlobId, position: Option<Position>) {
+    put_position(to, &noted_name(blob), position);
 }
 
 fn noted_name(blob: &BlobId) -> String {
     format!("noted/{blob}")
+}
+
+/// Whether a blob's tombstone or void isn't told any more (R14).
+pub(crate) fn is_hidden(from: &impl View, blob: &BlobId) -> Result<bool, MemberError> {
+    Ok(from.state(&hidden_name(blob))?.is_some())
+}
+
+pub(crate) fn put_hidden(to: &mut Tx<'_>, blob: &BlobId, is_hidden: bool) {
+    if is_hidden { to.put_state(&hidden_name(blob), vec![]) } else { to.remove_state(&hidden_name(blob)) }
+}
+
+fn hidden_name(blob: &BlobId) -> String {
+    format!("hidden/{blob}")
+}
+
+/// Puts that began under views up to this position get no acks: they may be of blobs whose tombstones were collected
+/// (R14).
+pub(crate) fn horizon(from: &impl View) -> Result<Option<Position>, MemberError> {
+    position(from, HORIZON)
+}
+
+pub(crate) fn raise_horizon(to: &mut Tx<'_>, position: Position) -> Result<(), MemberError> {
+    let highest = horizon(to)?.max(Some(position));
+    put_position(to, HORIZON, highest);
+    Ok(())
 }
 
 /// The accusations that this member stands by, one an incarnation (R29).

@@ -164,11 +164,13 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
     tx.put_entry(&blob.0, entry.encode())?;
     if known.is_some() {
         records::put_noted(tx, &blob, None);
+        records::put_hidden(tx, &blob, false);
     }
     match entry {
         Entry::Deleted(_) => {
             tx.release_blob(&blob.0)?;
             tx.remove_missing_of(&blob.0)?;
+            void::note(tx, &blob)?;
         }
         // Its slivers may have been acked under a later view: see `Member::drop_void`.
         Entry::Void(_) => {

@@ -79,11 +79,19 @@ impl Member {
         Ok(Some(self.sign_at(standing, snapshot.sequence())))
     }
 
-    /// Records that this member is synced to a view.
-    pub(crate) async fn set_synced(&self, view: ViewId) -> Result<(), MemberError> {
+    /// Up to which view puts began too early to be acked (R14).
+    pub(crate) fn horizon(&self) -> Result<Option<(u64, u64)>, MemberError> {
+        records::horizon(&self.store.view())
+    }
+
+    /// Records that this member is synced to a view, by peers whose horizon it keeps too.
+    pub(crate) async fn set_synced(&self, view: ViewId, horizon: Option<(u64, u64)>) -> Result<(), MemberError> {
         let write = self.store.write(Room::Reserved, move |tx| {
             if records::synced(tx)?.is_none_or(|synced| synced.position() < view.position()) {
                 records::put_synced(tx, &view);
+            }
+            if let Some(horizon) = horizon {
+                records::raise_horizon(tx, horizon)?;
             }
             Ok::<_, MemberError>(())
         });
@@ -95,7 +103,7 @@ impl Member {
 
 /// Whether who is synced to `synced` knows everything acknowledged and deleted before `view` came into effect: it is
 /// synced to the view's predecessor. A first view has none (R3).
-fn knows_before(synced: Option<ViewId>, view: &ProtocolView) -> bool {
+pub(super) fn knows_before(synced: Option<ViewId>, view: &ProtocolView) -> bool {
     let before = view.predecessor.map(|predecessor| predecessor.position());
     before.is_none_or(|before| synced.is_some_and(|synced| synced.position() >= before))
 }

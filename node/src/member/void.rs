@@ -34,6 +34,8 @@ impl Member {
             let lacks = match self.index.get(blob) {
                 None => true,
                 Some(Kind::Void { position }) => position < view.position(),
+                // What isn't told any more is as good as gone: nobody could learn from here that it holds.
+                Some(Kind::Hidden { rank }) => rank.deleted || rank.position < view.position(),
                 Some(Kind::Live { .. } | Kind::Deleted) => false,
             };
             said.push(if lacks { Said::Nothing } else { Said::Knows });
@@ -57,8 +59,9 @@ impl Member {
         }
         let mut after = None;
         loop {
-            let (page, more) = self.index.page(&[], after, PAGE);
-            after = page.last().map(|(blob, _)| *blob);
+            let page = self.index.leftovers(after, PAGE);
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
             let voids: Vec<BlobId> =
                 page.into_iter().filter(|(_, kind)| matches!(kind, Kind::Void { .. })).map(|(blob, _)| blob).collect();
             if !voids.is_empty() {
@@ -73,9 +76,6 @@ impl Member {
                     Ok::<_, MemberError>(())
                 });
                 write.await?;
-            }
-            if !more {
-                return Ok(());
             }
         }
     }
@@ -103,7 +103,7 @@ pub(super) fn is_late(tx: &Tx<'_>, entry: &Entry) -> Result<bool, MemberError> {
     Ok(known.is_none_or(|known| matches!(known, Entry::Void(_))))
 }
 
-/// Notes under which view a void came.
+/// Notes under which view a tombstone or void came.
 pub(super) fn note(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
     let newest = records::fence(tx)?.newest().map(|newest| newest.view.position());
     records::put_noted(tx, blob, newest);

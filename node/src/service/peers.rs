@@ -7,19 +7,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Lack, LackingReply,
-    LackingRequest, RegistryDigestsReply, RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem,
-    StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+    LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest, SliverItem,
+    SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
 };
 use weft_redstuff::BlobId;
 
 use super::{
     blob,
     caller::{Caller, Gate, Role, Service},
-    malformed, peers_transfer, view_id,
+    malformed, peers_transfer, view, view_id,
 };
 use crate::{
     exchange,
-    member::{Member, ROW, Said, row},
+    member::{Member, ROW, Said, read_row, row},
 };
 
 /// IDs in one reply.
@@ -82,6 +82,20 @@ impl peers_server::Peers for Peers {
             Said::Nothing => Lack::default(),
         });
         Ok(Response::new(LackingReply { lacks: lacks.collect() }))
+    }
+
+    async fn leftovers(&self, request: Request<LeftoversRequest>) -> Result<Response<LeftoversReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let LeftoversRequest { view: asked, ids } = request.into_inner();
+        let asked = view(&asked)?;
+        let malformed = || Status::invalid_argument("a row is malformed");
+        let rows = ids.chunks(ROW).take(MAX_IDS).map(|row| read_row(row).ok_or_else(malformed));
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        let newest = self.member.newest().filter(|_| self.member.is_settled(&asked));
+        let Some(newest) = newest else { return Ok(Response::new(LeftoversReply::default())) };
+        let leftovers = self.member.leftovers_here(&newest.view, &rows)?;
+        let leftovers = leftovers.into_iter().map(i32::from).collect();
+        Ok(Response::new(LeftoversReply { settled: true, leftovers }))
     }
 
     async fn entry_ids(&self, request: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {

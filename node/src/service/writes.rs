@@ -15,7 +15,7 @@ use weft_redstuff::{Code, Metadata};
 
 use super::{
     caller::{Gate, Service},
-    malformed, view,
+    malformed, view, view_id,
 };
 use crate::member::{Finish, Member, MemberError, StripeUpload};
 
@@ -56,6 +56,7 @@ impl writes_server::Writes for Writes {
             session: request.session[..].try_into().map_err(|_| Status::invalid_argument("a session is 16 bytes"))?,
             metadata: Metadata::decode(&request.metadata).map_err(MemberError::from)?,
             inline: request.is_inline.then(|| request.inline.to_vec()),
+            begun: view_id(&request.begun).map_err(|error| malformed(&error))?,
         };
         self.member.metrics().received("writes", request.metadata.len() + request.inline.len());
         let ack = self.member.finish(finish).await?;

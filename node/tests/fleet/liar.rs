@@ -23,10 +23,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, transport::Server};
 use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Identity,
-    LackingReply, LackingRequest, RegistryDigestsReply, RegistryDigestsRequest, SliverItem, SliversRequest, StripeItem,
-    StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+    LackingReply, LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest,
+    SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
 };
-use weft_protocol::{BatchHeader, FleetId, Incarnation, MemberId, SigningKey, Statement, sign_batch};
+use weft_protocol::{
+    BatchHeader, Entry, FleetId, Incarnation, MemberId, SignedView, SigningKey, Statement, sign_batch,
+};
 
 use super::{FLEET, Fleet};
 
@@ -37,6 +39,8 @@ pub struct Liar {
 }
 
 struct Lies {
+    /// What it offers of its registry, in order of ID, with the view of the certificate.
+    offers: Vec<(Entry, SignedView)>,
     identity: Identity,
     remembered: Bytes,
     sequence: Bytes,
@@ -46,6 +50,15 @@ struct Lies {
 impl Liar {
     /// Takes the place of a member that was killed, and tells everybody that it remembers this of them.
     pub async fn start(fleet: &Fleet, id: u32, remembered: Vec<u8>) -> Self {
+        Self::tell(fleet, id, remembered, Vec::new()).await
+    }
+
+    /// Takes the place of a member that was killed, and offers everybody a certificate.
+    pub async fn offer(fleet: &Fleet, id: u32, entry: Entry, view: SignedView) -> Self {
+        Self::tell(fleet, id, Vec::new(), vec![(entry, view)]).await
+    }
+
+    async fn tell(fleet: &Fleet, id: u32, remembered: Vec<u8>, offers: Vec<(Entry, SignedView)>) -> Self {
         let place = &fleet.places[&id];
         let seat = fleet.newest().seat(MemberId(id)).expect("the member has a seat").clone();
         let identity = Identity {
@@ -56,7 +69,7 @@ impl Liar {
         };
         let asked = Arc::new(AtomicUsize::new(0));
         let sequence = sequence(FLEET, seat.member, seat.incarnation, 1, &SigningKey::from_seed([66; 32])).into();
-        let lies = Lies { identity, remembered: remembered.into(), sequence, asked: asked.clone() };
+        let lies = Lies { offers, identity, remembered: remembered.into(), sequence, asked: asked.clone() };
         let listener = TcpListener::bind(place.address).await.expect("the address is free");
         let (certificate, key) = fleet.authority.issue(&format!("weft://{FLEET}/member/{id}/{}", place.incarnation));
         let mut tasks = JoinSet::new();
@@ -126,26 +139,40 @@ impl peers_server::Peers for Lies {
             identity: Some(self.identity.clone()),
             remembered: self.remembered.clone(),
             sequence: self.sequence.clone(),
+            registry_digest: if self.offers.is_empty() { Bytes::new() } else { vec![1; 32].into() },
             ..ExchangeReply::default()
         }))
     }
 
     async fn entries(&self, _: Request<EntriesRequest>) -> Result<Response<EntriesReply>, Status> {
-        mute()
+        let entries = self.offers.iter().map(|(entry, _)| entry.encode().into()).collect();
+        let views = self.offers.iter().map(|(_, view)| view.encode().into()).collect();
+        Ok(Response::new(EntriesReply { entries, views }))
     }
 
     async fn registry_digests(
         &self,
         _: Request<RegistryDigestsRequest>,
     ) -> Result<Response<RegistryDigestsReply>, Status> {
-        mute()
+        // Nobody's digests are these, so everybody asks for all.
+        Ok(Response::new(RegistryDigestsReply { digests: vec![1; 256 * 32].into() }))
     }
 
     async fn entry_ids(&self, _: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {
-        mute()
+        let row = |(entry, view): &(Entry, SignedView)| {
+            let (epoch, revision) = view.view.position();
+            let kind = [&[1][..], &epoch.to_be_bytes(), &revision.to_be_bytes()].concat();
+            [&entry.blob().0[..], &kind].concat()
+        };
+        let ids = self.offers.iter().flat_map(row).collect::<Vec<u8>>();
+        Ok(Response::new(EntryIdsReply { ids: ids.into(), more: false }))
     }
 
     async fn lacking(&self, _: Request<LackingRequest>) -> Result<Response<LackingReply>, Status> {
+        mute()
+    }
+
+    async fn leftovers(&self, _: Request<LeftoversRequest>) -> Result<Response<LeftoversReply>, Status> {
         mute()
     }
 

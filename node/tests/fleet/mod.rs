@@ -3,8 +3,10 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "every test binary uses its own part")]
 
 mod certificates;
+mod clock;
 pub mod liar;
 mod operator;
+pub mod requests;
 mod writer;
 
 use std::{
@@ -32,6 +34,7 @@ use weft_redstuff::{BlobId, Labels};
 use weft_store::{FILE, Options, fake::FakeDisk};
 
 pub use certificates::Authority;
+pub use clock::TestClock;
 pub use operator::OrderChanges;
 
 pub const FLEET: FleetId = FleetId([7; 16]);
@@ -68,6 +71,8 @@ pub struct Fleet {
     pub seal: Option<Seal>,
     /// What orders say of challenges; 0: none are held.
     pub challenge_interval_ms: u64,
+    /// The members' clock.
+    pub clock: Arc<TestClock>,
     /// What stands between the network and a member's services.
     pub fronts: BTreeMap<u32, Front>,
     disks: u64,
@@ -98,6 +103,7 @@ impl Fleet {
             view: None,
             seal: None,
             challenge_interval_ms: 0,
+            clock: Arc::default(),
             fronts: BTreeMap::new(),
             disks: 0,
         };
@@ -127,8 +133,8 @@ impl Fleet {
             readmit: place.readmit,
             trust: self.key.public(),
         };
-        let node =
-            Node::open(Arc::new(place.disk.clone()), who, Env::host(Arc::new(connector)), &Options::default()).await;
+        let env = Env { clock: self.clock.clone(), ..Env::host(Arc::new(connector)) };
+        let node = Node::open(Arc::new(place.disk.clone()), who, env, &Options::default()).await;
         let node = node.expect("the volume opens");
         let listener = TcpListener::bind(place.address).await.expect("the address is free");
         let member = node.member();

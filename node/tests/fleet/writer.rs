@@ -2,21 +2,29 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use weft_client::Connector;
-use weft_proto::{
-    MAX_MESSAGE,
-    v1::{CertifyRequest, FinishRequest, Sliver, UploadRequest, writes_client::WritesClient},
-};
-use weft_protocol::{Certificate, Entry, Signed};
+use weft_proto::v1::{Sliver, UploadRequest};
+use weft_protocol::{Certificate, Entry};
 use weft_redstuff::{Axis, BlobId, Hash, Labels, Layout, Metadata, StripeHashes, encode_stripe, merkle};
 
-use super::Fleet;
+use super::{
+    Fleet,
+    requests::{ack, certify, writes},
+};
 
 impl Fleet {
     /// Stores one stripe whose primaries are those of `first` and whose secondaries are those of `second`, which are
     /// equally long, as every member accepts it: what it gets is what the hashes say.
     pub async fn put_contradiction(&self, first: &Bytes, second: &Bytes) -> BlobId {
-        let view = self.view.clone().expect("there is a view").view;
+        let entry = self.acked(first, second).await;
+        for seat in &self.newest().seats {
+            writes(self, seat.member.0).certify(certify(self.newest(), &entry)).await.expect("receipted");
+        }
+        entry.blob()
+    }
+
+    /// The same, as far as every member's ack.
+    pub async fn acked(&self, first: &Bytes, second: &Bytes) -> Entry {
+        let view = self.newest();
         let (code, session, hash) = (view.code, [9; 16], Bytes::copy_from_slice(view.hash().as_bytes()));
         let layout = Layout::sliced(code, first.len() as u64).expect("it fits");
         let symbol_size = layout.tail_symbol_size();
@@ -29,7 +37,7 @@ impl Fleet {
         let metadata = Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: session };
         let mut acks = Vec::new();
         for seat in &view.seats {
-            let mut writes = self.writes(seat.member.0);
+            let mut writes = writes(self, seat.member.0);
             let slivers = seat.shards.iter().flat_map(|shard| {
                 Axis::BOTH.map(|axis| {
                     let index = code.sliver_index(shard.into(), axis);
@@ -46,28 +54,9 @@ impl Fleet {
             };
             let mut durable = writes.upload(stream::iter([upload])).await.expect("taken").into_inner();
             durable.next().await.expect("answered").expect("durable");
-            let finish = FinishRequest {
-                view: hash.clone(),
-                session: Bytes::copy_from_slice(&session),
-                metadata: metadata.encode().into(),
-                inline: Bytes::new(),
-                is_inline: false,
-            };
-            let ack = writes.finish(finish).await.expect("acked").into_inner().ack;
-            acks.push(Signed::decode(&ack).expect("an ack"));
+            acks.push(ack(self, seat.member.0, view, &metadata, &[]).await);
         }
-        let blob = metadata.id();
-        let certificate = Certificate::new(&view, blob, acks).expect("a quorum");
-        let entry = Bytes::from(Entry::Live { metadata, inline: None, certificate }.encode());
-        for seat in &view.seats {
-            let certify = CertifyRequest { view: hash.clone(), entry: entry.clone() };
-            self.writes(seat.member.0).certify(certify).await.expect("receipted");
-        }
-        blob
-    }
-
-    fn writes(&self, member: u32) -> WritesClient<tonic::transport::Channel> {
-        let channel = self.connector("gateway").channel(&self.places[&member].address.to_string());
-        WritesClient::new(channel.expect("a channel")).max_encoding_message_size(MAX_MESSAGE)
+        let certificate = Certificate::new(view, metadata.id(), acks).expect("a quorum");
+        Entry::Live { metadata, inline: None, certificate }
     }
 }

@@ -85,6 +85,7 @@ impl Chain {
             metadata: self.prepared.encoded.clone(),
             inline: self.prepared.inline.clone().unwrap_or_default(),
             is_inline: self.prepared.inline.is_some(),
+            begun: self.prepared.begun.clone(),
         };
         let ask = || {
             let (holder, request) = (Arc::clone(&self.holder), request.clone());

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::Stream;
 use thiserror::Error;
 use weft_protocol::{CertificateError, ViewId};
-use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, LayoutError, Metadata, inline_root};
+use weft_redstuff::{BlobId, Hash, Labels, Layout, LayoutError, Metadata, inline_root};
 
 use self::{
     encode::Encoder,
@@ -82,12 +82,15 @@ struct Prepared {
     encoded: Bytes,
     inline: Option<Bytes>,
     uploaded: Uploaded,
+    /// The encoded ID of the view that was the newest when the put began (R14).
+    begun: Bytes,
 }
 
 impl Prepared {
-    fn new(metadata: Metadata, inline: Option<Bytes>, uploaded: Uploaded) -> Self {
+    fn new(current: &Current, metadata: Metadata, inline: Option<Bytes>, uploaded: Uploaded) -> Self {
         let encoded = metadata.encode();
-        Self { id: Metadata::id_of(&encoded), metadata, encoded: encoded.into(), inline, uploaded }
+        let begun = current.view.id().encode(weft_protocol::Encoder::new()).finish().into();
+        Self { id: Metadata::id_of(&encoded), metadata, encoded: encoded.into(), inline, uploaded, begun }
     }
 }
 
@@ -121,7 +124,7 @@ impl Client {
         let mut source = Source::new(content, capacity);
         let first = source.next().await?.unwrap_or_default();
         if first.len() as u64 <= Layout::max_inline_length(code) {
-            return Ok(inline(code, request, first, Uploaded::nothing(current))?);
+            return Ok(inline(current, request, first)?);
         }
         let mut upload = Upload::open(Arc::clone(current), request.nonce);
         let (mut encoder, mut next) = (Encoder::new(code), Some(first));
@@ -138,13 +141,14 @@ impl Client {
         let (root, layout, digest) = encoder.finish()?;
         let PutRequest { nonce, labels, expiry } = request;
         let metadata = Metadata { root, layout, labels, expiry, digest, nonce };
-        Ok(Prepared::new(metadata, None, upload.close()))
+        Ok(Prepared::new(current, metadata, None, upload.close()))
     }
 }
 
-fn inline(code: Code, request: PutRequest, content: Bytes, uploaded: Uploaded) -> Result<Prepared, LayoutError> {
+fn inline(current: &Current, request: PutRequest, content: Bytes) -> Result<Prepared, LayoutError> {
     let PutRequest { nonce, labels, expiry } = request;
-    let layout = Layout::for_length(code, content.len() as u64)?;
+    let layout = Layout::for_length(current.view.code, content.len() as u64)?;
     let (root, digest) = (inline_root(&content), Hash::of(&content));
-    Ok(Prepared::new(Metadata { root, layout, labels, expiry, digest, nonce }, Some(content), uploaded))
+    let metadata = Metadata { root, layout, labels, expiry, digest, nonce };
+    Ok(Prepared::new(current, metadata, Some(content), Uploaded::nothing(current)))
 }

@@ -21,14 +21,16 @@ mod terms;
 mod walk;
 
 use copies::{Copies, READABLE};
-use registry::{Registry, Scope};
+use registry::{Registry, Scope, Start};
 use registry_properties::{FOUND, KEPT, KNOWN, NO_GHOST, NOT_BACK, NOT_READ, NOT_VOID};
 use terms::{Fault, ONE_VIEW_A_NUMBER, Terms};
 
-const WRITES: Scope = Scope { changes: 1, liar: true, deletes: false, voids: false, puts: 1 };
+const WRITES: Scope = Scope { changes: 1, liar: true, deletes: false, start: Start::First, voids: false, puts: 1 };
 const LOSSES: Scope = Scope { changes: 2, liar: false, puts: 0, ..WRITES };
 const VOIDS: Scope = Scope { voids: true, ..WRITES };
 const DELETES: Scope = Scope { deletes: true, voids: true, puts: 0, ..WRITES };
+const DELETED: Scope = Scope { start: Start::Deleted, puts: 1, ..DELETES };
+const SETTLED: Scope = Scope { start: Start::Settled, ..DELETED };
 
 const COPIES: Copies = Copies { shards: 4, newcomers: 1, losses: 2, liar: false, fault: copies::Fault::None };
 
@@ -109,6 +111,15 @@ fn what_is_deleted_stays_so() {
 }
 
 #[test]
+fn what_is_deleted_stays_so_when_its_tombstone_is_collected() {
+    walk::near("deletes, and a member behind", registry(DELETED, registry::Fault::None), 6);
+    walk::near("collecting", registry(SETTLED, registry::Fault::None), 8);
+    walk::samples("collecting", &registry(SETTLED, registry::Fault::None), 100_000, 80);
+    let further = Scope { changes: 2, ..SETTLED };
+    walk::samples("collecting, and another change", &registry(further, registry::Fault::None), 100_000, 80);
+}
+
+#[test]
 fn copies_outlive_losses_and_moves() {
     walk::near("copies", COPIES, 7);
     walk::samples("copies, n = 7", &Copies { shards: 7, newcomers: 2, losses: 4, ..COPIES }, 100_000, 60);
@@ -148,7 +159,7 @@ fn r12_a_lack_of_one_certificate_among_several_is_found() {
 
 #[test]
 fn r12_a_fleet_without_voids_is_found() {
-    walk::stumbles(&registry(DELETES, registry::Fault::NoVoid), NO_GHOST, 60);
+    walk::stumbles(&registry(SETTLED, registry::Fault::NoVoid), NO_GHOST, 60);
 }
 
 #[test]
@@ -158,7 +169,7 @@ fn r13_a_reader_that_asks_few_for_tombstones_is_found() {
 
 #[test]
 fn r13_an_ack_by_a_member_that_is_not_synced_is_found() {
-    walk::stumbles(&registry(Scope { puts: 1, ..DELETES }, registry::Fault::AckBeforeSynced), NO_GHOST, 80);
+    walk::finds(registry(DELETED, registry::Fault::AckBeforeSynced), NOT_BACK);
 }
 
 #[test]
@@ -168,7 +179,7 @@ fn r14_a_tombstone_collected_early_is_found() {
 
 #[test]
 fn r14_an_upload_that_outlives_its_tombstone_is_found() {
-    walk::stumbles(&registry(Scope { puts: 1, ..DELETES }, registry::Fault::OldUploads), NOT_BACK, 60);
+    walk::stumbles(&registry(SETTLED, registry::Fault::OldUploads), NOT_BACK, 60);
 }
 
 #[test]

@@ -51,6 +51,17 @@ pub(crate) enum Fault {
     AskFew,
 }
 
+/// Where the walk begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Under the first view.
+    First,
+    /// The blob is deleted, and the view changed; one member knows of neither yet.
+    Deleted,
+    /// The same, with everyone synced and the tombstone at everyone.
+    Settled,
+}
+
 /// What a model contains.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope {
@@ -58,6 +69,7 @@ pub(crate) struct Scope {
     pub(crate) liar: bool,
     /// The blob was acknowledged before the walk begins, and may be deleted.
     pub(crate) deletes: bool,
+    pub(crate) start: Start,
     /// Certificates may become void; acks and slivers are told one by one.
     pub(crate) voids: bool,
     /// The last view under which the gateway puts.
@@ -82,8 +94,15 @@ pub(crate) struct Here {
     /// Certificates up to this view are void.
     void: Option<ViewNo>,
     tombstone: bool,
-    /// It had the tombstone and collected it.
-    collected: bool,
+    /// The newest view when the tombstone came, or was last receipted.
+    noted: ViewNo,
+    /// It tells nobody of the tombstone any more.
+    hidden: bool,
+    /// It hid or collected the tombstone, or learned from peers that they have: it acks no put from before. All puts
+    /// here are.
+    horizon: bool,
+    /// Peers that it has reconciled with, and that told so.
+    horizons: Nodes,
     /// It has slivers, which it acked last under this view.
     slivers: Option<ViewNo>,
 }
@@ -107,8 +126,10 @@ pub(crate) struct State {
     void: Views,
     /// The tombstone is signed.
     deleting: bool,
-    /// A 201 after a 204, with nobody left who has the tombstone.
+    /// A 201 after a 204 of an earlier view, or with nobody left who has the tombstone.
     again: bool,
+    /// A node has dropped its tombstone.
+    collected: bool,
 }
 
 /// A bit for each view.
@@ -130,7 +151,12 @@ pub(crate) enum Action {
     Spread(Node, ViewNo),
     Delete,
     Tombstone(Node, ViewNo),
-    Collect(Node),
+    /// A node tells nobody of the tombstone any more, since everyone has it.
+    Hide(Node),
+    /// A node drops the tombstone that nobody tells any more.
+    Forget(Node),
+    /// A node tells of its tombstone again, since another has the blob.
+    Tell(Node),
     Lack(Node, ViewNo),
     Void(Node, ViewNo),
     Lose(Node),
@@ -200,8 +226,9 @@ impl Registry {
     /// A certificate or tombstone comes to a node from a peer.
     fn take(&self, here: &mut Here, live: Option<ViewNo>, void: Option<ViewNo>, tombstone: bool) {
         here.void = here.void.max(void);
-        if tombstone && !here.collected {
+        if tombstone && !here.tombstone {
             (here.tombstone, here.slivers) = (true, None);
+            here.noted = here.memory.newest.unwrap_or_default();
         }
         let Some(view) = live else { return self.drop(here) };
         let unsure = self.scope.voids && here.live.is_none() && here.synced >= Some(view);
@@ -230,26 +257,53 @@ impl Registry {
         if !refuses || !recent {
             return None;
         }
-        self.take(here, from.live, from.void, from.tombstone);
+        self.take(here, from.live, from.void, from.tombstone && !from.hidden);
         here.met |= bit(peer);
+        here.horizons |= if from.horizon { bit(peer) } else { 0 };
         let own = if self.answers.syncs_from(view, here.synced) { bit(node) } else { 0 };
         if self.answers.suffice(view, here.met | own | self.liar()) {
-            (here.synced, here.met) = (Some(view), 0);
+            here.horizon |= here.horizons.count_ones() >= ONE_HONEST;
+            (here.synced, here.met, here.horizons) = (Some(view), 0, 0);
         }
         Some(())
     }
 
-    /// Whether a node may collect the tombstone (R14).
-    fn may_collect(&self, state: &State, here: &Here) -> bool {
-        let Some(newest) = here.memory.newest.filter(|_| here.tombstone) else { return false };
-        if self.fault == Fault::CollectedEarly {
-            return state.deleted != 0;
+    /// The view in which a node may go on with its tombstone, where `other` holds of all whom it seats: each has it for
+    /// its newest, not refused, and is synced to the view before (R14).
+    fn settled(&self, state: &State, here: &Here, other: impl Fn(&Here, ViewNo) -> bool) -> Option<ViewNo> {
+        let newest = here.memory.newest.filter(|newest| *newest > 0)?;
+        let is_settled = |here: &Here| {
+            let current = here.memory.newest == Some(newest) && self.permits(here, newest);
+            current && here.synced.is_some_and(|synced| synced + 1 >= newest) && other(here, newest)
+        };
+        let all = self.seated(newest) & !self.liar();
+        (self.which(state, is_settled) & all == all && is_settled(here)).then_some(newest)
+    }
+
+    fn collect(&self, old: &State, here: &mut Here, action: Action) -> Option<()> {
+        match action {
+            Action::Hide(_) if self.fault == Fault::CollectedEarly => {
+                (here.tombstone && old.deleted != 0).then_some(())?;
+                (here.tombstone, here.horizon) = (false, true);
+            }
+            Action::Hide(_) => {
+                let ready = |here: &Here, newest| here.tombstone && (here.hidden || here.noted < newest);
+                self.settled(old, here, ready).filter(|_| !here.hidden)?;
+                (here.hidden, here.horizon) = (true, true);
+            }
+            Action::Forget(_) => {
+                let silent = |here: &Here, _| here.tombstone == here.hidden && here.live.is_none();
+                self.settled(old, here, silent).filter(|_| here.hidden)?;
+                (here.tombstone, here.hidden) = (false, false);
+            }
+            Action::Tell(_) => {
+                let has = self.which(old, |other| other.live.is_some());
+                (here.hidden && has != 0).then_some(())?;
+                here.hidden = false;
+            }
+            _ => return None,
         }
-        self.views().filter(|view| state.deleted & 1 << view != 0).any(|view| {
-            let has = |other: &Here| other.synced >= Some(view) && (other.tombstone || other.collected);
-            let current = self.seated(newest) & !self.liar();
-            newest > view && self.which(state, has) & current == current
-        })
+        Some(())
     }
 
     /// Members of the view that has come furthest among a node's peers: what others have is never merged.
@@ -271,7 +325,8 @@ impl Registry {
                 state.receipts[at] = 0;
                 // While somebody has the tombstone, it beats what was answered once more.
                 let beaten = self.which(state, |here| here.tombstone) != 0;
-                state.again |= state.deleted != 0 && state.acknowledged & of == 0 && !beaten;
+                let before = state.deleted & (of - 1) != 0;
+                state.again |= state.acknowledged & of == 0 && (before || (state.deleted != 0 && !beaten));
                 state.acknowledged |= of;
             }
             if state.tombstones[at] != 0 && enough(state.tombstones[at]) {
@@ -308,9 +363,19 @@ impl Model for Registry {
             void: 0,
             deleting: false,
             again: false,
+            collected: false,
         };
         if !self.scope.deletes {
             return vec![blank];
+        }
+        if self.scope.start != Start::First {
+            let mut state = State { certified: 1, acknowledged: 1, deleted: 1, deleting: true, ..blank };
+            let knowing = if self.scope.start == Start::Settled { 1..=SHARDS } else { 1..=SHARDS - 2 };
+            for here in &mut state.here[knowing] {
+                here.memory = self.answers.install(here.memory, 1);
+                (here.synced, here.tombstone) = (Some(0), true);
+            }
+            return vec![state];
         }
         // Acknowledged by all but one, each of whom may be the one that wasn't reached.
         let missed = (0..SHARDS as Node).filter(|node| self.liar() & bit(*node) == 0);
@@ -349,7 +414,7 @@ impl Model for Registry {
             }
             if scope.deletes && state.deleting {
                 actions.extend(self.views().map(|view| Action::Tombstone(node, view)));
-                actions.push(Action::Collect(node));
+                actions.extend([Action::Hide(node), Action::Forget(node), Action::Tell(node)]);
             }
             if !scope.liar {
                 actions.push(Action::Lose(node));
@@ -378,7 +443,7 @@ impl Registry {
         match action {
             Action::Ack(node, view) => {
                 let here = state.at(node);
-                let refused = here.tombstone || (here.collected && self.fault != Fault::OldUploads);
+                let refused = here.tombstone || (here.horizon && self.fault != Fault::OldUploads);
                 let unsynced = view > 0 && here.synced.is_none_or(|synced| synced + 1 < view);
                 let refused = refused || (unsynced && self.fault != Fault::AckBeforeSynced);
                 if !self.permits(here, view) || refused || self.seated(view) & bit(node) == 0 {
@@ -416,7 +481,7 @@ impl Registry {
                 if self.is_fenced(state.at(node), peer) {
                     return None;
                 }
-                self.take(state.at(node), from.live, from.void, from.tombstone);
+                self.take(state.at(node), from.live, from.void, from.tombstone && !from.hidden);
             }
             Action::Replay(node, view) => {
                 (self.scope.liar && old.certified & 1 << view != 0).then_some(())?;
@@ -435,17 +500,18 @@ impl Registry {
             }
             Action::Delete => state.deleting = true,
             Action::Tombstone(node, view) => {
-                if !self.permits(state.at(node), view) || state.at(node).collected {
+                // Without the repeated deletes the fault is met sooner.
+                let repeated = old.deleted & ((1 << view) - 1) != 0 && self.fault == Fault::NoVoid;
+                if !self.permits(state.at(node), view) || self.seated(view) & bit(node) == 0 || repeated {
                     return None;
                 }
                 self.take(state.at(node), None, None, true);
+                (state.at(node).noted, state.at(node).hidden) = (view, false);
                 state.tombstones[usize::from(view)] |= if old.deleted & 1 << view == 0 { bit(node) } else { 0 };
             }
-            Action::Collect(node) => {
-                if !self.may_collect(&old, state.at(node)) {
-                    return None;
-                }
-                (state.at(node).tombstone, state.at(node).collected) = (false, true);
+            Action::Hide(node) | Action::Forget(node) | Action::Tell(node) => {
+                self.collect(&old, state.at(node), action)?;
+                state.collected |= old.here[usize::from(node)].tombstone && !state.at(node).tombstone;
             }
             Action::Lack(node, view) => {
                 let here = state.at(node);
@@ -453,7 +519,7 @@ impl Registry {
                 if old.certified & 1 << view == 0 || here.synced < Some(view) || has || here.live >= Some(view) {
                     return None;
                 }
-                if here.tombstone || old.void & 1 << view != 0 {
+                if (here.tombstone && !here.hidden) || old.void & 1 << view != 0 {
                     return None;
                 }
                 state.lacks[usize::from(view)] |= bit(node);
@@ -582,6 +648,6 @@ impl State {
     }
 
     pub(crate) fn is_collected(&self) -> bool {
-        self.here.iter().any(|here| here.collected)
+        self.collected
     }
 }

@@ -1,0 +1,70 @@
+//! What gateways ask of members, one request at a time.
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, transport::Channel};
+use weft_client::Connector;
+use weft_proto::{
+    MAX_MESSAGE,
+    v1::{CertifyRequest, FinishRequest, ViewChanged, writes_client::WritesClient},
+};
+use weft_protocol::{Certificate, Encoder, Entry, Signed, View};
+use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
+
+use super::Fleet;
+
+pub fn writes(fleet: &Fleet, id: u32) -> WritesClient<Channel> {
+    let address = fleet.places[&id].address.to_string();
+    let channel = fleet.connector("gateway").channel(&address).expect("the address is one");
+    WritesClient::new(channel).max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// An inline blob: its acks need no upload.
+pub fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
+    let content = vec![nonce; 100];
+    let layout = Layout::for_length(fleet.newest().code, 100).unwrap();
+    let (root, digest) = (inline_root(&content), Hash::of(&content));
+    (Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [nonce; 16] }, content)
+}
+
+/// Of a put that began under the view that it asks for. Without inline content, of what was uploaded.
+pub fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest {
+    FinishRequest {
+        view: view.hash().0.to_vec().into(),
+        session: metadata.nonce.to_vec().into(),
+        metadata: metadata.encode().into(),
+        inline: content.to_vec().into(),
+        is_inline: metadata.layout.is_inline(),
+        begun: begun(view),
+    }
+}
+
+/// The ID of the view that a put began under.
+pub fn begun(view: &View) -> Bytes {
+    view.id().encode(Encoder::new()).finish().into()
+}
+
+pub async fn ack(fleet: &Fleet, id: u32, view: &View, metadata: &Metadata, content: &[u8]) -> Signed {
+    let reply = writes(fleet, id).finish(finish(view, metadata, content)).await.expect("the member acks");
+    Signed::decode(&reply.into_inner().ack).unwrap()
+}
+
+/// An inline blob that everyone has acked.
+pub async fn certified(fleet: &Fleet, nonce: u8) -> Entry {
+    let (view, (metadata, content)) = (fleet.newest().clone(), blob(fleet, nonce));
+    let mut acks = Vec::new();
+    for id in fleet.places.keys() {
+        acks.push(ack(fleet, *id, &view, &metadata, &content).await);
+    }
+    let certificate = Certificate::new(&view, metadata.id(), acks).unwrap();
+    Entry::Live { metadata, inline: Some(content), certificate }
+}
+
+pub fn certify(view: &View, entry: &Entry) -> CertifyRequest {
+    CertifyRequest { view: view.hash().0.to_vec().into(), entry: entry.encode().into() }
+}
+
+pub fn changed(status: &tonic::Status) -> ViewChanged {
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    ViewChanged::decode(status.details()).expect("the status tells the newest view")
+}
