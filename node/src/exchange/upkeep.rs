@@ -14,6 +14,9 @@ const PULL_INTERVAL: Duration = Duration::from_secs(5);
 /// go: at the most.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Between two attempts to become synced to the view before, while puts wait for it (R13).
+const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Between two looks for shards to read again.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,7 @@ pub(crate) async fn upkeep(member: Arc<Member>, mut heard: watch::Receiver<Heard
             biased;
             told = heard.changed() => if told.is_err() { return },
             _ = changes.changed() => {}
+            () = member.env().clock.sleep(SYNC_INTERVAL), if member.is_seated() && !member.counts() => {}
         }
     }
 }

@@ -40,13 +40,13 @@ impl Member {
             if is_deleted(tx, &blob)? {
                 return Err(MemberError::Deleted(blob));
             }
-            syncing::may_ack(tx, view)?;
-            if records::horizon(tx)?.is_some_and(|horizon| begun.position() <= horizon) {
-                return Err(MemberError::BegunEarly(begun));
-            }
             let mine = shards_in(&identity, view);
             if mine.is_empty() {
                 return Err(MemberError::NoSeat);
+            }
+            syncing::may_ack(tx, view)?;
+            if records::horizon(tx)?.is_some_and(|horizon| begun.position() <= horizon) {
+                return Err(MemberError::BegunEarly(begun));
             }
             if !layout.is_inline() {
                 take(tx, &session, &verified, blob, &layout)?;
