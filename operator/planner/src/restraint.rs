@@ -44,13 +44,13 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
     suspects.sort_by_key(|suspect| (!suspect.proven, suspect.since, suspect.who));
     let Some(view) = draft.world.latest() else { return };
     let mut gone = draft.world.lacking(view, draft.now);
+    let unheard = draft.world.unheard(view, draft.now);
     let f = view.code.fault_tolerance();
     let (mut silent, mut missing) = (BTreeSet::new(), ShardSet::EMPTY);
     for suspect in suspects {
         let with = gone.union(suspect.shards);
         if !suspect.proven {
-            let beyond =
-                (with.len() > f).then(|| format!("budget: {} shards would be missing, more than f = {f}", with.len()));
+            let beyond = over_budget(with, unheard, f);
             let held = hold(draft, &suspect);
             let may_be_real = suspect.state == MemberState::Lost && held.as_ref().is_none_or(|hold| hold.may_be_real);
             if may_be_real && (held.is_some() || beyond.is_some()) {
@@ -69,6 +69,19 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
         let lost = view.seats.iter().map(|seat| (seat.member, seat.incarnation.number));
         silent.extend(lost.filter(|who| draft.is_lost(*who)));
         draft.stall(beyond::REASON, beyond::explain(view, &silent));
+    }
+}
+
+/// Why a guess must wait that would leave `gone` missing. Where more than f shards are silent, giving some of them up gains
+/// nothing: no view can be sealed before others are back, and then most of the silent ones may be.
+fn over_budget(gone: ShardSet, unheard: ShardSet, f: u16) -> Option<String> {
+    let silent = gone.union(unheard).len();
+    if gone.len() > f {
+        Some(format!("budget: {} shards would be missing, more than f = {f}", gone.len()))
+    } else if silent > f {
+        Some(format!("budget: {silent} shards are silent or missing, more than f = {f}: no view could be sealed (R5)"))
+    } else {
+        None
     }
 }
 

@@ -134,6 +134,23 @@ fn silence_of_half_the_nodes_is_waited_out() {
 }
 
 #[test]
+fn where_more_than_f_are_silent_no_part_of_them_is_given_up() {
+    let mut model = Model::rested(7, 2, 2);
+    // One node in two isn't several that fall silent together; but three members hold 12 shards of f = 9.
+    let node = ["node-0", "node-1"].into_iter().find(|node| model.members_on(node).len() == 3).expect("four and three");
+    model.cluster.cut(node, model.now);
+    (0..60).for_each(|_| model.tick());
+    assert_eq!(model.times("DeclareLost"), 0);
+    let plan = model.last.as_ref().unwrap();
+    let waiting = plan.withheld.iter().filter(|w| w.act == "DeclareLost" && w.by.contains("no view could be sealed"));
+    assert_eq!(waiting.count(), 3, "{:?}", plan.withheld);
+    assert_eq!(plan.conditions.stalled.reason, "BeyondFaultTolerance");
+    model.cluster.restore(node);
+    model.rest();
+    assert!(model.done.is_empty(), "{:?}", model.done);
+}
+
+#[test]
 fn a_deaf_operator_gives_nobody_up() {
     let mut model = Model::rested(7, 8, 4);
     model.hears = false;
