@@ -29,6 +29,10 @@ const SOONER: u32 = 8;
 /// So many challenges that go unanswered in a row are told.
 const IN_A_ROW: u32 = 3;
 
+/// From one round to the next it takes at most so many intervals, and at least so much less.
+const LONGEST_WAIT: f64 = 1.25;
+const SPREAD: f64 = 0.5;
+
 type Who = (MemberId, Incarnation);
 
 /// Holds rounds, for the life of the process.
@@ -72,11 +76,8 @@ impl Challenger {
         self.conducts.retain(|who, _| is_seated(who));
         self.unanswered.retain(|who, _| is_seated(who));
         let now = member.env().clock.now();
-        for seat in &others {
-            // At first at any time within an interval, so that challengers don't come all at once.
-            let first = || now + interval.mul_f64(fraction(member.env()));
-            self.due.entry((seat.member, seat.incarnation)).or_insert_with(first);
-        }
+        let whos = others.iter().map(|seat| (seat.member, seat.incarnation));
+        draw(&mut self.due, whos, now, interval, || fraction(member.env()));
         let Some((who, at)) = self.due.iter().min_by_key(|(_, at)| **at).map(|(who, at)| (*who, *at)) else {
             return Ok(IDLE);
         };
@@ -87,7 +88,9 @@ impl Challenger {
             return Ok(IDLE);
         };
         // What comes of an error comes of it again: not at once.
-        let next = |wait: Duration| member.env().clock.now() + wait.mul_f64(0.75 + fraction(member.env()) / 2.0);
+        let next = |wait: Duration| {
+            member.env().clock.now() + wait.mul_f64(LONGEST_WAIT - SPREAD + SPREAD * fraction(member.env()))
+        };
         self.due.insert(who, next(interval / SOONER));
         let outcome = round::hold(&member, &newest, seat, interval).await?;
         member.metrics().challenge_held(outcome.name());
@@ -135,7 +138,43 @@ impl Challenger {
     }
 }
 
+/// Draws when the first round is due with each peer that has no time yet: at any time within an interval, so that challengers
+/// don't come all at once. So it is for those whose time was drawn while the interval was longer.
+fn draw(
+    due: &mut BTreeMap<Who, Instant>,
+    whos: impl Iterator<Item = Who>,
+    now: Instant,
+    interval: Duration,
+    mut fraction: impl FnMut() -> f64,
+) {
+    let latest = now + interval.mul_f64(LONGEST_WAIT);
+    for who in whos {
+        if due.get(&who).is_none_or(|at| *at > latest) {
+            due.insert(who, now + interval.mul_f64(fraction()));
+        }
+    }
+}
+
 /// At random, from 0 to 1.
 fn fraction(env: &Env) -> f64 {
     f64::from(u32::from_le_bytes(env.random())) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_protocol::VolumeId;
+
+    use super::*;
+
+    #[test]
+    fn a_shorter_interval_holds_at_once() {
+        let who = |id| (MemberId(id), Incarnation { number: 1, volume: VolumeId([0; 16]) });
+        let (now, hour, short) = (Instant::now(), Duration::from_secs(3600), Duration::from_secs(10));
+        let mut due = BTreeMap::new();
+        draw(&mut due, [who(1), who(2)].into_iter(), now, hour, || 0.5);
+        assert_eq!(due[&who(1)], now + hour / 2);
+        due.insert(who(2), now + short);
+        draw(&mut due, [who(1), who(2)].into_iter(), now, short, || 0.5);
+        assert_eq!((due[&who(1)], due[&who(2)]), (now + short / 2, now + short));
+    }
 }
