@@ -15,7 +15,7 @@ DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
 WEFT = $(STATIC)/$(TRIPLE)/release/weft
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check model sim test-api test generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check model sim test-api test test-long generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -54,6 +54,9 @@ sim: ## Simulate fleets: SEEDS=100 of them, or SEED=17 again, telling everything
 test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \
 		--features weft-client/api,weft-e2e/api,weft-operator/api --tests
+
+test-long: kubernetes image ## The fleet tests that take long: degradation past f, machines drained and lost (root on Debian).
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(CACHE)/weft.tar cargo test --package weft-e2e --features fleet --test fleet -- --ignored
 
 test: kubernetes image ## All tests, those on a local cluster too (root on Debian).
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(CACHE)/weft.tar cargo test --workspace --all-features

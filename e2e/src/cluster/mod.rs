@@ -210,6 +210,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// The first processes of a pod's containers, as this host counts them; none if no such pod runs on that worker. Who ends
+    /// them does it at once, and unheard by the pod.
+    pub fn pod_processes(&self, worker: usize, namespace: &str, pod: &str) -> Result<Vec<u32>, ClusterError> {
+        pods::tasks(&self.worker(worker)?, namespace, pod, "container")
+    }
+
     /// What a pod's interface has carried; `None` if no such pod runs on that worker.
     pub fn pod_counters(
         &self,

@@ -1,4 +1,4 @@
-//! What a pod's network interface has carried, counted by the kernel and not by the pod.
+//! Pods as the host sees them: their processes, and what their network interfaces have carried.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,17 +21,21 @@ pub(crate) fn counters(
     namespace: &str,
     pod: &str,
 ) -> Result<Option<InterfaceCounters>, ClusterError> {
-    let filter = format!(
-        r#"labels."io.kubernetes.pod.namespace"=={namespace},labels."io.kubernetes.pod.name"=={pod},labels."io.cri-containerd.kind"==sandbox"#
-    );
-    let sandboxes = machine.ctr(&["--namespace", "k8s.io", "containers", "list", "--quiet", &filter])?;
-    let tasks = machine.ctr(&["--namespace", "k8s.io", "tasks", "list"])?;
     // A restarted sandbox leaves its predecessor's container behind for a while, but not its task.
-    let pid = sandboxes.lines().find_map(|sandbox| running(&tasks, sandbox.trim()));
-    let Some(pid) = pid else { return Ok(None) };
+    let Some(&pid) = tasks(machine, namespace, pod, "sandbox")?.first() else { return Ok(None) };
     let path = PathBuf::from(format!("/proc/{pid}/net/dev"));
     let text = fs::read_to_string(&path).map_err(|source| ClusterError::File { path, source })?;
     Ok(eth0(&text))
+}
+
+/// The first process of each of a pod's running containers of a kind: `container`, or the `sandbox` that they are in.
+pub(crate) fn tasks(machine: &Machine<'_>, namespace: &str, pod: &str, kind: &str) -> Result<Vec<u32>, ClusterError> {
+    let filter = format!(
+        r#"labels."io.kubernetes.pod.namespace"=={namespace},labels."io.kubernetes.pod.name"=={pod},labels."io.cri-containerd.kind"=={kind}"#
+    );
+    let containers = machine.ctr(&["--namespace", "k8s.io", "containers", "list", "--quiet", &filter])?;
+    let tasks = machine.ctr(&["--namespace", "k8s.io", "tasks", "list"])?;
+    Ok(containers.lines().filter_map(|container| running(&tasks, container.trim())).collect())
 }
 
 /// The process of a running task, from the table of `ctr tasks list` (task, process, status).

@@ -6,9 +6,11 @@ use std::process::Command;
 
 use super::DemoError;
 
-/// How much is stored.
+/// How large a fleet, and how much is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
+    /// Members.
+    pub members: u32,
     /// Bytes in all, at least.
     pub bytes: u64,
     /// Files in all, at least.
@@ -19,9 +21,11 @@ pub struct Scale {
 
 impl Scale {
     /// What `make demo` stores.
-    pub const DEMO: Self = Self { bytes: 200_000_000, files: 400, large: 2 };
+    pub const DEMO: Self = Self { members: 7, bytes: 200_000_000, files: 400, large: 2 };
     /// What the tests store: the same in small.
-    pub const TEST: Self = Self { bytes: 20_000_000, files: 40, large: 0 };
+    pub const TEST: Self = Self { members: 7, bytes: 20_000_000, files: 40, large: 0 };
+    /// What several fleets at once store each.
+    pub const SMALL: Self = Self { members: 7, bytes: 4_000_000, files: 30, large: 0 };
 }
 
 /// Tens of megabytes.

@@ -3,7 +3,7 @@
 use super::stage::Stage;
 
 /// Lines of each log.
-const LINES: &str = "--tail=60";
+const LINES: &str = "--tail=300";
 
 /// Prints the committee, its Epochs, pods, claims and Events, and the last lines of the logs to standard error. What can't be
 /// had says why.

@@ -17,7 +17,7 @@ apiVersion: weft.dev/v1alpha1
 kind: StorageCommittee
 metadata: {name: NAME, namespace: NAMESPACE}
 spec:
-  members: 7
+  members: MEMBERS
   storage: {size: 10Gi}
   repair: {unreachableAfter: 30s}
   epochs: {settle: 10s, retainFor: 20s}
@@ -34,10 +34,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes the namespace, and applies the committee of seven members.
-    pub async fn create(stage: &Stage, namespace: &str, story: &Story) -> Result<Self, DemoError> {
+    /// Makes the namespace, and applies the committee.
+    pub async fn create(stage: &Stage, namespace: &str, members: u32, story: &Story) -> Result<Self, DemoError> {
         let name = "demo".to_owned();
-        let mut manifest = COMMITTEE.replace("NAMESPACE", namespace).replace("NAME", &name);
+        let mut manifest = COMMITTEE.replace("MEMBERS", &members.to_string());
+        manifest = manifest.replace("NAMESPACE", namespace).replace("NAME", &name);
         if stage.cluster().is_none() {
             // Nobody wants the volumes of a demonstration to outlive it on a cluster that stays.
             manifest.push_str("  deletionPolicy: Delete\n");

@@ -11,8 +11,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::DemoError;
 use super::gateway::{Gateway, Stored};
 
-/// One operation every 40 ms: 25 a second.
-const PERIOD: Duration = Duration::from_millis(40);
 /// So many wait for their answers at once; beyond that the rate falls, which the report shows.
 const IN_FLIGHT: usize = 200;
 /// Written blobs have up to so many bytes; most have far fewer, as most things have.
@@ -78,8 +76,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins: every other operation writes new bytes, the others read `stored` blobs and those written meanwhile.
-    pub fn begin(gateway: Gateway, stored: &[Stored]) -> Self {
+    /// The demonstration's: an operation every 40 ms, so 25 a second.
+    pub const DEMO: Duration = Duration::from_millis(40);
+
+    /// Begins an operation every `period`: every other one writes new bytes, the others read `stored` blobs and those written
+    /// meanwhile.
+    pub fn begin(gateway: Gateway, stored: &[Stored], period: Duration) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tally = Arc::new(Mutex::new(Tally::default()));
         let client = Arc::new(Client {
@@ -89,7 +91,7 @@ impl Load {
             often: stored.iter().filter(|blob| blob.length <= READ_LONGEST).cloned().collect(),
             seldom: stored.iter().filter(|blob| blob.length <= SELDOM_LONGEST).cloned().collect(),
         });
-        Self { tally, stop, task: tokio::spawn(keep_on(client, stopped)), started: Instant::now() }
+        Self { tally, stop, task: tokio::spawn(keep_on(client, period, stopped)), started: Instant::now() }
     }
 
     /// What it came to until now.
@@ -111,9 +113,9 @@ impl Load {
     }
 }
 
-async fn keep_on(client: Arc<Client>, mut stopped: watch::Receiver<bool>) {
+async fn keep_on(client: Arc<Client>, period: Duration, mut stopped: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
-    let mut clock = interval(PERIOD);
+    let mut clock = interval(period);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for number in 0_u64.. {
         tokio::select! {

@@ -27,7 +27,7 @@ pub use load::{Load, Tally};
 pub use loss::{Loss, delete_claim, delete_pod};
 pub use meter::{Meter, Traffic};
 pub use milestones::{Milestones, Who};
-pub use observe::{Observer, Snapshot};
+pub use observe::{Observer, Snapshot, is_ready};
 pub use report::{Counts, LEAST_RATE, MOST_MOVED, Report};
 pub use run::Run;
 pub use stage::{Place, Stage};

@@ -89,7 +89,7 @@ pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
 }
 
 /// Whether a pod says that it is ready.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

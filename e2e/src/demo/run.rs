@@ -52,7 +52,7 @@ impl Run {
         scale: Scale,
         story: &Story,
     ) -> Result<Self, DemoError> {
-        let fleet = Fleet::create(stage, namespace, story).await?;
+        let fleet = Fleet::create(stage, namespace, scale.members, story).await?;
         match Self::fill(&fleet, weft, scale).await {
             Ok((meter, gateway, stored, narrator)) => Ok(Self { fleet, meter, gateway, stored, narrator }),
             Err(error) => {
@@ -69,7 +69,10 @@ impl Run {
     ) -> Result<(Meter, Gateway, Vec<Stored>, Narrator), DemoError> {
         let story = fleet.story();
         let narrator = Narrator::begin(fleet);
-        story.say("a StorageCommittee of 7 members is applied; repair.unreachableAfter is 30s, epochs.settle 10s and");
+        let members = scale.members;
+        story.say(format!(
+            "a StorageCommittee of {members} members is applied; repair.unreachableAfter is 30s, epochs.settle 10s and"
+        ));
         story.say("  epochs.retainFor 20s: for a fleet of your own that would be hasty");
         let bar = story.spinner("kubectl wait --for=condition=Ready");
         fleet.wait_ready(TO_READY).await?;
@@ -96,7 +99,7 @@ impl Run {
 
     /// Loses a worker for good while clients read and write, and follows the fleet until it is what it was.
     pub async fn lose(mut self) -> Result<(Self, Report), DemoError> {
-        let load = Load::begin(self.gateway.clone(), &self.stored);
+        let load = Load::begin(self.gateway.clone(), &self.stored, Load::DEMO);
         let followed = self.follow(&load).await;
         let tally = load.end().await?;
         self.fleet.story().say(told_load(&tally));

@@ -23,6 +23,8 @@ pub(crate) enum Turn {
     Shared,
     /// It takes machines away, which are everybody's.
     Alone,
+    /// Alone too, and only when `make test-long` asks for it.
+    Long,
 }
 
 /// Clones share the cluster.
@@ -44,7 +46,7 @@ impl Theatre {
     pub(crate) fn play(&self, name: &'static str, turn: Turn, scenario: crate::Scenario) -> Outcome {
         // A scenario that failed has left the lock in order.
         let _shared = (turn == Turn::Shared).then(|| self.turns.read().unwrap_or_else(PoisonError::into_inner));
-        let _alone = (turn == Turn::Alone).then(|| self.turns.write().unwrap_or_else(PoisonError::into_inner));
+        let _alone = (turn != Turn::Shared).then(|| self.turns.write().unwrap_or_else(PoisonError::into_inner));
         self.open()?;
         let started = Instant::now();
         let outcome = scenario(self);
@@ -65,9 +67,8 @@ impl Theatre {
     }
 
     /// A Ready committee in a namespace of its own, with files in it.
-    pub(crate) async fn run(&self, namespace: &str) -> Result<Run, DemoError> {
-        let weft = variable("WEFT")?;
-        Run::start(&self.stage()?, namespace, &weft, Scale::TEST, &Story::begin()).await
+    pub(crate) async fn run(&self, namespace: &str, scale: Scale) -> Result<Run, DemoError> {
+        Run::start(&self.stage()?, namespace, &weft()?, scale, &Story::begin()).await
     }
 
     /// Ends the cluster, if there is one.
@@ -102,6 +103,11 @@ impl Theatre {
         self.wait(stage.install(IMAGE, INSTALL))?;
         Ok(())
     }
+}
+
+/// The `weft` command.
+pub(crate) fn weft() -> Result<PathBuf, DemoError> {
+    variable("WEFT")
 }
 
 fn variable(name: &str) -> Result<PathBuf, DemoError> {
