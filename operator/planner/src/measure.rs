@@ -111,7 +111,9 @@ fn knows_lacks(draft: &Draft<'_>, view: &View, seat: &Seat, answer: &Inventory) 
         None => seal.sealed.view.seat(seat.member).is_some_and(|before| before.incarnation == seat.incarnation),
         Some(predecessor) => answer.synced.is_some_and(|synced| synced.position() >= predecessor.position()),
     });
-    (settles && counted) || knows(view, answer)
+    // One that hasn't heard of the view yet knows what it lacks of its shards by the one before.
+    let unaware = answer.counts && answer.ailment.is_none() && answer.newest_view == view.predecessor;
+    (settles && counted) || unaware || knows(view, answer)
 }
 
 /// How many of the largest holders, and of the largest zones, may go together and leave n − f shards whole: then

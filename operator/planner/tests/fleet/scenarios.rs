@@ -134,6 +134,20 @@ fn silence_of_half_the_nodes_is_waited_out() {
 }
 
 #[test]
+fn a_view_change_that_members_have_yet_to_hear_of_takes_nothing_off_the_margin_but_what_moves() {
+    let mut model = Model::rested(7, 8, 4);
+    model.asks_every = 2;
+    model.committee.replace = [(MemberId(4), 1)].into();
+    let mut least = i32::MAX;
+    for _ in 0..60 {
+        model.tick();
+        least = least.min(model.last.as_ref().unwrap().margin.read);
+    }
+    assert_eq!(model.position(), (2, 0));
+    assert!(least >= FULL.read - 4, "{least}");
+}
+
+#[test]
 fn where_more_than_f_are_silent_no_part_of_them_is_given_up() {
     let mut model = Model::rested(7, 2, 2);
     // One node in two isn't several that fall silent together; but three members hold 12 shards of f = 9.
