@@ -94,6 +94,12 @@ pub struct Sealing {
     /// How many of its shards are known to refuse it; n − f seal it.
     #[serde(default)]
     pub refused_shards: u16,
+    /// Incarnations that are declared lost beside the successor, such as `3-1`: their shards aren't waited for (R7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<String>,
+    /// The same, signed by the operator for the term of its order; base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declaration: Option<String>,
 }
 
 /// The fleet was ahead of the objects: they were set back (R26).
@@ -103,6 +109,9 @@ pub struct Rewound {
     pub epoch: u64,
     /// Its revision.
     pub revision: u64,
+    /// The term of the leader that found it: what a person confirms is EPOCH.REVISION.TERM, and no later rewind.
+    #[serde(default)]
+    pub term: u64,
     /// When it was found.
     pub since: Time,
 }

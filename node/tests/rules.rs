@@ -149,7 +149,7 @@ async fn r13_a_member_acks_once_it_is_synced_to_the_view_before() {
             fleet.kill(id).await;
         }
     }
-    fleet.seal = Some(Seal { sealed, successor: order.successor.clone(), refusals });
+    fleet.seal = Some(Seal { sealed, successor: order.successor.clone(), refusals, declaration: None });
     fleet.view = Some(order.successor);
     fleet.order(0, OrderChanges::default()).await.unwrap();
     let (metadata, content) = blob(&fleet, 1);

@@ -212,14 +212,12 @@ async fn fleet(
 ) -> Result<FleetId, ReconcileError> {
     let named = subject.status.fleet_id.as_deref().or(subject.spec.fleet_id.as_deref());
     let named: Option<FleetId> = named.map(str::parse).transpose().map_err(ReconcileError::Fleet)?;
-    let mints = plan.steps.iter().any(|step| matches!(step.act, Act::MintFleet));
+    if plan.steps.iter().any(|step| matches!(step.act, Act::MintFleet)) {
+        secrets::clear_way(subject, named, claims).await?;
+    }
     let mut drawn = [0; 16];
     context.env.fill(&mut drawn).map_err(ReconcileError::Random)?;
-    let fleet = named.unwrap_or(FleetId(drawn));
-    if mints {
-        secrets::clear_way(subject, fleet, claims).await?;
-    }
-    Ok(fleet)
+    Ok(named.unwrap_or(FleetId(drawn)))
 }
 
 /// Sends the orders again if the plan changed them, or the record that they rest on.
@@ -284,6 +282,8 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
 /// The errors that nothing but a person can end, and the word for them.
 fn waits_for(error: &ReconcileError) -> Option<&'static str> {
     match error {
+        ReconcileError::Secrets(SecretError::Kept { .. }) => Some("DataKept"),
+        ReconcileError::Secrets(SecretError::Several { .. }) => Some("SeveralFleets"),
         ReconcileError::Secrets(SecretError::OtherFleet { .. } | SecretError::OtherData { .. }) => Some("OtherFleet"),
         ReconcileError::Secrets(SecretError::NoKeys { .. } | SecretError::KeysGone { .. }) => Some("NoKeys"),
         ReconcileError::Secrets(SecretError::Field { .. } | SecretError::Cert(_)) => Some("BadSecret"),

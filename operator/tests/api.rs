@@ -17,7 +17,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use stage::{take_away, trust, until};
@@ -70,9 +70,13 @@ impl Bench {
     }
 
     fn apply(&self, name: &str, more: &str) -> Outcome {
+        self.apply_sized(name, 7, more)
+    }
+
+    fn apply_sized(&self, name: &str, members: u32, more: &str) -> Outcome {
         Ok(self.server.kubectl().apply(&format!(
             "{{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
-             spec: {{members: 7, storage: {{size: 1Gi}}{more}}}}}"
+             spec: {{members: {members}, storage: {{size: 1Gi}}{more}}}}}"
         ))?)
     }
 
@@ -200,12 +204,33 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
 
     // A namesake would be another fleet: it stands still rather than take these keys for its own.
     bench.apply("demo", "")?;
-    reconcile(&operator, NAMESPACE, "demo").await.expect_err("keys of another fleet");
-    let status = bench.committee("demo").await?.status.ok_or("no status")?;
-    assert_eq!(status.fleet_id, None);
-    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").ok_or("not told")?;
-    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "OtherFleet"));
+    let (reason, message) = stalls(&bench, &operator).await?;
+    assert_eq!(reason, "DataKept");
+    assert!(message.contains("Secret demo-ca to claim demo-6-1, 8 objects"), "{message}");
+    assert_eq!(stalls(&bench, &operator).await?, (reason, message), "what is told doesn't change");
+    // Two candidates are refused, and so is data whose keys are gone.
+    let claims = bench.api::<PersistentVolumeClaim>();
+    let other = serde_json::json!({"metadata": {"annotations": {"weft.dev/fleet": "0".repeat(32)}}});
+    claims.patch("demo-3-1", &PatchParams::default(), &Patch::Merge(other)).await?;
+    let (reason, message) = stalls(&bench, &operator).await?;
+    assert_eq!(reason, "SeveralFleets");
+    assert!(message.contains(&format!("{:?} (claim demo-3-1)", "0".repeat(32))), "{message}");
+    claims.delete("demo-3-1", &DeleteParams::default()).await?;
+    let unprotected = Patch::Merge(serde_json::json!({"metadata": {"finalizers": null}}));
+    claims.patch("demo-3-1", &PatchParams::default(), &unprotected).await?;
+    bench.api::<Secret>().delete("demo-ca", &DeleteParams::default()).await?;
+    assert_eq!(stalls(&bench, &operator).await?.0, "NoKeys");
     Ok(())
+}
+
+/// Why a committee that has no fleet yet waits for a person: reason and message.
+async fn stalls(bench: &Bench, operator: &Context) -> Result<(String, String), Box<dyn Error>> {
+    reconcile(operator, NAMESPACE, "demo").await.expect_err("another fleet's objects are there");
+    let status = bench.committee("demo").await?.status.ok_or("no status")?;
+    assert_eq!((status.fleet_id, status.encoding), (None, None));
+    let stalled = status.conditions.into_iter().find(|said| said.type_ == "Stalled").ok_or("not told")?;
+    assert_eq!(stalled.status, "True");
+    Ok((stalled.reason, stalled.message))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +279,8 @@ async fn keeps_its_keys(bench: &Bench, operator: &Context) -> Outcome {
     Ok(())
 }
 
-/// The committee is deleted, and made again with the name of its fleet: claims, keys and members are taken up.
+/// The committee is deleted, and made again by someone who knows nothing of its fleet, and wants a member more: told what
+/// to do, and doing it, takes claims, keys, members and code up.
 async fn adopts_again(bench: &Bench, operator: &Context) -> Outcome {
     let before = bench.committee("demo").await?.status.ok_or("no status")?;
     let fleet = before.fleet_id.ok_or("no fleet")?;
@@ -263,9 +289,24 @@ async fn adopts_again(bench: &Bench, operator: &Context) -> Outcome {
     let all = ListParams::default().labels("weft.dev/committee=demo");
     bench.api::<Pod>().delete_collection(&DeleteParams::default(), &all).await?;
     bench.api::<Epoch>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-    bench.apply("demo", &format!(", epochs: {{settle: 10s}}, fleetId: {fleet}"))?;
+    bench.apply_sized("demo", 8, ", epochs: {settle: 10s}")?;
+    let (reason, message) = stalls(bench, operator).await?;
+    assert_eq!(reason, "DataKept");
+    assert!(message.contains(&format!("set spec.fleetId to {fleet}:")), "{message}");
+    let (_, command) = message.split_once("kubectl ").ok_or("no command")?;
+    let (command, _) = command.split_once(". ").ok_or("no end of the command")?;
+    // As the shell takes it.
+    let command = command.replace('\'', "");
+    let words: Vec<&str> = command.split_whitespace().collect();
+    tokio::task::block_in_place(|| bench.server.kubectl().run(&words))?;
 
     let status = until(operator, bench, "its view again", |status| status.view.is_some()).await?;
+    let status = match status.encoding {
+        Some(_) => status,
+        None => until(operator, bench, "its code again", |status| status.encoding.is_some()).await?,
+    };
+    assert_eq!(status.encoding.map(|code| (code.shards, code.fault_tolerance)), Some((28, 9)));
+    assert_eq!(status.fleet_id.as_ref(), Some(&fleet));
     assert!(status.term > before.term, "{:?} follows {:?}", status.term, before.term);
     let hash = |view: Option<weft_crds::View>| view.map(|view| view.hash);
     assert_eq!(hash(status.view), hash(before.view));

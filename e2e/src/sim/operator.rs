@@ -123,6 +123,8 @@ impl Leader {
             stage.trace.event(elapsed(), "plan", format_args!("{} {step}", self.name));
         }
         let seal = testing::record(&mut stage.record, planned, FLEET, &stage.key, now());
+        self.term = stage.record.term;
+        self.session.term = Some(self.term);
         oracle::planned(stage, planned);
         let busy = !planned.steps.is_empty() || !stage.is_at_rest();
         stage.rests_since = if busy { None } else { stage.rests_since.or(Some(elapsed())) };

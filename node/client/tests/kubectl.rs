@@ -145,10 +145,11 @@ fn recovers(bench: &Bench) -> Outcome {
     assert!(bench.refused(&["recover", "--yes"]).contains("--declare-lost"));
 
     assert!(bench.refused(&["recover", "--confirm-rewind", "--yes"]).contains("doesn't wait for a rewind"));
-    let rewound = json!([{"type": "Stalled", "status": "True", "reason": "ControlPlaneRewound", "message": "look",
+    let rewound = json!([{"type": "Stalled", "status": "True", "reason": "ControlPlaneRewound",
+        "message": "look, then: kubectl annotate weft.dev/confirm-rewind=4.1.7",
         "lastTransitionTime": "2026-03-01T12:00:00Z"}]);
     bench.patch("storagecommittee", &json!({"status": {"conditions": rewound}}))?;
     bench.run(&["recover", "--confirm-rewind", "--yes"])?;
-    assert_eq!(annotation("weft.dev/confirm-rewind")?, "4.1");
+    assert_eq!(annotation("weft.dev/confirm-rewind")?, "4.1.7");
     Ok(())
 }

@@ -31,7 +31,7 @@ pub use entry::{Entry, EntryError, Rank, check_content};
 pub use fence::{Fence, FenceError};
 pub use identity::{FleetId, Incarnation, MemberId, Seat, VolumeId};
 pub use keys::{KeyError, PublicKey, Signature, SigningKey};
-pub use seal::{Seal, SealError, SealOrder, TermClaim};
+pub use seal::{Declaration, Seal, SealError, SealOrder, TermClaim};
 pub use shards::ShardSet;
 pub use statement::{BatchHeader, Fault, Signed, Statement, StatementError, Subject, sign_batch};
 pub use sync::{SyncError, SyncTally};

@@ -1,10 +1,10 @@
 //! Each rule, broken on purpose: the pure core must refuse.
 
 use weft_protocol::{
-    Accusation, AccusationError, Accusers, Authority, BatchHeader, Certificate, CertificateError, Conduct, Entry,
-    EntryError, Fault, Fence, FenceError, FleetId, Incarnation, MemberId, Receipts, Seal, SealError, SealOrder, Seat,
-    ShardSet, Signed, SignedView, SigningKey, Statement, Subject, SyncError, SyncTally, TermClaim, Tombstone, View,
-    ViewError, Void, VolumeId, sign_batch,
+    Accusation, AccusationError, Accusers, Authority, BatchHeader, Certificate, CertificateError, Conduct, Declaration,
+    Entry, EntryError, Fault, Fence, FenceError, FleetId, Incarnation, MemberId, Receipts, Seal, SealError, SealOrder,
+    Seat, ShardSet, Signed, SignedView, SigningKey, Statement, Subject, SyncError, SyncTally, TermClaim, Tombstone,
+    View, ViewError, Void, VolumeId, sign_batch,
 };
 use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, inline_root};
 
@@ -78,6 +78,7 @@ fn seal(view: &View, next: &View, members: impl IntoIterator<Item = u8>) -> Seal
         sealed: signed(view.clone()),
         successor: signed(next.clone()),
         refusals: members.into_iter().map(|id| says(id, refusal.clone())).collect(),
+        declaration: None,
     }
 }
 
@@ -193,11 +194,11 @@ fn r5_refusals_of_two_terms_do_not_add_up() {
     let later = Statement::Refusal { view: view.hash(), successor: next.hash(), term: 2 };
     mixed.refusals.push(says(4, later.clone()));
     assert!(matches!(fence(&view).install(mixed.clone()), Err(FenceError::Seal(SealError::Refusal(_)))));
-    let (shards, counted) = Seal::gather(&view, &next, &mixed.refusals);
+    let (shards, counted) = Seal::gather(&view, &next, None, &mixed.refusals);
     assert_eq!((shards, counted.len()), ((0..4).collect(), 4));
     let forged = says(5, Statement::Refusal { view: view.hash(), successor: view.hash(), term: 2 });
     let again: Vec<_> = (0..5).map(|id| says(id, later.clone())).chain(mixed.refusals).chain([forged]).collect();
-    let (shards, refusals) = Seal::gather(&view, &next, &again);
+    let (shards, refusals) = Seal::gather(&view, &next, None, &again);
     assert_eq!(shards, (0..5).collect());
     assert_eq!(fence(&view).install(Seal { refusals, ..seal(&view, &next, 0..0) }), Ok(true));
 }
@@ -263,6 +264,63 @@ fn r7_a_declaration_of_f_or_fewer_weakens_nothing() {
     let short = Err(FenceError::Seal(SealError::NoQuorum { wanting: 1 }));
     assert_eq!(fence(&view).install(seal(&view, &next, 0..4)), short);
     assert_eq!(fence(&view).install(seal(&view, &next, 0..5)), Ok(true));
+}
+
+#[test]
+fn r7_what_is_lost_while_a_view_is_sealed_is_declared_beside_its_successor() {
+    let (view, next) = (first_view(), custody(&first_view(), &[6]));
+    let lost: Vec<_> = (4..7).map(|id| (MemberId(u32::from(id)), seat(id, &[]).incarnation)).collect();
+    let declared = |term, successor: &View| Declaration::sign(term, (&view, successor), lost.clone(), &operator());
+    let refusals = |term, members: std::ops::Range<u8>| -> Vec<Signed> {
+        let refusal = Statement::Refusal { view: view.hash(), successor: next.hash(), term };
+        members.map(|id| says(id, refusal.clone())).collect()
+    };
+    let with = |refusals, declaration: Declaration| {
+        let declaration = Some(declaration);
+        fence(&view).install(Seal { refusals, declaration, ..seal(&view, &next, 0..0) })
+    };
+    let short = |wanting| Err(FenceError::Seal(SealError::NoQuorum { wanting }));
+    assert_eq!(fence(&view).install(seal(&view, &next, 0..4)), short(1), "without it, n - f shards are wanting");
+    assert_eq!(with(refusals(2, 0..3), declared(2, &next)), short(1), "member 3 isn't declared lost");
+    assert_eq!(with(refusals(2, 0..4), declared(2, &next)), Ok(true));
+    // Whoever refused by an order of another term hasn't seen the declaration.
+    assert!(matches!(with(refusals(1, 0..4), declared(2, &next)), Err(FenceError::Seal(SealError::Refusal(_)))));
+    // Nor is it of use for another successor, or said by anyone but the operator.
+    let other = declared(2, &custody(&view, &[5]));
+    assert!(matches!(with(refusals(2, 0..4), other), Err(FenceError::Seal(SealError::Declaration(_)))));
+    let forged = Declaration::sign(2, (&view, &next), lost.clone(), &key(0));
+    assert!(matches!(with(refusals(2, 0..4), forged), Err(FenceError::Seal(SealError::Declaration(_)))));
+    let mut more = declared(2, &next);
+    more.declared.insert(0, (MemberId(3), seat(3, &[]).incarnation));
+    assert!(matches!(with(refusals(2, 0..3), more), Err(FenceError::Seal(SealError::Declaration(_)))));
+    // The same refusals are gathered to the same seal, and those of no term without it.
+    let said: Vec<Signed> = refusals(1, 0..4).into_iter().chain(refusals(2, 0..4)).collect();
+    assert_eq!(Seal::gathered(&signed(view.clone()), &signed(next.clone()), None, &said), None);
+    let whole = Seal::gathered(&signed(view.clone()), &signed(next.clone()), Some(&declared(2, &next)), &said).unwrap();
+    assert_eq!(Seal::decode(&whole.encode()), Ok(whole.clone()));
+    assert_eq!(fence(&view).install(whole), Ok(true));
+}
+
+#[test]
+fn r7_members_refuse_again_for_the_same_successor_and_for_no_other_by_the_same_term() {
+    let (view, next) = (first_view(), custody(&first_view(), &[6]));
+    let lost: Vec<_> = (4..7).map(|id| (MemberId(u32::from(id)), seat(id, &[]).incarnation)).collect();
+    let order = |term, successor: &View| {
+        let declaration = Declaration::sign(term, (&view, successor), lost.clone(), &operator());
+        SealOrder::declaring(term, view.hash(), signed(successor.clone()), Some(declaration), &operator())
+    };
+    let mut fence = fence(&view);
+    fence.refuse(&SealOrder::sign(1, view.hash(), signed(next.clone()), &operator())).unwrap();
+    assert_eq!(order(2, &next).declared(), lost);
+    assert_eq!(SealOrder::decode(&order(2, &next).encode()), Ok(order(2, &next)));
+    let again = Statement::Refusal { view: view.hash(), successor: next.hash(), term: 2 };
+    assert_eq!(fence.refuse(&order(2, &next)), Ok(again));
+    let other = FenceError::OtherSuccessor { view: view.hash(), term: 2 };
+    assert_eq!(fence.refuse(&order(2, &custody(&view, &[5]))), Err(other));
+    // A declaration that was taken off, or put on, spoils the order.
+    let mut stripped = order(3, &next);
+    stripped.declaration = None;
+    assert!(matches!(fence.refuse(&stripped), Err(FenceError::Key(_))));
 }
 
 #[test]

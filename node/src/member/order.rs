@@ -112,7 +112,7 @@ impl Member {
     /// exchanges. What it declares rightly isn't waited for when this volume is judged (R1, R7).
     fn heed_declared(&self, seal: Option<&SealOrder>) -> Result<(), MemberError> {
         let Some(seal) = seal else { return Ok(()) };
-        let declared = &seal.successor.view.declared;
+        let declared = seal.declared();
         let own = (self.identity.member, self.identity.incarnation.number);
         let reached = self.reachable_peers();
         let lives = |(member, incarnation): &&(MemberId, Incarnation)| {
@@ -123,7 +123,7 @@ impl Member {
             return Err(MemberError::StillLives(*member));
         }
         seal.verify(self.known().fence.authority()).map_err(|error| MemberError::order(error.into()))?;
-        lock(&self.declared).clone_from(declared);
+        *lock(&self.declared) = declared;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::{Condition, Member, MemberError, records, shards_in};
 #[derive(Debug, Clone)]
 pub(crate) struct ToSync {
     pub(crate) view: Arc<SignedView>,
-    /// What later views, in effect, declare lost (R7).
+    /// What later views, in effect, declare lost, and what was declared beside the newest one (R7).
     pub(crate) declared: Vec<(MemberId, Incarnation)>,
 }
 
@@ -53,7 +53,11 @@ impl Member {
                 break;
             }
             next = view.view.predecessor.and_then(|id| known.views.get(&id.hash).cloned());
-            let also = view.view.declared.clone();
+            let mut also = view.view.declared.clone();
+            let seal = known.fence.seal().filter(|seal| seal.successor == *view);
+            also.extend(
+                seal.and_then(|seal| seal.declaration.as_ref()).into_iter().flat_map(|beside| &beside.declared),
+            );
             if known.fence.refuses(&view.view.id()) {
                 chain.push(ToSync { view, declared: declared.clone() });
             }

@@ -82,9 +82,9 @@ impl Member {
                 same.insert(self.identity.member, own);
             }
             proven(newest, same);
-            Seal::gather(&newest.view, &successor.view, same.values()).1
+            Seal::gather(&newest.view, &successor.view, None, same.values()).1
         };
-        let seal = Seal { sealed: (**newest).clone(), successor, refusals };
+        let seal = Seal { sealed: (**newest).clone(), successor, refusals, declaration: None };
         match seal.check(known.fence.authority()) {
             Ok(()) => self.install(seal).await.map(drop),
             Err(SealError::NoQuorum { .. }) => Ok(()),

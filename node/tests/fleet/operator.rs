@@ -136,7 +136,8 @@ impl Fleet {
             .map(|inventory| Signed::decode(&inventory.refusal).expect("a refusal"))
             .collect();
         let sealed = self.view.clone().expect("there is a view");
-        let seal = Seal { sealed, successor: order.successor.clone(), refusals };
+        let seal =
+            Seal { sealed, successor: order.successor.clone(), refusals, declaration: order.declaration.clone() };
         self.view = Some(order.successor);
         if seal.check(&self.key.public()).is_ok() {
             self.seal = Some(seal);

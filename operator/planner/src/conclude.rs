@@ -86,7 +86,7 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
     };
     let busy = draft.steps.first().map(ToString::to_string);
     let rewound = match draft.rewound {
-        Some(position) => condition(true, "FleetAhead", rewind::message(draft, &rewind::named(position))),
+        Some(rewind) => condition(true, "FleetAhead", rewind::message(draft, rewind)),
         None => condition(false, "InStep", ""),
     };
     let Some(measure) = measured else {

@@ -6,7 +6,7 @@ use weft_protocol::{MemberId, View};
 use weft_redstuff::Code;
 
 use crate::{
-    Act, IncarnationRecord, MemberRecord, MemberState, Step, Timestamp, Withheld, World,
+    Act, IncarnationRecord, MemberRecord, MemberState, Rewind, Step, Timestamp, Withheld, World,
     assign::{Place, Who},
     beyond,
 };
@@ -23,8 +23,8 @@ pub(crate) struct Draft<'w> {
     pub(crate) wake_at: Option<Timestamp>,
     /// Why a person is needed: the condition Stalled's reason and message.
     pub(crate) stalled: Option<(&'static str, String)>,
-    /// The view that the fleet had when the objects were found behind: nothing is destroyed (R26).
-    pub(crate) rewound: Option<(u64, u64)>,
+    /// How the objects were found behind the fleet: nothing is destroyed (R26).
+    pub(crate) rewound: Option<Rewind>,
 }
 
 impl<'w> Draft<'w> {

@@ -166,12 +166,20 @@ fn is_between_views(record: &IncarnationRecord) -> bool {
     matches!(record.state, MemberState::Serving | MemberState::Draining) || record.reason == NEW_VIEW
 }
 
+/// The seat of a member's current incarnation in the newest view; or in the one that is being sealed, where the successor
+/// has none for it and it isn't given up: its refusal is still needed (R5).
+fn seat_of<'w>(draft: &Draft<'w>, at: usize) -> Option<&'w weft_protocol::Seat> {
+    let (id, current) = (draft.members[at].id, &draft.members[at].current);
+    let sealed = draft.world.view().filter(|_| !draft.is_lost((id, current.number)));
+    let views = [draft.world.latest(), sealed].into_iter().flatten();
+    views.filter_map(|view| view.seat(id)).find(|seat| seat.incarnation.number == current.number)
+}
+
 /// Judges the incarnation that a view names or will name; gives the suspicion that it is lost.
 fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
     let (now, id) = (draft.now, draft.members[at].id);
     let who = (id, draft.members[at].current.number);
-    let seat = draft.world.latest().and_then(|view| view.seat(id)).filter(|seat| seat.incarnation.number == who.1);
-    let Some(seat) = seat else {
+    let Some(seat) = seat_of(draft, at) else {
         judge_unseated(draft, at);
         return None;
     };

@@ -1,6 +1,6 @@
 //! Questions that a world answers by looking things up.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::Code;
@@ -11,8 +11,34 @@ use crate::{Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, 
 pub const ANSWER_HOLDS: Duration = Duration::from_secs(15);
 
 impl World {
+    /// The same world with everything that has no order of its own sorted: how the operator came to list it makes no
+    /// difference to a plan.
+    pub(crate) fn in_order(&self) -> Cow<'_, Self> {
+        let pod = |pod: &Pod| (pod.member, pod.incarnation, pod.attempt, pod.uid.clone());
+        let claim = |claim: &Claim| (claim.member, claim.incarnation, claim.uid.clone());
+        let heard = |heard: &Heard| (heard.member, heard.incarnation, heard.at);
+        let mut world = Cow::Borrowed(self);
+        if !self.pods.is_sorted_by_key(pod) {
+            world.to_mut().pods.sort_by_key(pod);
+        }
+        if !self.claims.is_sorted_by_key(claim) {
+            world.to_mut().claims.sort_by_key(claim);
+        }
+        if !self.heard.is_sorted_by_key(heard) {
+            world.to_mut().heard.sort_by_key(heard);
+        }
+        if !self.nodes.is_sorted_by(|a, b| a.name <= b.name) {
+            world.to_mut().nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        if !self.wished.is_sorted_by_key(|wish| wish.number) {
+            world.to_mut().wished.sort_by_key(|wish| wish.number);
+        }
+        world
+    }
+
     pub(crate) fn code(&self) -> Code {
-        self.record.code.unwrap_or(self.committee.code)
+        let of_view = || self.view().map(|view| view.code);
+        self.record.code.or_else(of_view).unwrap_or(self.committee.code)
     }
 
     /// The view in effect.

@@ -36,7 +36,7 @@ pub use plan::{
 pub use time::Timestamp;
 pub use world::{
     Committee, EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record,
-    Spread, World,
+    Rewind, Spread, World,
 };
 
 use draft::Draft;
@@ -48,7 +48,8 @@ pub fn accusations(world: &World) -> Vec<&weft_protocol::Accusation> {
 
 /// What to do about `world` at `now`. Pure: the same world and time give the same plan.
 pub fn plan(world: &World, now: Timestamp) -> Plan {
-    let mut draft = Draft::new(world, now);
+    let world = world.in_order();
+    let mut draft = Draft::new(&world, now);
     choose(&mut draft);
     rewind::notice(&mut draft);
     judge::judge(&mut draft);
@@ -57,6 +58,20 @@ pub fn plan(world: &World, now: Timestamp) -> Plan {
     epochs::answer(&mut draft);
     objects::reconcile(&mut draft);
     conclude::conclude(draft)
+}
+
+/// The code of a fleet that is taken up, whatever the spec says by now; that of the spec for any other. `None` while
+/// members that may know a view haven't told it.
+fn code(draft: &Draft<'_>) -> Option<weft_redstuff::Code> {
+    let (world, adopts) = (draft.world, draft.world.committee.fleet.is_some());
+    let is_new = |member: &MemberRecord| {
+        let answer = world.answer(member.id, member.current.number, draft.now);
+        answer.is_some_and(|answer| answer.newest_view.is_none())
+    };
+    match world.view() {
+        Some(view) => Some(view.code),
+        None => (!adopts || world.record.members.iter().all(is_new)).then_some(world.committee.code),
+    }
 }
 
 /// The choices that are recorded once, for good.
@@ -72,7 +87,11 @@ fn choose(draft: &mut Draft<'_>) {
         draft.step(Act::MintFleet, "fleet", reason);
     }
     if record.code.is_none() {
-        let (n, f) = (committee.code.shards(), committee.code.fault_tolerance());
-        draft.step(Act::RecordCode(committee.code), "code", format!("n = {n} shards, f = {f}, for good"));
+        let Some(code) = code(draft) else {
+            draft.withhold("RecordCode", "code", "the spec adopts a fleet", "R26: its members have yet to tell theirs");
+            return;
+        };
+        let (n, f) = (code.shards(), code.fault_tolerance());
+        draft.step(Act::RecordCode(code), "code", format!("n = {n} shards, f = {f}, for good"));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
 pub(crate) fn reconcile(draft: &mut Draft<'_>) {
-    if draft.watches_only() || draft.world.record.fleet.is_none() || draft.world.record.code.is_none() {
+    if draft.watches_only() || draft.world.record.fleet.is_none() {
         return;
     }
     let wanted: Vec<(MemberId, IncarnationRecord)> = (draft.members.iter())

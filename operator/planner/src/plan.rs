@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use weft_protocol::{MemberId, Seal, ShardSet, SignedView, View};
+use weft_protocol::{Incarnation, MemberId, Seal, ShardSet, SignedView, View};
 use weft_redstuff::{Code, Hash};
 
-use crate::{EpochPhase, MemberRecord, Timestamp};
+use crate::{EpochPhase, MemberRecord, Rewind, Timestamp};
 
 /// What shall be done, told and waited for.
 ///
@@ -93,10 +93,13 @@ pub enum Act {
     ProposeView(View),
     /// Record a successor that members already refuse their view for, instead of an own one (R4).
     ContinueView(SignedView),
+    /// Raise the term, and declare by it, beside the pending successor, that these are destroyed (R7): sorted; none: that
+    /// is taken back.
+    DeclareInSeal(Vec<(MemberId, Incarnation)>),
     /// Record that the seal's successor is in effect. Keep the seal: orders carry it.
     TakeEffect(Seal),
-    /// Record that the fleet is ahead of the objects, and the position of the view that it has (R26).
-    NoteRewind((u64, u64)),
+    /// Raise the term, and record that the fleet is ahead of the objects (R26).
+    NoteRewind(Rewind),
     /// Record that a person has confirmed the objects.
     ConfirmRewind,
     CreateClaim {
@@ -175,6 +178,7 @@ impl Act {
             | Self::Admit { .. }
             | Self::ProposeView(_)
             | Self::ContinueView(_)
+            | Self::DeclareInSeal(_)
             | Self::TakeEffect(_)
             | Self::NoteRewind(_)
             | Self::ConfirmRewind => true,
@@ -200,6 +204,7 @@ impl Act {
             Self::Admit { .. } => "Admit",
             Self::ProposeView(_) => "ProposeView",
             Self::ContinueView(_) => "ContinueView",
+            Self::DeclareInSeal(_) => "DeclareInSeal",
             Self::TakeEffect(_) => "TakeEffect",
             Self::NoteRewind(_) => "NoteRewind",
             Self::ConfirmRewind => "ConfirmRewind",

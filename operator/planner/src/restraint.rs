@@ -46,7 +46,7 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
     let mut gone = draft.world.lacking(view, draft.now);
     let unheard = draft.world.unheard(view, draft.now);
     let f = view.code.fault_tolerance();
-    let (mut silent, mut missing) = (BTreeSet::new(), ShardSet::EMPTY);
+    let mut silent = BTreeSet::new();
     for suspect in suspects {
         let with = gone.union(suspect.shards);
         if !suspect.proven {
@@ -55,7 +55,6 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
             let may_be_real = suspect.state == MemberState::Lost && held.as_ref().is_none_or(|hold| hold.may_be_real);
             if may_be_real && (held.is_some() || beyond.is_some()) {
                 silent.insert(suspect.who);
-                missing = missing.union(suspect.shards);
             }
             if let Some(by) = held.map(|hold| hold.by).or(beyond) {
                 draft.withhold(suspect.act(), named("member", suspect.who), suspect.reason, by);
@@ -65,9 +64,19 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
         gone = with;
         declare(draft, &suspect);
     }
-    if !silent.is_empty() && missing.union(gone).len() > f {
-        let lost = view.seats.iter().map(|seat| (seat.member, seat.incarnation.number));
-        silent.extend(lost.filter(|who| draft.is_lost(*who)));
+    if !silent.is_empty() {
+        stall_beyond(draft, silent);
+    }
+}
+
+/// Tells a person when so many are silent, and lost, that the view in effect can't be sealed any more (R7).
+fn stall_beyond(draft: &mut Draft<'_>, mut silent: BTreeSet<Who>) {
+    let Some(view) = draft.world.view() else { return };
+    let who = |seat: &weft_protocol::Seat| (seat.member, seat.incarnation.number);
+    silent.extend(view.seats.iter().map(who).filter(|who| draft.is_lost(*who)));
+    let gone = view.seats.iter().filter(|seat| silent.contains(&who(seat)));
+    let gone = gone.fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
+    if beyond::exceeds(view, gone) {
         draft.stall(beyond::REASON, beyond::explain(view, &silent));
     }
 }

@@ -3,32 +3,29 @@
 
 use weft_protocol::View;
 
-use crate::{Act, draft::Draft, views};
+use crate::{Act, Rewind, draft::Draft, views};
 
 /// Why nothing is destroyed now.
 pub(crate) const UNCONFIRMED: &str = "R26: the objects were set back, and nobody has confirmed them";
 
-/// A view's position, as the confirmation names it.
-pub(crate) fn named((epoch, revision): (u64, u64)) -> String {
-    format!("{epoch}.{revision}")
-}
-
 /// Takes notice of a fleet that is ahead of the record, and of a person's word that things are in order again.
 pub(crate) fn notice(draft: &mut Draft<'_>) {
     let record = &draft.world.record;
-    let found = record.view.as_ref().and_then(|view| ahead(draft, &view.view)).max(record.rewound);
-    let Some(position) = found else { return };
-    draft.rewound = Some(position);
-    let name = named(position);
-    if record.rewound != Some(position) {
+    let found = record.view.as_ref().and_then(|view| ahead(draft, &view.view));
+    let known = record.rewound.filter(|known| found.is_none_or(|position| position <= known.position));
+    let noted = known.or(found.map(|position| Rewind { position, term: record.term + 1 }));
+    let Some(rewind) = noted else { return };
+    draft.rewound = noted;
+    let target = format!("rewind {rewind}");
+    if known.is_none() {
         let reason = "members know what the objects don't: these were set back (R26)";
-        draft.step(Act::NoteRewind(position), format!("view {name}"), reason);
-    } else if draft.world.committee.confirmed_rewind.as_deref() == Some(name.as_str()) && !draft.watches_only() {
+        draft.step(Act::NoteRewind(rewind), target, reason);
+    } else if draft.world.committee.confirmed_rewind == Some(rewind.to_string()) && !draft.watches_only() {
         draft.rewound = None;
-        draft.step(Act::ConfirmRewind, format!("view {name}"), "a person has confirmed the objects (R26)");
+        draft.step(Act::ConfirmRewind, target, "a person has confirmed the objects (R26)");
         return;
     }
-    draft.stall("ControlPlaneRewound", message(draft, &name));
+    draft.stall("ControlPlaneRewound", message(draft, rewind));
 }
 
 /// The position of the newest view that members have and the record ought to: every view is recorded before a member
@@ -43,12 +40,12 @@ fn ahead(draft: &Draft<'_>, view: &View) -> Option<(u64, u64)> {
 }
 
 /// What a person is told to look at and to do.
-pub(crate) fn message(draft: &Draft<'_>, name: &str) -> String {
-    let committee = &draft.world.committee;
+pub(crate) fn message(draft: &Draft<'_>, rewind: Rewind) -> String {
+    let ((epoch, revision), committee) = (rewind.position, &draft.world.committee);
     format!(
-        "the objects were set back, and follow the fleet again (view {name}); claims, copies and pods that no view names \
+        "the objects were set back, and follow the fleet again (view {epoch}.{revision}); claims, copies and pods that no view names \
          are kept. Look whether members, claims and spec are as they should be, then: kubectl annotate --overwrite \
-         --namespace {} storagecommittee {} weft.dev/confirm-rewind={name}",
+         --namespace {} storagecommittee {} weft.dev/confirm-rewind={rewind}",
         committee.namespace, committee.name
     )
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_protocol::{MemberId, Seal, Seat, ShardSet, SignedView, View};
 
 use crate::{
-    Act, MemberState,
+    Act, MemberState, Pending,
     assign::{self, Who},
     beyond,
     draft::{Draft, holders, members, view_name},
@@ -28,13 +28,40 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
         return;
     }
     if let Some(pending) = &draft.world.record.pending {
-        let name = view_name(&pending.view.view);
-        draft.withhold("TakeEffect", name, "its predecessor is being sealed", "R5: refusals of n - f shards");
+        await_seal(draft, view, pending);
         return;
     }
     if !continue_reported(draft, view) {
         revise(draft, view);
     }
+}
+
+/// Waits for the seal of `view`. Where too few are left to give it, it goes on without those whom a person declares
+/// destroyed, under a new term; the successor stays: the lost may have helped to seal it before they went (R7).
+fn await_seal(draft: &mut Draft<'_>, view: &View, pending: &Pending) {
+    let (name, reason) = (view_name(&pending.view.view), "its predecessor is being sealed");
+    let wanted = match beyond::beside(draft, view, &pending.view.view) {
+        Ok(wanted) => wanted,
+        Err(message) => {
+            draft.withhold("TakeEffect", name, reason, "R7: weft recover --declare-lost");
+            draft.stall(beyond::REASON, message);
+            return;
+        }
+    };
+    let term = draft.world.record.term;
+    let ordered = pending.declaration.as_ref().map(|declaration| (declaration.term, &declaration.declared));
+    let stands = ordered.map_or(wanted.is_empty(), |ordered| ordered == (term, &wanted));
+    if stands || draft.watches_only() {
+        draft.withhold("TakeEffect", name, reason, "R5: refusals of n - f shards");
+        return;
+    }
+    let lost = members(wanted.iter().map(|(member, _)| *member));
+    let reason = if wanted.is_empty() {
+        format!("{} can be sealed without a declaration (R5)", view_name(view))
+    } else {
+        format!("{} can't be sealed without the shards of {lost}, which are declared lost (R7)", view_name(view))
+    };
+    draft.step(Act::DeclareInSeal(wanted), name, reason);
 }
 
 /// The proof, by a member that has it, that a view beyond the recorded one is in effect.
@@ -50,11 +77,10 @@ pub(crate) fn known_seal(draft: &Draft<'_>, view: &View) -> Option<Seal> {
 /// The seal of the view in effect, from the refusals that members report.
 fn collected_seal(draft: &Draft<'_>) -> Option<Seal> {
     let record = &draft.world.record;
-    let (sealed, successor) = (record.view.as_ref()?, &record.pending.as_ref()?.view);
+    let (sealed, pending) = (record.view.as_ref()?, record.pending.as_ref()?);
+    let successor = &pending.view;
     let reported = draft.world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref());
-    let (shards, refusals) = Seal::gather(&sealed.view, &successor.view, reported);
-    let seals = shards.len() >= sealed.view.quorum_without(&successor.view.declared);
-    seals.then(|| Seal { sealed: sealed.clone(), successor: successor.clone(), refusals })
+    Seal::gathered(sealed, successor, pending.declaration.as_ref(), reported)
 }
 
 /// Takes up the successor of the highest term that members already refuse the view for (R4). Returns whether there

@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
-use weft_protocol::{Authority, FleetId, MemberId, PublicKey, SignedView, VolumeId};
+use weft_protocol::{Authority, Declaration, FleetId, MemberId, PublicKey, SignedView, VolumeId};
 use weft_redstuff::Code;
 
 use crate::{
@@ -74,7 +75,7 @@ pub struct Committee {
     pub paused: bool,
     /// The object has a deletion timestamp.
     pub deleting: bool,
-    /// The annotation `weft.dev/confirm-rewind`: the view whose rewind a person has looked at (R26).
+    /// The annotation `weft.dev/confirm-rewind`: the rewind that a person has looked at, as [`Rewind`] is written (R26).
     pub confirmed_rewind: Option<String>,
 }
 
@@ -98,13 +99,29 @@ pub struct Record {
     pub pending: Option<Pending>,
     /// `view` isn't recorded: it is what members told.
     pub adopted: bool,
-    /// Position of the view that the fleet was found to have when the objects were behind (R26), until a person
-    /// confirms them.
-    pub rewound: Option<(u64, u64)>,
+    /// How the objects were found to be behind the fleet (R26), until a person confirms them.
+    pub rewound: Option<Rewind>,
     /// Sorted by id, one for each member that is wanted or still has something.
     pub members: Vec<MemberRecord>,
     /// Sorted by number; at least those that aren't retired, and the last retired one.
     pub epochs: Vec<EpochRecord>,
+}
+
+/// The objects were found behind the fleet (R26). Written `EPOCH.REVISION.TERM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewind {
+    /// Of the view that the fleet had.
+    pub position: (u64, u64),
+    /// The term that the leader raised itself to when it found that. No term comes twice (R4): of two rewinds under one
+    /// view each has its own, and the word that confirms one says nothing of the other.
+    pub term: u64,
+}
+
+impl fmt::Display for Rewind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((epoch, revision), term) = (self.position, self.term);
+        write!(f, "{epoch}.{revision}.{term}")
+    }
 }
 
 /// A view whose predecessor is being sealed.
@@ -112,6 +129,8 @@ pub struct Record {
 pub struct Pending {
     pub view: SignedView,
     pub since: Timestamp,
+    /// What was declared destroyed since it was made (R7). Orders carry it while the term is the declaration's.
+    pub declaration: Option<Declaration>,
 }
 
 /// A member as status remembers it: `status.members[]`. The planner returns the new list whole ([`crate::Plan`]); it

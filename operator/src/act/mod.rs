@@ -82,6 +82,7 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         | Act::Admit { .. }
         | Act::ProposeView(_)
         | Act::ContinueView(_)
+        | Act::DeclareInSeal(_)
         | Act::TakeEffect(_)
         | Act::NoteRewind(_)
         | Act::ConfirmRewind => {}

@@ -6,8 +6,8 @@ use weft_crds::{
     Destruction, Encoding, Incarnation, MemberStatus, Rewound, Sealing, StorageCommitteeStatus, Successor, View,
     ViewMember,
 };
-use weft_planner::{Act, IncarnationRecord, MemberRecord, MemberState, Plan, Timestamp, World};
-use weft_protocol::{FleetId, MemberId, Seal, ShardSet, SignedView, SigningKey};
+use weft_planner::{Act, IncarnationRecord, MemberRecord, MemberState, Plan, Rewind, Timestamp, World};
+use weft_protocol::{Declaration, FleetId, MemberId, Seal, ShardSet, SignedView, SigningKey};
 
 use crate::{env::calendar, names};
 
@@ -47,14 +47,15 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
                 }
             }
             Act::ContinueView(view) => propose(status, view, with),
+            Act::DeclareInSeal(declared) => declare(status, declared, with),
             Act::TakeEffect(seal) => {
                 status.view = Some(view(&seal.successor, true));
                 status.sealing = None;
             }
-            Act::NoteRewind(position) => {
-                status.rewound = Some(rewound(*position, with.now));
-                // Another leader may have had this very term before the objects were set back (R4).
-                status.term = Some(with.term + 1);
+            Act::NoteRewind(rewind) => {
+                status.rewound = Some(rewound(*rewind, with.now));
+                // Another leader may have had the present term before the objects were set back (R4).
+                status.term = Some(rewind.term);
             }
             Act::ConfirmRewind => status.rewound = None,
             // Their substance is in the plan's members, or isn't status at all.
@@ -80,8 +81,8 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
 }
 
 /// What status says of a rewind.
-pub fn rewound((epoch, revision): (u64, u64), now: Timestamp) -> Rewound {
-    Rewound { epoch, revision, since: Time(calendar(now)) }
+pub fn rewound(Rewind { position: (epoch, revision), term }: Rewind, now: Timestamp) -> Rewound {
+    Rewound { epoch, revision, term, since: Time(calendar(now)) }
 }
 
 /// Records a view: the first is in effect, any other waits until its predecessor is sealed.
@@ -90,9 +91,34 @@ fn propose(status: &mut StorageCommitteeStatus, proposed: &SignedView, with: &Re
     if !first && let Some(sealed) = &with.world.record.view {
         // A continued successor takes the place of an own one; what is being sealed stays the same.
         let since = status.sealing.as_ref().map_or_else(|| Time(calendar(with.now)), |sealing| sealing.since.clone());
-        status.sealing = Some(Sealing { view: view(sealed, true), since, refused_shards: 0 });
+        status.sealing = Some(Sealing {
+            view: view(sealed, true),
+            since,
+            refused_shards: 0,
+            declared: Vec::new(),
+            declaration: None,
+        });
     }
     status.view = Some(view(proposed, first));
+}
+
+/// Raises the term, and records what is declared lost by it for the seal that is under way (R7).
+fn declare(
+    status: &mut StorageCommitteeStatus,
+    declared: &[(MemberId, weft_protocol::Incarnation)],
+    with: &Recording<'_>,
+) {
+    let (Some(sealed), Some(pending), Some(key)) = (&with.world.record.view, &with.world.record.pending, with.key)
+    else {
+        return;
+    };
+    let term = with.term + 1;
+    status.term = Some(term);
+    if let Some(sealing) = &mut status.sealing {
+        let sign = || Declaration::sign(term, (&sealed.view, &pending.view.view), declared.to_vec(), key);
+        sealing.declared = declared.iter().map(|(member, lost)| format!("{member}-{}", lost.number)).collect();
+        sealing.declaration = (!declared.is_empty()).then(|| BASE64_STANDARD.encode(sign().encode()));
+    }
 }
 
 /// A view as status keeps it.
@@ -125,7 +151,7 @@ fn refused(world: &World) -> u16 {
     let (Some(sealed), Some(pending)) = (&world.record.view, &world.record.pending) else { return 0 };
     // A refusal that doesn't count is another one's, or a lie: the planner says so where it matters.
     let refusals = world.heard.iter().filter_map(|heard| heard.inventory.refusal.as_ref());
-    Seal::gather(&sealed.view, &pending.view.view, refusals).0.len()
+    Seal::gather(&sealed.view, &pending.view.view, pending.declaration.as_ref(), refusals).0.len()
 }
 
 /// What a seal put into effect, for the session to keep.

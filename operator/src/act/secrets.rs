@@ -33,11 +33,20 @@ pub enum SecretError {
     Random(#[source] getrandom::Error),
     #[error("Secret {secret} has no usable {key}")]
     Field { secret: String, key: &'static str },
-    #[error("Secret {secret} holds the keys of fleet {theirs}, not of {ours}; spec.fleetId adopts a fleet")]
+    #[error(
+        "a committee of this name was deleted, and the keys and claims of its fleet {fleet} were kept ({kept}). To take \
+         the fleet up again, set spec.fleetId to {fleet}: {command}. To begin another one, delete them first"
+    )]
+    Kept { fleet: String, kept: String, command: String },
+    #[error("the objects that were kept are of several fleets: {kept}. Leave those of one, and set spec.fleetId to it")]
+    Several { kept: String },
+    #[error("Secret {secret} holds the keys of fleet {theirs}, and spec.fleetId is {ours}")]
     OtherFleet { secret: String, theirs: String, ours: FleetId },
-    #[error("claim {claim} holds data of fleet {theirs:?}, not of {ours}; spec.fleetId adopts a fleet")]
+    #[error("claim {claim} holds data of fleet {theirs:?}, and spec.fleetId is {ours}")]
     OtherData { claim: String, theirs: String, ours: FleetId },
-    #[error("claim {claim} holds data of this fleet, but Secret {secret} with its keys is gone")]
+    #[error(
+        "{claim} kept data of a fleet, but Secret {secret} with the fleet's keys is gone: restore it, or delete the claims"
+    )]
     NoKeys { claim: String, secret: String },
     #[error("Secret {secret} with the fleet's keys is gone, and has to be restored")]
     KeysGone { secret: String },
@@ -68,11 +77,20 @@ impl Keys {
 }
 
 /// Checks, before a fleet is recorded for good, that neither keys nor claims of another one are in its way, and that
-/// data which is to be adopted still has its keys.
-pub async fn clear_way(subject: &Subject, fleet: FleetId, claims: &[PersistentVolumeClaim]) -> Result<(), SecretError> {
+/// data which is to be adopted still has its keys. `adopted`: what `spec.fleetId` names.
+pub async fn clear_way(
+    subject: &Subject,
+    adopted: Option<FleetId>,
+    claims: &[PersistentVolumeClaim],
+) -> Result<(), SecretError> {
     let authority = names::authority(&subject.name);
     let secret: Option<Secret> = subject.namespace.get(&authority).await?;
     let of = |annotations: &BTreeMap<String, String>| annotations.get(names::FLEET).cloned().unwrap_or_default();
+    let Some(fleet) = adopted else {
+        let keys = secret.iter().map(|secret| (of(secret.annotations()), format!("Secret {authority}")));
+        let data = claims.iter().map(|claim| (of(claim.annotations()), format!("claim {}", claim.name_any())));
+        return is_clear(subject, keys.chain(data), secret.is_some());
+    };
     let ours = fleet.to_string();
     if let Some(theirs) = secret.as_ref().map(|secret| of(secret.annotations())).filter(|theirs| *theirs != ours) {
         return Err(SecretError::OtherFleet { secret: authority, theirs, ours: fleet });
@@ -83,10 +101,41 @@ pub async fn clear_way(subject: &Subject, fleet: FleetId, claims: &[PersistentVo
             return Err(SecretError::OtherData { claim: name, theirs, ours: fleet });
         }
         if secret.is_none() {
-            return Err(SecretError::NoKeys { claim: name, secret: authority });
+            return Err(SecretError::NoKeys { claim: format!("claim {name}"), secret: authority });
         }
     }
     Ok(())
+}
+
+/// Whether nothing was kept of a committee that had the same name. Else says whose it is, and what a person may do: one
+/// who makes the committee again decides whether the old data is meant.
+fn is_clear(
+    subject: &Subject,
+    kept: impl Iterator<Item = (String, String)>,
+    has_keys: bool,
+) -> Result<(), SecretError> {
+    let mut fleets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (fleet, object) in kept {
+        fleets.entry(fleet).or_default().push(object);
+    }
+    let told = |objects: &[String]| match objects {
+        [first, .., last] if objects.len() > 2 => format!("{first} to {last}, {} objects", objects.len()),
+        objects => objects.join(", "),
+    };
+    let Some((fleet, objects)) = fleets.first_key_value() else { return Ok(()) };
+    if fleets.len() > 1 {
+        let each = fleets.iter().map(|(fleet, objects)| format!("{fleet:?} ({})", told(objects)));
+        return Err(SecretError::Several { kept: each.collect::<Vec<_>>().join(", ") });
+    }
+    if !has_keys {
+        let secret = names::authority(&subject.name);
+        return Err(SecretError::NoKeys { claim: told(objects), secret });
+    }
+    let (namespace, name) = (&subject.namespace.name, &subject.name);
+    let spec = json!({"spec": {"fleetId": fleet}});
+    let command =
+        format!("kubectl patch storagecommittee {name} --namespace {namespace} --type=merge --patch='{spec}'");
+    Err(SecretError::Kept { fleet: fleet.clone(), kept: told(objects), command })
 }
 
 /// Makes what is missing, renews what is due, removes what belongs to no incarnation any more, and gives the keys.

@@ -4,9 +4,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
-use weft_crds::Destruction;
-
-use weft_planner::Timestamp;
+use weft_crds::{Destruction, Rewound};
+use weft_planner::{Rewind, Timestamp};
 
 use crate::{act::record, api::ApiError, names, session::Session, subject::Subject};
 
@@ -61,8 +60,11 @@ async fn raise(
     let term = known + 1;
     let mut status = json!({"term": term});
     if let Some(now) = rewound {
-        let view = subject.status.view.as_ref().map_or((0, 0), |view| (view.epoch, view.revision));
-        status["rewound"] = json!(subject.status.rewound.clone().unwrap_or_else(|| record::rewound(view, now)));
+        let position = subject.status.view.as_ref().map_or((0, 0), |view| (view.epoch, view.revision));
+        let before = subject.status.rewound.clone();
+        let found = before.unwrap_or_else(|| record::rewound(Rewind { position, term }, now));
+        // Also one that is known already was set back: a person's word for it is not for this one.
+        status["rewound"] = json!(Rewound { term, ..found });
     }
     let change = json!({"metadata": {"resourceVersion": subject.version}, "status": status});
     let written = subject.namespace.merge_status(&subject.name, &change).await?;

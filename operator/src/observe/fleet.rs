@@ -139,10 +139,10 @@ impl Common {
     fn new(standing: &Standing<'_>, seal: Option<&Seal>, addresses: &Addresses) -> Self {
         let Standing { fleet, record, key, bandwidth: _, challenges: _ } = standing;
         let first = record.view.as_ref().filter(|view| view.view.predecessor.is_none());
-        let seal_order =
-            record.view.as_ref().zip(record.pending.as_ref()).map(|(view, pending)| {
-                SealOrder::sign(record.term, view.view.hash(), pending.view.clone(), key).encode()
-            });
+        let seal_order = record.view.as_ref().zip(record.pending.as_ref()).map(|(view, pending)| {
+            let (successor, declaration) = (pending.view.clone(), pending.declaration.clone());
+            SealOrder::declaring(record.term, view.view.hash(), successor, declaration, key).encode()
+        });
         // Only what status has as in effect is passed on: a seal that it doesn't know yet is recorded first.
         let known = |seal: &&Seal| {
             record.view.as_ref().is_some_and(|view| view.view.position() >= seal.successor.view.position())

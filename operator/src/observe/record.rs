@@ -4,9 +4,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use thiserror::Error;
 use weft_crds::{Epoch, Incarnation, MemberStatus, Successor, epoch_condition};
 use weft_planner::{
-    EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Timestamp,
+    EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record, Rewind,
+    Timestamp,
 };
-use weft_protocol::{DecodeError, MemberId, Signature, SignedView, View};
+use weft_protocol::{Declaration, DecodeError, MemberId, Signature, SignedView, View};
 use weft_redstuff::{Code, CodeError};
 
 use crate::{env::instant, subject::Subject};
@@ -19,6 +20,8 @@ pub enum RecordError {
     ViewWithout { hash: String, field: &'static str },
     #[error("read the recorded view {hash}: its {field} is not {encoding}")]
     ViewText { hash: String, field: &'static str, encoding: &'static str },
+    #[error("read the recorded declaration: it is not base64")]
+    Declaration,
     #[error("the recorded encoding")]
     Code(#[source] CodeError),
     #[error("view {successor} is recorded as pending, but not the one that it follows")]
@@ -32,7 +35,8 @@ pub fn record(subject: &Subject, term: u64, epochs: &[Epoch]) -> Result<Record, 
     let (view, pending) = match (newest, &status.view, &status.sealing) {
         (Some(newest), Some(recorded), _) if recorded.in_effect => (Some(newest), None),
         (Some(newest), _, Some(sealing)) => {
-            let pending = Pending { view: newest, since: instant(sealing.since.0) };
+            let declaration = sealing.declaration.as_deref().map(declaration).transpose()?;
+            let pending = Pending { view: newest, since: instant(sealing.since.0), declaration };
             (Some(self::view(&sealing.view)?), Some(pending))
         }
         (Some(newest), _, None) => {
@@ -50,7 +54,10 @@ pub fn record(subject: &Subject, term: u64, epochs: &[Epoch]) -> Result<Record, 
         view,
         pending,
         adopted: false,
-        rewound: status.rewound.as_ref().map(|rewound| (rewound.epoch, rewound.revision)),
+        rewound: status
+            .rewound
+            .as_ref()
+            .map(|rewound| Rewind { position: (rewound.epoch, rewound.revision), term: rewound.term }),
         members: status.members.iter().map(member).collect::<Result<_, _>>()?,
         epochs,
     })
@@ -78,6 +85,11 @@ pub fn view(recorded: &weft_crds::View) -> Result<SignedView, RecordError> {
         .map_err(|_| RecordError::ViewText { hash: hash(), field: "signature", encoding: "128 hexadecimal digits" })?;
     let view = View::decode(&bytes).map_err(|source| RecordError::Field { field: "view", source })?;
     Ok(SignedView { view, signature: Signature(signature) })
+}
+
+fn declaration(recorded: &str) -> Result<Declaration, RecordError> {
+    let bytes = BASE64_STANDARD.decode(recorded).map_err(|_| RecordError::Declaration)?;
+    Declaration::decode(&bytes).map_err(|source| RecordError::Field { field: "sealing.declaration", source })
 }
 
 fn member(status: &MemberStatus) -> Result<MemberRecord, RecordError> {

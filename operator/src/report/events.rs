@@ -58,6 +58,7 @@ fn worth(step: &Step) -> Option<(EventType, &'static str)> {
         }
         Act::ProposeView(_) => (EventType::Normal, "ViewProposed"),
         Act::ContinueView(_) => (EventType::Normal, "ViewContinued"),
+        Act::DeclareInSeal(_) => (EventType::Warning, "DeclaredLost"),
         Act::TakeEffect(_) => (EventType::Normal, "ViewInEffect"),
         Act::NoteRewind(_) => (EventType::Warning, "ControlPlaneRewound"),
         Act::ConfirmRewind => (EventType::Normal, "RewindConfirmed"),

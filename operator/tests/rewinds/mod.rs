@@ -46,7 +46,7 @@ async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_un
     let operator = bench.operator_with(fleet.clone());
     let status = until(&operator, &bench, "the fleet's view", |status| {
         status.view.as_ref().is_some_and(|view| (view.revision, view.in_effect) == (1, true))
-            && rewound(status).is_some_and(|(status, message)| status == "True" && message.contains("rewind=1.1"))
+            && rewound(status).is_some_and(|(status, message)| status == "True" && message.contains("rewind=1.1."))
     })
     .await?;
     assert!(status.term > before.term, "{:?} is beyond {:?}", status.term, before.term);

@@ -169,7 +169,7 @@ impl Answers {
             let term = u64::from(refusal.term);
             says(refusal.node, Statement::Refusal { view: sealed.view.hash(), successor: successor.view.hash(), term })
         });
-        Seal { refusals: refusals.collect(), sealed: sealed.clone(), successor: successor.clone() }
+        Seal { refusals: refusals.collect(), sealed: sealed.clone(), successor: successor.clone(), declaration: None }
     }
 
     /// Whether these refusals put the successor into effect (R5).

@@ -14,6 +14,7 @@
 
 mod answers;
 mod copies;
+mod declared;
 mod fleet;
 mod registry;
 mod registry_properties;
@@ -21,6 +22,7 @@ mod terms;
 mod walk;
 
 use copies::{Copies, READABLE};
+use declared::{Declared, ONE_SUCCESSOR};
 use registry::{Registry, Scope, Start};
 use registry_properties::{FOUND, KEPT, KNOWN, NO_GHOST, NOT_BACK, NOT_READ, NOT_VOID};
 use terms::{Fault, ONE_VIEW_A_NUMBER, Terms};
@@ -80,6 +82,16 @@ fn r4_two_leaders_of_one_term_are_found() {
 #[test]
 fn r5_refusals_of_two_terms_that_add_up_are_found() {
     walk::finds(Terms::new(4, 1, Fault::TermsMixed), ONE_VIEW_A_NUMBER);
+}
+
+#[test]
+fn a_successor_stays_when_more_than_f_are_lost_while_it_is_sealed() {
+    walk::holds("declared losses", Declared::new(declared::Fault::None));
+}
+
+#[test]
+fn r7_a_successor_that_declares_the_lost_in_place_of_one_that_was_begun_is_found() {
+    walk::finds(Declared::new(declared::Fault::Replaced), ONE_SUCCESSOR);
 }
 
 #[test]

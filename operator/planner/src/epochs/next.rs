@@ -47,7 +47,20 @@ fn is_possible(draft: &Draft<'_>, view: &View, epoch: &EpochRecord) -> bool {
     };
     owners.len() == usize::from(draft.code.shards())
         && owners.iter().all(|who| who.is_some_and(there))
-        && assign::moved(&holders(view), &owners).len() <= draft.code.fault_tolerance()
+        && assign::moved(&holders(view), &owners).difference(view.vacant()).len() <= may_move(draft, view)
+}
+
+/// Whether fewer than n - f shards are held: then no primary sliver can be rebuilt, and nothing gets whole, before the
+/// vacant shards have holders. They get them, and nothing else moves.
+fn is_stuck(view: &View) -> bool {
+    view.vacant().len() > view.code.fault_tolerance()
+}
+
+/// How many held shards a change may move, or find lacking something (R6). Vacant ones move besides, however many they
+/// are: nobody holds them, and nobody has acked anything under them in this view. Each takes one from the others.
+fn may_move(draft: &Draft<'_>, view: &View) -> u16 {
+    let f = draft.code.fault_tolerance();
+    f - view.vacant().len().min(f)
 }
 
 /// The holders of the next epoch, and since when the last of them is ready.
@@ -93,6 +106,7 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let lacking = draft.world.lacking(view, draft.now).union(draft.world.unheard(view, draft.now));
     // What shards lack is taken off what may move (R6): a replacement that no longer fits waits for another epoch.
     let intent = intend(draft, view, f - lacking.len().min(f));
+    let stuck = is_stuck(view);
     let wish = wished::wanted(draft, number);
     let because = wish.map(|_| format!("a user asks for epoch {number}"));
     let Some(why) = because.or_else(|| cause(draft, view, &intent, &current)).or_else(|| due(draft, view, &intent))
@@ -101,12 +115,12 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     };
     let obstacle = if intent.participants.len() * usize::from(f) < n {
         Some(format!("R2: {} members of at most f = {f} shards can't hold {n}", intent.participants.len()))
-    } else if !lacking.difference(view.vacant()).is_empty() {
+    } else if !stuck && !lacking.difference(view.vacant()).is_empty() {
         Some(format!(
             "R6: {}",
             shards(lacking.len(), ["lacks something at its holder", "lack something at their holders"])
         ))
-    } else if draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed) {
+    } else if !stuck && draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed) {
         Some(format!("R6: epoch {} isn't committed", view.epoch))
     } else if !draft.is_established(view) {
         Some(format!("R4: holders of n - f shards have yet to follow term {}", draft.world.record.term))
@@ -126,7 +140,8 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
         Some(epoch) if epoch.owners.len() == n => epoch.owners.iter().copied().map(Some).collect(),
         _ => vec![None; n],
     };
-    let limits = Limits { cap: usize::from(f), moves: usize::from(f - lacking.len().min(f)), free: lacking };
+    let free = if stuck { view.vacant() } else { lacking };
+    let limits = Limits { cap: usize::from(f), moves: usize::from(f - lacking.len().min(f)), free };
     let chosen = wish.and_then(|wish| wished::owners(wish, &intent.participants));
     let owners = match &chosen {
         Some(Ok(owners)) if assign::moved(&current, owners).difference(lacking).len() as usize <= limits.moves => {
@@ -231,14 +246,19 @@ fn cross(draft: &mut Draft<'_>, view: &View, epoch: &EpochRecord) {
     let target = format!("view {}.0", epoch.number);
     let (current, owners) = (holders(view), owners_of(epoch));
     let lacking = draft.world.lacking(view, draft.now);
-    let touched = assign::moved(&current, &owners).union(lacking).len();
-    let f = draft.code.fault_tolerance();
+    let moved = assign::moved(&current, &owners);
+    let touched = if is_stuck(view) { moved } else { moved.union(lacking) }.difference(view.vacant()).len();
+    let most = may_move(draft, view);
     let behind: Vec<MemberId> = (targets(draft).iter())
         .filter(|(who, (_, gained))| !has_caught_up(draft, view, **who, *gained))
         .map(|(who, _)| who.0)
         .collect();
-    let obstacle = if touched > f {
-        Some(format!("R6: {touched} shards would move or lack something, more than f = {f}"))
+    let obstacle = if touched > most {
+        let of = match view.vacant().len() {
+            0 => "f".to_owned(),
+            vacant => format!("f less {vacant} vacant"),
+        };
+        Some(format!("R6: {touched} shards would move or lack something, more than {of} = {most}"))
     } else if !behind.is_empty() {
         let verb = if behind.len() == 1 { "has" } else { "have" };
         Some(format!("R22: {} {verb} yet to catch up", members(behind)))
@@ -254,7 +274,9 @@ fn cross(draft: &mut Draft<'_>, view: &View, epoch: &EpochRecord) {
     }
 }
 
-/// Whether a target knows about as many blobs as the others, and has of its new shards nearly all.
+/// Whether a target knows about as many blobs as the others, and has of its new shards nearly all. Those that are vacant
+/// are not waited for: nobody serves them meanwhile, and beyond f they can't be rebuilt whole before a view gives them
+/// a holder.
 fn has_caught_up(draft: &Draft<'_>, view: &View, who: Who, gained: ShardSet) -> bool {
     let known = |answer: &Inventory| answer.blobs + answer.tombstones;
     let all = view.seats.iter().filter_map(|seat| draft.world.seat_answer(seat, draft.now)).map(known).max();
@@ -262,5 +284,5 @@ fn has_caught_up(draft: &Draft<'_>, view: &View, who: Who, gained: ShardSet) -> 
     let slack = SLACK_BLOBS.min(all / 2) + all / SLACK_SHARE;
     let ready: ShardSet =
         (answer.shards.iter()).filter(|report| report.missing_blobs <= slack).map(|report| report.shard).collect();
-    known(answer) + slack >= all && gained.difference(ready).is_empty()
+    known(answer) + slack >= all && gained.difference(view.vacant()).difference(ready).is_empty()
 }

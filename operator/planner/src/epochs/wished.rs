@@ -59,7 +59,7 @@ fn refusal(draft: &Draft<'_>, wish: &EpochWish) -> Option<Refusal> {
         let held = shards(assign::load(&owners, *who) as u16, ["is", "are"]);
         return Some(("TooManyShards", format!("{held} for member {}, more than f = {f} (R2)", who.0)));
     }
-    let moves = assign::moved(&holders(view), &owners).len();
+    let moves = assign::moved(&holders(view), &owners).difference(view.vacant()).len();
     (moves > f)
         .then(|| ("TooManyMoves", format!("{} at once, more than f = {f} (R6)", shards(moves, ["moves", "move"]))))
 }

@@ -1,6 +1,6 @@
 //! The operator's record and its acts, in memory.
 
-use weft_protocol::{FleetId, Seal, SignedView, SigningKey};
+use weft_protocol::{Declaration, FleetId, Seal, SignedView, SigningKey};
 
 use super::Cluster;
 use crate::{Act, Claim, EpochPhase, EpochPlan, EpochRecord, Pending, Plan, Record, Timestamp};
@@ -24,18 +24,28 @@ pub fn record(record: &mut Record, planned: &Plan, fleet: FleetId, key: &Signing
                     Some(before) => {
                         before.view.check_successor(&signed).expect("a view follows the one before");
                         assert!(record.pending.is_none(), "one view at a time");
-                        record.pending = Some(Pending { view: signed, since: now });
+                        record.pending = Some(Pending { view: signed, since: now, declaration: None });
                     }
                 }
             }
-            Act::ContinueView(view) => record.pending = Some(Pending { view: view.clone(), since: now }),
+            Act::ContinueView(view) => {
+                record.pending = Some(Pending { view: view.clone(), since: now, declaration: None });
+            }
+            Act::DeclareInSeal(declared) => {
+                record.term += 1;
+                let (sealed, pending) = (record.view.as_ref(), record.pending.as_mut());
+                let (sealed, pending) = sealed.zip(pending).expect("a view is being sealed");
+                let views = (&sealed.view, &pending.view.view);
+                let sign = || Declaration::sign(record.term, views, declared.clone(), key);
+                pending.declaration = (!declared.is_empty()).then(sign);
+            }
             Act::TakeEffect(seal) => {
                 seal.check(&key.public()).expect("a seal is a proof");
                 record.view = Some(seal.successor.clone());
                 record.pending = None;
                 done = Some(seal.clone());
             }
-            Act::NoteRewind(position) => record.rewound = Some(*position),
+            Act::NoteRewind(rewind) => (record.rewound, record.term) = (Some(*rewind), rewind.term),
             Act::ConfirmRewind => record.rewound = None,
             Act::DeclareLost { .. } | Act::DeclareFaulty { .. } | Act::Admit { .. } => {}
             other => panic!("{other:?} is no record"),

@@ -2,7 +2,10 @@
 //! vanish. What is planned is carried out, and the fleet must come to rest, whole.
 
 mod accusations;
+mod beyond;
+mod checks;
 mod epochs;
+mod kills;
 mod model;
 mod process;
 mod random;

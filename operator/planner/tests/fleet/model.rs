@@ -4,15 +4,21 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{
-    Act, Committee, EpochWish, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Timestamp, Truth, World, plan,
+    Act, Committee, EpochWish, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Rewind, Step, Timestamp, Truth,
+    World, plan,
     testing::{self, Cluster},
 };
 use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim, View};
+use weft_redstuff::Hash;
 
-use crate::process::{BLOBS, Order, Process};
+use crate::{
+    checks,
+    process::{BLOBS, Order, Process},
+};
 
 pub(crate) const TICK: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) now: Timestamp,
     pub(crate) committee: Committee,
@@ -28,6 +34,12 @@ pub(crate) struct Model {
     pub(crate) last: Option<Plan>,
     /// Acts done, by name.
     pub(crate) done: BTreeMap<&'static str, usize>,
+    /// Those that make, delete or hand over an object, by act and object.
+    pub(crate) touched: BTreeMap<(&'static str, String), usize>,
+    /// Writes of the record, and acts.
+    pub(crate) calls: usize,
+    /// At which call the operator dies, and whether after it.
+    pub(crate) dies: Option<(usize, bool)>,
     /// Epoch objects that users made.
     pub(crate) wished: Vec<EpochWish>,
     /// False: the operator reaches no member.
@@ -48,9 +60,14 @@ pub(crate) struct Snapshot {
 
 impl Model {
     pub(crate) fn new(members: u32, nodes: u32, zones: u32) -> Self {
+        Self::of(members, (255 / members).min(4) as u16, nodes, zones)
+    }
+
+    /// A committee whose members own so many shards each.
+    pub(crate) fn of(members: u32, per_member: u16, nodes: u32, zones: u32) -> Self {
         let key = SigningKey::from_seed([7; 32]);
         let authority = Authority { views: key.public(), deletes: vec![SigningKey::from_seed([8; 32]).public()] };
-        let committee = testing::committee(members, (255 / members).min(4) as u16, authority);
+        let committee = testing::committee(members, per_member, authority);
         Self {
             now: Timestamp(1_700_000_000_000),
             committee,
@@ -64,6 +81,9 @@ impl Model {
             blobs: 0,
             last: None,
             done: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            calls: 0,
+            dies: None,
             wished: Vec::new(),
             hears: true,
             readmitted: Vec::new(),
@@ -118,8 +138,7 @@ impl Model {
         let taken = self.running().iter().map(|who| self.volumes[who].fence.term()).max().unwrap_or(0);
         if taken > self.record.term {
             self.record.term = taken + 1;
-            let position = self.position();
-            self.record.rewound.get_or_insert(position);
+            self.record.rewound = Some(Rewind { position: self.position(), term: self.record.term });
         }
     }
 
@@ -134,13 +153,36 @@ impl Model {
     pub(crate) fn tick(&mut self) {
         let world = self.world();
         let planned = plan(&world, self.now);
-        assert_eq!(planned, plan(&world, self.now), "the same world gives the same plan");
-        self.check(&planned);
-        self.write(&planned);
-        self.order(&planned);
-        self.act(&planned);
+        let shuffled = checks::shuffled(world, self.now.0 as u64);
+        assert_eq!(planned, plan(&shuffled, self.now), "the same world gives the same plan, however it is listed");
+        let wrong = checks::wrong(self, &planned);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        if !self.carry_out(&planned) {
+            self.restart_operator();
+        }
         self.last = Some(planned);
         self.pass();
+    }
+
+    /// Returns whether the operator has lived through it.
+    fn carry_out(&mut self, planned: &Plan) -> bool {
+        let changes = planned.members != self.record.members || planned.steps.iter().any(|step| step.act.is_record());
+        if changes && !self.call(|model| model.write(planned)) {
+            return false;
+        }
+        self.order(planned);
+        planned.steps.iter().filter(|step| !step.act.is_record()).all(|step| self.call(|model| model.act(step)))
+    }
+
+    /// A call of the API server. Returns whether the operator lives afterwards.
+    fn call(&mut self, call: impl FnOnce(&mut Self)) -> bool {
+        let (this, dies) = (self.calls, self.dies);
+        self.calls += 1;
+        if dies == Some((this, false)) {
+            return false;
+        }
+        call(self);
+        dies != Some((this, true))
     }
 
     fn pass(&mut self) {
@@ -168,18 +210,33 @@ impl Model {
                 self.volumes.insert(who, process);
             }
         }
-        let (k1, sources) = (self.k1(), self.whole_shards().len());
+        let (k1, sources, quorum) = (self.k1(), self.whole_shards().len(), self.quorum());
         let running: Vec<_> = self.running();
         for _ in 0..TICK.as_secs() {
             for who in &running {
-                self.volumes.get_mut(who).expect("it runs").work(k1, sources);
+                self.volumes.get_mut(who).expect("it runs").work((k1, quorum), sources);
             }
         }
         self.advance();
     }
 
+    /// Views with one number are one view, wherever they are in effect (R5).
+    fn check_views(&self) {
+        let mut known: BTreeMap<(u64, u64), Hash> = BTreeMap::new();
+        let newest = self.volumes.values().filter_map(|process| process.fence.newest());
+        for view in newest.chain(&self.record.view).map(|signed| &signed.view) {
+            let before = *known.entry(view.position()).or_insert_with(|| view.hash());
+            assert_eq!(before, view.hash(), "two views {:?} are in effect", view.position());
+        }
+    }
+
     fn advance(&mut self) {
+        self.check_views();
         self.now = self.now + TICK;
+    }
+
+    fn quorum(&self) -> u16 {
+        self.committee.code.shards() - self.committee.code.fault_tolerance()
     }
 
     fn k1(&self) -> u16 {
@@ -196,36 +253,8 @@ impl Model {
         held.filter(|(_, missing)| **missing == 0).map(|(shard, _)| *shard).collect()
     }
 
-    fn check(&self, planned: &Plan) {
-        let is_loss = |act: &&Act| matches!(act, Act::DeclareLost { .. } | Act::DeclareFaulty { .. });
-        let lost: Vec<&Act> = planned.steps.iter().map(|step| &step.act).filter(is_loss).collect();
-        let view = self.record.view.as_ref().map(|signed| &signed.view);
-        if let Some(view) = view {
-            let guessed = lost.iter().filter_map(|act| match act {
-                Act::DeclareLost { member, incarnation } | Act::DeclareFaulty { member, incarnation }
-                    if self.may_return((*member, *incarnation)) =>
-                {
-                    view.seat(*member).filter(|seat| seat.incarnation.number == *incarnation)
-                }
-                _ => None,
-            });
-            let shards: u16 = guessed.map(|seat| seat.shards.len()).sum();
-            assert!(shards <= view.code.fault_tolerance(), "{shards} shards are given up by guesses");
-        }
-        for step in &planned.steps {
-            assert!(!step.reason.is_empty() && !step.target.is_empty());
-            if let Act::DestroyClaim { member, incarnation, .. } = &step.act {
-                let named = |view: &SignedView| {
-                    view.view.seat(*member).is_some_and(|seat| seat.incarnation.number == *incarnation)
-                };
-                assert!(!self.record.view.iter().any(named), "a holder's claim is destroyed");
-                assert!(!self.record.pending.iter().any(|pending| named(&pending.view)));
-            }
-        }
-    }
-
     /// Whether an incarnation's volume is there, and nothing has decided that it goes.
-    fn may_return(&self, who: (MemberId, u32)) -> bool {
+    pub(crate) fn may_return(&self, who: (MemberId, u32)) -> bool {
         let claim = self.cluster.claims.iter().find(|claim| (claim.member, claim.incarnation) == who);
         self.volumes.contains_key(&who) && claim.is_some_and(|claim| !claim.terminating)
     }
@@ -251,8 +280,10 @@ impl Model {
         let term = self.record.term;
         let first = self.record.view.as_ref().filter(|signed| signed.view.predecessor.is_none());
         let pending = self.record.pending.as_ref().zip(self.record.view.as_ref());
-        let seal =
-            pending.map(|(pending, view)| SealOrder::sign(term, view.view.hash(), pending.view.clone(), &self.key));
+        let seal = pending.map(|(pending, view)| {
+            let (successor, declaration) = (pending.view.clone(), pending.declaration.clone());
+            SealOrder::declaring(term, view.view.hash(), successor, declaration, &self.key)
+        });
         let reachable: Vec<MemberId> = self.running().into_iter().map(|who| who.0).collect();
         for who in self.running() {
             let orders: Option<&MemberOrder> =
@@ -282,16 +313,15 @@ impl Model {
         }
     }
 
-    fn act(&mut self, planned: &Plan) {
-        for step in planned.steps.iter().filter(|step| !step.act.is_record()) {
-            *self.done.entry(step.act.name()).or_default() += 1;
-            testing::carry_out(&step.act, &mut self.cluster, &mut self.record, self.now);
-            // The volume goes with its claim.
-            if let Act::InheritClaim { member, from, incarnation, .. } = &step.act
-                && let Some(process) = self.volumes.remove(&(*member, *from))
-            {
-                self.volumes.insert((*member, *incarnation), process);
-            }
+    fn act(&mut self, step: &Step) {
+        *self.done.entry(step.act.name()).or_default() += 1;
+        *self.touched.entry((step.act.name(), step.target.clone())).or_default() += 1;
+        testing::carry_out(&step.act, &mut self.cluster, &mut self.record, self.now);
+        // The volume goes with its claim.
+        if let Act::InheritClaim { member, from, incarnation, .. } = &step.act
+            && let Some(process) = self.volumes.remove(&(*member, *from))
+        {
+            self.volumes.insert((*member, *incarnation), process);
         }
     }
 
@@ -317,12 +347,18 @@ impl Model {
 
     /// A fleet at rest that keeps blobs.
     pub(crate) fn rested(members: u32, nodes: u32, zones: u32) -> Self {
-        let mut model = Self::new(members, nodes, zones);
-        model.rest();
-        model.blobs = BLOBS;
-        model.rest();
-        model.done.clear();
-        model
+        Self::new(members, nodes, zones).filled()
+    }
+
+    /// This new fleet at rest, and it keeps blobs.
+    pub(crate) fn filled(mut self) -> Self {
+        self.rest();
+        self.blobs = BLOBS;
+        self.rest();
+        self.done.clear();
+        self.touched.clear();
+        self.calls = 0;
+        self
     }
 
     /// Runs until an act has been done, within ten minutes.

@@ -22,6 +22,7 @@ pub(crate) struct Order<'a> {
     pub(crate) extras: Option<&'a MemberOrder>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Process {
     pub(crate) member: MemberId,
     pub(crate) incarnation: Incarnation,
@@ -137,8 +138,9 @@ impl Process {
         Some(self.inventory(existing, reachable))
     }
 
-    /// A second of exchange and repair. `sources`: how many shards are whole somewhere that can be asked.
-    pub(crate) fn work(&mut self, k1: u16, sources: u16) {
+    /// A second of exchange and repair. `sources`: how many shards are whole somewhere that can be asked. A primary
+    /// sliver takes the secondaries of n - f shards, and those who hold rebuilt ones are found by the view alone.
+    pub(crate) fn work(&mut self, (k1, quorum): (u16, u16), sources: u16) {
         self.exchanges += 1;
         if let Some(newest) = self.fence.newest() {
             self.knows = true;
@@ -146,8 +148,11 @@ impl Process {
                 self.synced = newest.view.predecessor;
             }
         }
-        if sources >= k1 {
-            for missing in self.held.values_mut() {
+        let named = self.fence.newest().map_or(0, |newest| newest.view.code.shards() - newest.view.vacant().len());
+        let seat = self.seat();
+        for (shard, missing) in &mut self.held {
+            let found = if seat.contains(*shard) { named } else { sources };
+            if sources >= k1 && found >= quorum {
                 *missing = missing.saturating_sub(60);
             }
         }

@@ -1,6 +1,9 @@
-//! Any order of bearable misfortunes ends in rest, and loses nothing.
+//! Any order of bearable misfortunes and changes of the spec ends in rest, and loses nothing. Every plan on the way is
+//! looked at ([`crate::checks`]).
 
 use proptest::prelude::*;
+use weft_planner::EpochWish;
+use weft_protocol::MemberId;
 
 use crate::model::Model;
 
@@ -12,6 +15,12 @@ enum Misfortune {
     NodeRemoved(u32),
     OperatorDies,
     OperatorDeaf(u32),
+    Paused(u32),
+    Drain(u32),
+    DrainNobody,
+    Replace(u32),
+    Members(u32),
+    NewEpoch,
 }
 
 fn misfortune() -> impl Strategy<Value = Misfortune> {
@@ -22,6 +31,12 @@ fn misfortune() -> impl Strategy<Value = Misfortune> {
         (0..7_u32).prop_map(Misfortune::NodeRemoved),
         Just(Misfortune::OperatorDies),
         (1..20_u32).prop_map(Misfortune::OperatorDeaf),
+        (1..20_u32).prop_map(Misfortune::Paused),
+        (0..7_u32).prop_map(Misfortune::Drain),
+        Just(Misfortune::DrainNobody),
+        (0..7_u32).prop_map(Misfortune::Replace),
+        (7..10_u32).prop_map(Misfortune::Members),
+        Just(Misfortune::NewEpoch),
     ]
 }
 
@@ -58,7 +73,28 @@ fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
             (0..ticks).for_each(|_| model.tick());
             model.hears = true;
         }
-        Misfortune::ClaimDeleted(_) | Misfortune::NodeAway(..) | Misfortune::NodeRemoved(_) => {
+        Misfortune::Paused(ticks) => {
+            model.committee.paused = true;
+            (0..ticks).for_each(|_| model.tick());
+            model.committee.paused = false;
+        }
+        // A drained member's shards are others', who then lose more at once.
+        Misfortune::Drain(member) if *losses < 2 && model.committee.drain.is_empty() => {
+            *losses += 1;
+            model.committee.drain.insert(MemberId(member));
+        }
+        Misfortune::DrainNobody => model.committee.drain.clear(),
+        Misfortune::Replace(member) => {
+            let current = model.record.members.iter().find(|known| known.id.0 == member).map(|known| &known.current);
+            model.committee.replace.extend(current.map(|current| (MemberId(member), current.number)));
+        }
+        Misfortune::Members(members) => model.committee.members = members,
+        Misfortune::NewEpoch => {
+            let number = model.position().0 + 1;
+            model.wished = vec![EpochWish { number, owners: None, refused: None }];
+        }
+        Misfortune::ClaimDeleted(_) | Misfortune::NodeAway(..) | Misfortune::NodeRemoved(_) | Misfortune::Drain(_) => {
+            model.committee.drain.clear();
             model.rest();
             *losses = 0;
         }
@@ -80,9 +116,11 @@ proptest! {
             prop_assert!(model.largest_load() <= 9);
             prop_assert!(model.whole_shards().len() >= 10, "blobs are lost");
         }
+        model.committee.drain.clear();
         model.rest();
         prop_assert_eq!(model.whole_shards().len(), 28);
         prop_assert_eq!(model.last.as_ref().unwrap().margin.read, 18);
-        prop_assert_eq!(model.record.members.len(), 7);
+        prop_assert_eq!(model.record.members.len(), model.committee.members as usize);
+        prop_assert_eq!(model.largest_load(), 4);
     }
 }

@@ -31,12 +31,15 @@ fn a_record_that_was_set_back_follows_the_fleet_and_destroys_nothing_before_a_pe
     assert!(model.record.term < term && model.position() == (1, 0));
     model.rest();
     assert!(model.record.term > term, "a term beyond the one that members took");
-    assert_eq!((model.position(), model.record.rewound), ((2, 0), Some((2, 0))));
+    let rewind = model.record.rewound.expect("it was set back");
+    assert_eq!((model.position(), rewind.position), ((2, 0), (2, 0)));
+    assert!(rewind.term > term && rewind.term <= model.record.term);
     let plan = model.last.as_ref().unwrap();
     assert_eq!((plan.margin.read, plan.members[3].current.number), (18, 2));
     assert_eq!((plan.conditions.rewound.status, plan.conditions.stalled.reason), (Truth::True, "ControlPlaneRewound"));
-    let command = "kubectl annotate --overwrite --namespace default storagecommittee demo weft.dev/confirm-rewind=2.0";
-    assert!(plan.conditions.rewound.message.contains(command), "{}", plan.conditions.rewound.message);
+    let command = "kubectl annotate --overwrite --namespace default storagecommittee demo weft.dev/confirm-rewind";
+    let command = format!("{command}={rewind}");
+    assert!(plan.conditions.rewound.message.ends_with(&command), "{}", plan.conditions.rewound.message);
 
     // Long after everything else would have let it go.
     (0..100).for_each(|_| model.tick());
@@ -45,13 +48,41 @@ fn a_record_that_was_set_back_follows_the_fleet_and_destroys_nothing_before_a_pe
     let plan = model.last.as_ref().unwrap();
     assert!(plan.orders.iter().all(|order| order.retire.is_none()), "no copy is dropped either");
 
-    model.committee.confirmed_rewind = Some("1.0".to_owned());
-    (0..3).for_each(|_| model.tick());
-    assert_eq!(model.times("ConfirmRewind"), 0, "another view is confirmed");
-    model.committee.confirmed_rewind = Some("2.0".to_owned());
+    for other in ["2.0".to_owned(), format!("1.0.{}", rewind.term), format!("2.0.{}", rewind.term - 1)] {
+        model.committee.confirmed_rewind = Some(other);
+        (0..3).for_each(|_| model.tick());
+        assert_eq!(model.times("ConfirmRewind"), 0, "another rewind is confirmed");
+    }
+    model.committee.confirmed_rewind = Some(rewind.to_string());
     model.until("DestroyClaim");
     model.rest();
     assert_eq!((model.record.rewound, model.last.as_ref().unwrap().conditions.rewound.status), (None, Truth::False));
+}
+
+/// The annotation stays on the object. It was given for what was shown then, and not for this.
+#[test]
+fn r26_a_second_rewind_under_the_same_view_takes_a_word_of_its_own() {
+    let (mut model, snapshot) = replaced_since();
+    model.restore_record(&snapshot);
+    model.rest();
+    let first = model.record.rewound.expect("it was set back");
+    let unconfirmed = model.snapshot();
+    model.committee.confirmed_rewind = Some(first.to_string());
+    model.until("ConfirmRewind");
+    // With what was there before the first rewind, and with what was there when nobody had confirmed it yet.
+    for snapshot in [snapshot, unconfirmed] {
+        model.done.clear();
+        model.restart_operator();
+        model.restore_record(&snapshot);
+        model.rest();
+        let again = model.record.rewound.expect("it was set back again");
+        assert_eq!((again.position, model.times("ConfirmRewind")), (first.position, 0));
+        (0..60).for_each(|_| model.tick());
+        assert_eq!((model.times("DestroyClaim"), model.times("ConfirmRewind")), (0, 0));
+        model.committee.confirmed_rewind = Some(again.to_string());
+        model.until("ConfirmRewind");
+        assert!(again.term > first.term && model.record.rewound.is_none());
+    }
 }
 
 #[test]

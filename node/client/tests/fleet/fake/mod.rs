@@ -298,7 +298,7 @@ impl FakeFleet {
         let successor = SignedView::sign(view, &self.operator);
         let refusal = Statement::Refusal { view: sealed.view.hash(), successor: successor.view.hash(), term: 1 };
         let refusals = self.members[..6].iter().map(|member| member.sign(refusal.clone())).collect();
-        (successor.clone(), Seal { sealed, successor, refusals })
+        (successor.clone(), Seal { sealed, successor, refusals, declaration: None })
     }
 
     /// A client that knows nothing but two seeds.

@@ -141,7 +141,7 @@ fn known(status: &StorageCommitteeStatus) -> BTreeSet<Who> {
     seated.chain(members).map(|(member, incarnation)| Who { member, incarnation }).collect()
 }
 
-/// The annotation that confirms a rewind: of the view that the committee's condition names.
+/// The annotation that confirms a rewind: the one that the committee's condition names, and no later one.
 fn rewind(committee: &StorageCommittee) -> Result<Change, Error> {
     let status = committee.status.clone().unwrap_or_default();
     let waits = status
@@ -149,16 +149,13 @@ fn rewind(committee: &StorageCommittee) -> Result<Change, Error> {
         .iter()
         .find(|said| said.status == "True" && (said.reason == REWOUND || said.type_ == REWOUND));
     let waits = waits.ok_or("the committee doesn't wait for a rewind to be confirmed")?;
-    // The condition says how to confirm by hand, with the view's name.
+    // The condition says how to confirm by hand, with the rewind's name.
     let marker = format!("{CONFIRM_REWIND}=");
     let named = waits.message.split_once(&marker).map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default());
-    let newest = status.view.as_ref().map(|view| format!("{}.{}", view.epoch, view.revision));
-    let view = named.map(str::to_owned).or(newest).ok_or("the committee has no view")?;
-    let question = format!(
-        "{}\nThe operator will go on from view {view}, and destroy again what is spare by then.",
-        waits.message
-    );
-    Ok((CONFIRM_REWIND, view, question))
+    let name = named.ok_or("the committee's condition doesn't say which rewind it waits for")?;
+    let question =
+        format!("{}\nThe operator will go on from there, and destroy again what is spare by then.", waits.message);
+    Ok((CONFIRM_REWIND, name.to_owned(), question))
 }
 
 #[cfg(test)]
@@ -202,10 +199,10 @@ mod tests {
         let stalled = committee.status.as_mut().unwrap().conditions.iter_mut().find(|said| said.type_ == "Stalled");
         let stalled = stalled.unwrap();
         (stalled.status, stalled.reason) = ("True".to_owned(), REWOUND.to_owned());
-        assert_eq!(rewind(&committee).unwrap().1, "4.1");
+        assert!(rewind(&committee).unwrap_err().to_string().contains("which rewind"));
         let status = committee.status.as_mut().unwrap();
         let stalled = status.conditions.iter_mut().find(|said| said.type_ == "Stalled").unwrap();
-        stalled.message = "look, then: kubectl annotate weft.dev/confirm-rewind=4.0 please".to_owned();
-        assert_eq!(rewind(&committee).unwrap().1, "4.0");
+        stalled.message = "look, then: kubectl annotate weft.dev/confirm-rewind=4.0.7 please".to_owned();
+        assert_eq!(rewind(&committee).unwrap().1, "4.0.7");
     }
 }

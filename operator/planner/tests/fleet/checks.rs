@@ -1,0 +1,229 @@
+//! What must hold of every plan, by the truth about the volumes, and not by what members were heard to say.
+
+use std::collections::BTreeSet;
+
+use weft_planner::{Act, MemberState, Plan, PodPhase, Step, World};
+use weft_protocol::{MemberId, Seat, ShardSet, View};
+
+use crate::model::Model;
+
+type Who = (MemberId, u32);
+
+/// What is wrong with a plan.
+pub(crate) fn wrong(model: &Model, planned: &Plan) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for step in &planned.steps {
+        if step.reason.is_empty() || step.target.is_empty() {
+            wrong.push(format!("{} has no reason, or no target", step.act.name()));
+        }
+    }
+    let Some(view) = model.record.view.as_ref().map(|signed| &signed.view) else { return wrong };
+    let look = Look { model, planned, view };
+    wrong.extend(look.guesses());
+    wrong.extend(look.moves());
+    wrong.extend(look.destroyed());
+    wrong.extend(look.retired());
+    wrong.extend(look.forgotten());
+    wrong
+}
+
+/// The same world, with everything that has no order in another one.
+pub(crate) fn shuffled(mut world: World, mut seed: u64) -> World {
+    shuffle(&mut world.pods, &mut seed);
+    shuffle(&mut world.claims, &mut seed);
+    shuffle(&mut world.nodes, &mut seed);
+    shuffle(&mut world.heard, &mut seed);
+    shuffle(&mut world.wished, &mut seed);
+    world
+}
+
+fn shuffle<T>(items: &mut [T], seed: &mut u64) {
+    for at in 1..items.len() {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        items.swap(at, (*seed >> 33) as usize % (at + 1));
+    }
+}
+
+struct Look<'m> {
+    model: &'m Model,
+    planned: &'m Plan,
+    view: &'m View,
+}
+
+fn who(seat: &Seat) -> Who {
+    (seat.member, seat.incarnation.number)
+}
+
+impl Look<'_> {
+    fn is_lost(&self, who: Who) -> bool {
+        let record = self.planned.members.iter().find(|member| member.id == who.0 && member.current.number == who.1);
+        let lost = |state| matches!(state, MemberState::Lost | MemberState::Faulty | MemberState::Returned);
+        record.is_none_or(|member| lost(member.current.state))
+    }
+
+    /// Whether a volume has everything of a shard.
+    fn has(&self, who: Who, shard: u8) -> bool {
+        self.model.volumes.get(&who).is_some_and(|process| process.held.get(&shard) == Some(&0))
+    }
+
+    /// Of what is given up by guesses, everything may be there: never more than f shards in all.
+    fn guesses(&self) -> Option<String> {
+        let declared = &self.model.committee.declared_lost;
+        let seats = self.view.seats.iter().filter(|seat| !declared.contains(&who(seat)));
+        let guessed = seats.filter(|seat| self.is_lost(who(seat)) && self.model.may_return(who(seat)));
+        let shards: u16 = guessed.map(|seat| seat.shards.len()).sum();
+        (shards > self.view.code.fault_tolerance()).then(|| format!("{shards} shards are given up by guesses"))
+    }
+
+    /// R6, and that nothing moves for nothing.
+    fn moves(&self) -> Vec<String> {
+        let proposed = self.planned.steps.iter().find_map(|step| match &step.act {
+            Act::ProposeView(next) if next.predecessor.is_some() => Some(next),
+            _ => None,
+        });
+        let Some(next) = proposed else { return Vec::new() };
+        let mut wrong = Vec::new();
+        let f = self.view.code.fault_tolerance();
+        let there: ShardSet = self.view.moved_to(next).iter().filter(|shard| self.is_held(*shard)).collect();
+        let lacking: ShardSet = (0..self.view.code.shards() as u8).filter(|shard| !self.is_whole(*shard)).collect();
+        let touched = there.union(lacking).len();
+        if !there.is_empty() && touched > f {
+            wrong.push(format!("R6: {touched} shards move or lack something, more than f = {f}"));
+        }
+        let chosen = self.model.record.epochs.iter().any(|epoch| epoch.number == next.epoch && epoch.chosen);
+        for shard in there.iter().filter(|_| !chosen) {
+            let (Some(from), Some(to)) = (self.view.holder(shard), next.holder(shard)) else {
+                wrong.push(format!("shard {shard} is taken from member {:?}", self.view.holder(shard)));
+                continue;
+            };
+            let old = |of: Who| self.view.seats.iter().find(|seat| who(seat) == of).map_or(0, |seat| seat.shards.len());
+            let stays = next.seats.iter().any(|seat| who(seat) == who(from));
+            if next.revision > 0 || (stays && old(who(from)) < old(who(to)) + 2) {
+                wrong.push(format!("shard {shard} moves from {} to {} for nothing", from.member, to.member));
+            }
+        }
+        wrong
+    }
+
+    fn is_held(&self, shard: u8) -> bool {
+        self.view.holder(shard).is_some_and(|seat| !self.is_lost(who(seat)))
+    }
+
+    fn is_whole(&self, shard: u8) -> bool {
+        self.view.holder(shard).is_some_and(|seat| self.has(who(seat), shard))
+    }
+
+    /// Which of some shards only this volume has whole, of all that holders and it have.
+    fn only_at(&self, of: Who, shards: impl Iterator<Item = u8>) -> Vec<u8> {
+        let elsewhere =
+            |shard| self.view.holder(shard).is_some_and(|seat| who(seat) != of && self.has(who(seat), shard));
+        shards.filter(|shard| self.has(of, *shard) && !elsewhere(*shard)).collect()
+    }
+
+    /// No claim goes, and no process that serves, on which a blob's margin depends (R23, R24).
+    fn destroyed(&self) -> Vec<String> {
+        let views = self.model.record.pending.iter().map(|pending| &pending.view.view).chain([self.view]);
+        let seated: Vec<Who> = views.flat_map(|view| view.seats.iter().map(who)).collect();
+        let mut wrong = Vec::new();
+        for step in &self.planned.steps {
+            match &step.act {
+                Act::DestroyClaim { member, incarnation, .. } => {
+                    let of = (*member, *incarnation);
+                    let only = self.only_at(of, 0..self.view.code.shards() as u8);
+                    if seated.contains(&of) || !only.is_empty() {
+                        wrong.push(format!("claim {member}-{incarnation} goes, which alone has {only:?}"));
+                    }
+                }
+                Act::DeletePod { member, incarnation, uid, .. } => {
+                    let pod = self.model.cluster.pods.iter().find(|pod| pod.uid == *uid);
+                    let runs = pod.is_some_and(|pod| pod.phase == PodPhase::Running && !pod.terminating);
+                    if runs && seated.contains(&(*member, *incarnation)) {
+                        wrong.push(format!("pod {member}-{incarnation} goes, which serves"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        wrong
+    }
+
+    /// No copy is dropped that its new owner hasn't (R23).
+    fn retired(&self) -> Vec<String> {
+        let orders = self.planned.orders.iter().filter_map(|order| {
+            let (view, shards) = order.retire?;
+            (view == self.view.hash()).then_some(((order.member, order.incarnation), shards))
+        });
+        let only = orders.map(|(of, shards)| (of, self.only_at(of, shards.iter())));
+        only.filter(|(_, only)| !only.is_empty())
+            .map(|(of, only)| format!("{of:?} drops {only:?}, which it alone has"))
+            .collect()
+    }
+
+    /// No member leaves the record while a view seats it.
+    fn forgotten(&self) -> Vec<String> {
+        let known: BTreeSet<MemberId> = self.planned.members.iter().map(|member| member.id).collect();
+        let gone = self.view.seats.iter().filter(|seat| !known.contains(&seat.member));
+        gone.map(|seat| format!("member {} is forgotten, and has a seat", seat.member)).collect()
+    }
+}
+
+/// A plan of a fleet at rest with a mistake in it; what is found.
+fn planted(mistake: impl FnOnce(&Model, &View, &mut Plan)) -> String {
+    let model = Model::rested(7, 8, 4);
+    let mut planned = model.last.clone().expect("it ran");
+    assert_eq!(wrong(&model, &planned), [""; 0]);
+    mistake(&model, &model.record.view.as_ref().expect("a view").view, &mut planned);
+    wrong(&model, &planned).concat()
+}
+
+fn add(planned: &mut Plan, act: Act) {
+    planned.steps.push(Step { act, target: "it".to_owned(), reason: "a mistake".to_owned() });
+}
+
+/// The next revision, or epoch, with this many shards of each of these members at member 6.
+fn taken(view: &View, (epoch, revision): (u64, u64), from: &[usize], each: usize) -> View {
+    let mut seats = view.seats.clone();
+    for at in from {
+        for shard in view.seats[*at].shards.iter().take(each) {
+            seats[*at].shards = seats[*at].shards.difference([shard].into_iter().collect());
+            seats[6].shards.insert(shard);
+        }
+    }
+    seats.retain(|seat| !seat.shards.is_empty());
+    View { epoch, revision, predecessor: Some(view.id()), seats, ..view.clone() }
+}
+
+#[test]
+fn planted_mistakes_are_found() {
+    let claim = planted(|model, _, planned| {
+        let uid = model.cluster.claims[0].uid.clone();
+        add(planned, Act::DestroyClaim { member: MemberId(0), incarnation: 1, uid });
+    });
+    assert!(claim.contains("claim 0-1 goes, which alone has [0"), "{claim}");
+    let pod = planted(|model, _, planned| {
+        let uid = model.cluster.pods.iter().find(|pod| pod.member.0 == 4).map(|pod| pod.uid.clone()).expect("a pod");
+        add(planned, Act::DeletePod { member: MemberId(4), incarnation: 1, attempt: 1, uid });
+    });
+    assert!(pod.contains("pod 4-1 goes, which serves"), "{pod}");
+    let copy = planted(|_, view, planned| {
+        planned.orders[2].retire = Some((view.hash(), view.seats[2].shards));
+    });
+    assert!(copy.contains("drops") && copy.contains("which it alone has"), "{copy}");
+    let forgotten = planted(|_, _, planned| drop(planned.members.remove(5)));
+    assert!(forgotten.contains("member 5 is forgotten"), "{forgotten}");
+    let guesses = planted(|_, _, planned| {
+        planned.members.iter_mut().take(3).for_each(|member| member.current.state = MemberState::Lost);
+    });
+    assert!(guesses.contains("12 shards are given up by guesses"), "{guesses}");
+    let idle = planted(|_, view, planned| add(planned, Act::ProposeView(taken(view, (2, 0), &[1], 1))));
+    assert!(idle.contains("moves from 1 to 6 for nothing"), "{idle}");
+    let custody = planted(|_, view, planned| add(planned, Act::ProposeView(taken(view, (1, 1), &[1], 4))));
+    assert!(custody.contains("for nothing"), "{custody}");
+    let much = planted(|_, view, planned| add(planned, Act::ProposeView(taken(view, (2, 0), &[0, 1, 2], 4))));
+    assert!(much.contains("R6: 12 shards move"), "{much}");
+    let silent = planted(|_, _, planned| {
+        add(planned, Act::ConfirmRewind);
+        planned.steps[0].reason.clear();
+    });
+    assert!(silent.contains("has no reason"), "{silent}");
+}
