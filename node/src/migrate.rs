@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use weft_proto::v1::{SliverRequest, SliversRequest, peers_client::PeersClient};
-use weft_redstuff::{Axis, Hash};
+use tonic::Streaming;
+use weft_proto::v1::{SliverItem, SliverRequest, SliversRequest, peers_client::PeersClient};
+use weft_redstuff::{Axis, BlobId, Hash};
 
 use crate::{
     member::{Member, Peer, Way},
@@ -43,21 +44,31 @@ pub(crate) async fn copy(member: &Member, items: &[Item]) {
 }
 
 async fn copy_from(member: &Member, source: Peer, wanted: &[Want<'_>]) -> Result<(), tonic::Status> {
-    let request = |want: &Want<'_>| SliverRequest {
-        blob: Bytes::copy_from_slice(&want.item.blob.0),
-        stripe: want.stripe,
-        axis: want.axis as u32,
-        index: u32::from(want.index),
-    };
-    let request = SliversRequest { items: wanted.iter().map(request).collect() };
-    let mut client = PeersClient::new(member.channel_to(source)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let mut slivers = client.slivers(request).await?.into_inner();
+    let places = wanted.iter().map(|want| (want.item.blob, want.stripe, want.axis, want.index));
+    let mut slivers = slivers(member, source, places).await?;
     while let Some(reply) = slivers.message().await? {
         let Some(want) = wanted.get(reply.item as usize).filter(|_| reply.held) else { continue };
         member.metrics().copy_received(reply.data.len());
         store(member, want, reply.data).await;
     }
     Ok(())
+}
+
+/// Asks a peer for whole slivers: of blob and stripe, axis and index. Nothing of the answer is checked.
+pub(crate) async fn slivers(
+    member: &Member,
+    source: Peer,
+    places: impl Iterator<Item = (BlobId, u32, Axis, u16)>,
+) -> Result<Streaming<SliverItem>, tonic::Status> {
+    let request = |(blob, stripe, axis, index): (BlobId, u32, Axis, u16)| SliverRequest {
+        blob: Bytes::copy_from_slice(&blob.0),
+        stripe,
+        axis: axis as u32,
+        index: u32::from(index),
+    };
+    let request = SliversRequest { items: places.map(request).collect() };
+    let mut client = PeersClient::new(member.channel_to(source)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    Ok(client.slivers(request).await?.into_inner())
 }
 
 async fn store(member: &Member, want: &Want<'_>, data: Bytes) {

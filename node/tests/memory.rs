@@ -2,13 +2,14 @@
 
 mod fleet;
 
+use bytes::Bytes;
 use fleet::liar::{Liar, sequence};
 use fleet::{FLEET, Fleet, content, eventually, put};
 use tonic::Code;
 use weft_client::Connector;
 use weft_node::member::Condition;
 use weft_proto::v1::{ExchangeRequest, Identity, peers_client::PeersClient};
-use weft_protocol::{MemberId, SigningKey};
+use weft_protocol::{Encoder, MemberId, SigningKey, Statement, ViewId};
 use weft_store::FILE;
 
 /// Restarts member 0 beside a peer that says it remembers this of it, and gives what comes of it.
@@ -85,4 +86,49 @@ async fn r1_acks_in_certificates_are_remembered_before_any_exchange() {
     let member = fleet.member(0);
     eventually("the volume is found rewound", || async { matches!(member.condition(), Condition::Rewound { .. }) })
         .await;
+}
+
+/// What a member says of itself for a view, to member 5.
+async fn standing(fleet: &Fleet, id: u32, view: ViewId) -> Bytes {
+    let channel = fleet.connector("member/5/1").channel(&fleet.places[&id].address.to_string()).unwrap();
+    let incarnation = fleet.newest().seats[5].incarnation;
+    let identity = Identity {
+        fleet: FLEET.0.to_vec().into(),
+        member: 5,
+        incarnation: incarnation.number,
+        volume: incarnation.volume.0.to_vec().into(),
+    };
+    let request = ExchangeRequest {
+        from: Some(identity),
+        standing_for: view.encode(Encoder::new()).finish().into(),
+        sequence: fleet.member(5).sign_now(Statement::Sequence).encode().into(),
+        ..ExchangeRequest::default()
+    };
+    PeersClient::new(channel).exchange(request).await.unwrap().into_inner().standing
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_nothing_is_signed_for_others_to_remember_before_the_member_is_judged() {
+    let mut fleet = Fleet::start(7).await;
+    let sealed = fleet.newest().id();
+    let next = fleet.without(&[6]);
+    fleet.change_view(&next).await;
+    fleet.whole().await;
+    assert!(!standing(&fleet, 0, sealed).await.is_empty());
+    // Member 5 alone is no quorum: member 0 stays unjudged, while what it commits goes on.
+    for id in [0, 1, 2, 3, 4, 6] {
+        fleet.kill(id).await;
+    }
+    fleet.run(0).await;
+    let member = fleet.member(0);
+    for _ in 0..3 {
+        assert_eq!(member.condition(), Condition::WaitingForPeers);
+        assert!(standing(&fleet, 0, sealed).await.is_empty());
+    }
+    for id in 1..5 {
+        fleet.run(id).await;
+    }
+    eventually("the member is judged", || async { member.condition() != Condition::WaitingForPeers }).await;
+    assert_eq!(member.condition(), Condition::Healthy);
+    assert!(!standing(&fleet, 0, sealed).await.is_empty());
 }

@@ -3,10 +3,11 @@
 mod fleet;
 
 use fleet::{Fleet, OrderChanges, content, eventually, get, put};
-use weft_node::member::Condition;
+use weft_node::member::{Condition, Member};
 use weft_proto::v1::{Inventory, Retire, Target};
 use weft_protocol::{ShardSet, View};
-use weft_redstuff::Axis;
+use weft_redstuff::{Axis, BlobId, Hash};
+use weft_store::{Room, StoreError, View as _};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
@@ -271,5 +272,74 @@ async fn members_seal_a_view_among_themselves() {
             member.newest().is_some_and(|newest| newest.view == successor)
         })
         .await;
+    }
+}
+
+/// Removes what a member holds of a blob, and puts it on its work list: as if the put had passed it by.
+async fn lose(member: &Member, blob: BlobId) {
+    let shards = member.must_hold();
+    let write = member.store().write(Room::Reserved, move |tx| {
+        if let Some(upload) = tx.holding(&blob.0)? {
+            for (place, _) in tx.slivers(upload, None, usize::MAX)? {
+                tx.remove_sliver(&place)?;
+            }
+        }
+        for shard in shards.iter() {
+            tx.add_missing(&blob.0, shard)?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    write.await.expect("the store takes it");
+}
+
+/// Replaces what a member holds of a blob of one stripe, and its hashes: what it serves and signs of it is wrong.
+async fn forge(member: &Member, blob: BlobId) {
+    let write = member.store().write(Room::Reserved, move |tx| {
+        let upload = tx.holding(&blob.0)?.expect("it holds the blob");
+        let mut description = tx.stripe(upload, 0)?.expect("it holds the stripe");
+        for (place, _) in tx.slivers(upload, None, usize::MAX)? {
+            let mut sliver = tx.sliver(&place)?.expect("it is listed");
+            sliver[0] ^= 1;
+            let row = usize::from(place.index) + if place.axis == weft_store::Axis::Primary { 0 } else { 28 };
+            let at = 4 + row * Hash::LENGTH;
+            description[at..at + Hash::LENGTH].copy_from_slice(Hash::of(&sliver).as_bytes());
+            tx.put_sliver(&place, sliver)?;
+        }
+        tx.put_stripe(upload, 0, description)
+    });
+    write.await.expect("the store takes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r18_members_that_lack_the_same_blob_leave_each_other_out() {
+    let fleet = Fleet::start(7).await;
+    let blob = put(&fleet.client(), 1, &content(1, 100_000)).await.id;
+    fleet.whole().await;
+    // Eight of 28 shards lack it, and f = 9. Whatever window of ten one chooses of the others' shards, in turn, the
+    // other member is in it.
+    for id in [5, 6] {
+        lose(&fleet.member(id), blob).await;
+    }
+    for id in [5, 6] {
+        let member = fleet.member(id);
+        eventually("it has its slivers again", || async { member.levels().unwrap().slivers == 8 }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r18_a_helper_whose_symbols_are_wrong_is_left_out() {
+    let fleet = Fleet::start(7).await;
+    let blob = put(&fleet.client(), 1, &content(1, 100_000)).await.id;
+    fleet.whole().await;
+    forge(&fleet.member(1), blob).await;
+    let loser = fleet.member(6);
+    lose(&loser, blob).await;
+    eventually("it has its slivers again", || async { loser.levels().unwrap().slivers == 8 }).await;
+    let (own, member) = (loser.must_hold(), fleet.member(0));
+    let (_, hashes) = member.stripe_hashes(&blob, 0).unwrap().unwrap();
+    for (shard, axis) in own.iter().flat_map(|shard| Axis::BOTH.map(|axis| (shard, axis))) {
+        let index = fleet.newest().code.sliver_index(u16::from(shard), axis);
+        let sliver = loser.read_sliver(&blob, 0, axis, index).await.unwrap().expect("it was rebuilt");
+        assert!(hashes.matches(axis, index, &sliver));
     }
 }

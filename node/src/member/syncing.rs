@@ -67,7 +67,8 @@ impl Member {
         chain
     }
 
-    /// What this member says of itself while it refuses the view; nothing while it doesn't.
+    /// What this member says of itself while it refuses the view; nothing while it doesn't, nor before it is judged:
+    /// who syncs remembers the sequence of this, and by that the member would be found rewound (R1).
     ///
     /// The refusal is read from the newest commit before the digest is taken, so that everything that was ever
     /// receipted of the view is in the registry that the digest tells of.

@@ -8,8 +8,8 @@
 mod pass;
 mod rebuild;
 mod select;
+mod suspects;
 mod symbols;
-
 mod work;
 
 use std::{
@@ -19,6 +19,7 @@ use std::{
 };
 
 use weft_redstuff::{Axis, BlobId};
+use weft_store::View as _;
 
 use crate::{member::Member, migrate};
 pub(crate) use symbols::{request_digest, statement};
@@ -32,7 +33,8 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Runs for the life of the process.
 pub async fn run(member: Arc<Member>) {
-    let mut repair = Repair { member, attempts: HashMap::new(), pass: pass::Pass::default() };
+    let mut repair =
+        Repair { member, attempts: HashMap::new(), doubts: suspects::Doubts::default(), pass: pass::Pass::default() };
     loop {
         match repair.round().await {
             Ok(Progress::Some) => {}
@@ -61,6 +63,8 @@ struct Repair {
     member: Arc<Member>,
     /// How often an item failed: each time other helpers are asked.
     attempts: HashMap<(BlobId, u8), usize>,
+    /// Who is asked last.
+    doubts: suspects::Doubts,
     pass: pass::Pass,
 }
 
@@ -71,8 +75,13 @@ impl Repair {
         let attempt = |blob, shard| attempts.get(&(blob, shard)).copied().unwrap_or(0);
         let items = work::next(&self.member, &fleet, &mut self.pass, attempt, BATCH_ITEMS)?;
         if items.is_empty() {
+            if self.member.store().view().totals().missing == 0 {
+                self.attempts.clear();
+                self.doubts.clear();
+            }
             return Ok(Progress::None);
         }
+        self.doubts.under(fleet.newest.view.hash());
         let started = self.member.env().clock.now();
         let before = self.member.repair_bytes();
         let items = self.confirm(items).await?;
@@ -85,7 +94,9 @@ impl Repair {
             items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));
         migrate::copy(&self.member, &copies).await;
         for axis in [Axis::Secondary, Axis::Primary] {
-            rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, |item| self.attempt(item)).await;
+            let Self { attempts, doubts, .. } = self;
+            let attempt = |item: &Item| attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0);
+            rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, attempt, doubts).await;
         }
         let mut progress = self.settle(copies.iter().chain(&rebuilds))?;
         if items.confirmed > 0 {
@@ -110,10 +121,6 @@ impl Repair {
             }
         }
         Ok(Remaining { confirmed: all - still.len(), still })
-    }
-
-    fn attempt(&self, item: &Item) -> usize {
-        self.attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0)
     }
 
     /// Notes what is whole now and what must be tried otherwise.

@@ -1,6 +1,6 @@
 //! Rebuilding slivers from crossing symbols (DESIGN §2; the Walrus paper, section 4.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -10,45 +10,69 @@ use weft_redstuff::{Axis, BlobId, Code, Hash, rebuild_sliver, symbol};
 
 use super::{
     select::{Circumstances, Helpers, helpers},
+    suspects::{self, Doubts},
     symbols,
     work::{Fleet, Item},
 };
 use crate::member::{Member, Way};
 
 /// One sliver to rebuild, and the symbols that have come in for it.
-struct Unit {
-    blob: BlobId,
-    stripe: u32,
-    axis: Axis,
-    index: u16,
-    symbol_size: u32,
+pub(super) struct Unit {
+    pub(super) blob: BlobId,
+    pub(super) stripe: u32,
+    pub(super) axis: Axis,
+    pub(super) index: u16,
+    pub(super) symbol_size: u32,
     expected: Hash,
-    helpers: Helpers,
-    symbols: Vec<(u16, Bytes)>,
+    pub(super) helpers: Helpers,
+    pub(super) symbols: Vec<(u16, Bytes)>,
 }
 
-/// Rebuilds what `items` lack on one axis, as far as helpers serve; what fails stays on the work list.
+/// Rebuilds what `items` lack on one axis, as far as helpers serve; what fails stays on the work list. Who gave nothing,
+/// or something wrong, is doubted from then on (R18).
 pub(super) async fn rebuild(
     member: &Member,
     fleet: &Fleet,
     items: &[Item],
     axis: Axis,
     attempt: impl Fn(&Item) -> usize,
+    doubts: &mut Doubts,
 ) {
-    let mut units: Vec<Unit> = items.iter().flat_map(|item| units(member, fleet, item, axis, attempt(item))).collect();
-    gather(member, fleet, &mut units).await;
+    let units = items.iter().flat_map(|item| units(member, fleet, item, axis, attempt(item), doubts.of(&item.blob)));
+    let mut units: Vec<Unit> = units.collect();
+    for (blob, peer) in gather(member, fleet, &mut units).await {
+        doubts.add(blob, peer);
+    }
+    // Of each blob one is looked into: a liar is doubted for all of them.
+    let mut wrong: BTreeMap<BlobId, Unit> = BTreeMap::new();
     for unit in units {
-        finish(member, fleet.newest.view.code, unit).await;
+        if let Some(unit) = finish(member, fleet.newest.view.code, unit).await {
+            wrong.entry(unit.blob).or_insert(unit);
+        }
+    }
+    for (blob, unit) in wrong {
+        for peer in suspects::liars(member, &fleet.newest.view, &unit).await {
+            tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
+            doubts.add(blob, peer);
+        }
     }
 }
 
 /// The slivers of an item that are not yet there and have helpers enough.
-fn units(member: &Member, fleet: &Fleet, item: &Item, axis: Axis, attempt: usize) -> Vec<Unit> {
+fn units(
+    member: &Member,
+    fleet: &Fleet,
+    item: &Item,
+    axis: Axis,
+    attempt: usize,
+    doubted: &BTreeSet<MemberId>,
+) -> Vec<Unit> {
     let of = Circumstances {
         view: &fleet.newest.view,
         me: member.identity().member,
         moved: fleet.moved,
         reachable: &fleet.reachable,
+        doubted,
     };
     let wanted = item.slivers().filter(|(_, of_axis, _)| *of_axis == axis);
     wanted
@@ -74,8 +98,9 @@ fn units(member: &Member, fleet: &Fleet, item: &Item, axis: Axis, attempt: usize
         .collect()
 }
 
-/// One request a peer carries everything that this batch wants of it.
-async fn gather(member: &Member, fleet: &Fleet, units: &mut [Unit]) {
+/// One request a peer carries everything that this batch wants of it. Gives the peers that don't have what is wanted of
+/// a blob, or don't give it.
+async fn gather(member: &Member, fleet: &Fleet, units: &mut [Unit]) -> BTreeSet<(BlobId, MemberId)> {
     let mut asked: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
     for (at, unit) in units.iter().enumerate() {
         for peer in unit.helpers.remote.keys() {
@@ -87,14 +112,20 @@ async fn gather(member: &Member, fleet: &Fleet, units: &mut [Unit]) {
         symbols::ask(member, &fleet.newest.view, *peer, items)
     });
     let answers = join_all(requests).await;
+    let mut silent = BTreeSet::new();
     for ((peer, asked), answer) in asked.into_iter().zip(answers) {
         let mut answer = answer.into_iter();
         for at in asked {
             let unit = &mut units[at];
-            let served = unit.helpers.remote[&peer].iter().copied().zip(answer.by_ref());
+            let (wanted, before) = (&unit.helpers.remote[&peer], unit.symbols.len());
+            let served = wanted.iter().copied().zip(answer.by_ref());
             unit.symbols.extend(served.filter(|(_, symbol)| symbol.len() == unit.symbol_size as usize));
+            if unit.symbols.len() < before + wanted.len() {
+                silent.insert((unit.blob, peer));
+            }
         }
     }
+    silent
 }
 
 fn request(unit: &Unit, peer: MemberId) -> SymbolItem {
@@ -107,9 +138,10 @@ fn request(unit: &Unit, peer: MemberId) -> SymbolItem {
     }
 }
 
-/// Puts the symbols together, compares the sliver with its committed hash, and stores it.
-async fn finish(member: &Member, code: Code, mut unit: Unit) {
-    let Some((_, hashes)) = member.stripe_hashes(&unit.blob, unit.stripe).ok().flatten() else { return };
+/// Puts the symbols together, compares the sliver with its committed hash, and stores it. Gives it back when it has
+/// another.
+async fn finish(member: &Member, code: Code, mut unit: Unit) -> Option<Unit> {
+    let (_, hashes) = member.stripe_hashes(&unit.blob, unit.stripe).ok().flatten()?;
     let crossing = unit.axis.crossing();
     for index in &unit.helpers.local {
         let Ok(Some(sliver)) = member.read_sliver(&unit.blob, unit.stripe, crossing, *index).await else { continue };
@@ -118,11 +150,11 @@ async fn finish(member: &Member, code: Code, mut unit: Unit) {
         }
     }
     let inputs: Vec<(u16, &[u8])> = unit.symbols.iter().map(|(index, bytes)| (*index, &bytes[..])).collect();
-    let Ok(sliver) = rebuild_sliver(code, unit.axis, unit.symbol_size, &inputs) else { return };
+    let sliver = rebuild_sliver(code, unit.axis, unit.symbol_size, &inputs).ok()?;
     if Hash::of(&sliver) != unit.expected {
         tracing::warn!(blob = %unit.blob, stripe = unit.stripe, axis = unit.axis.name(), index = unit.index,
             helpers = ?unit.helpers.remote.keys(), "a rebuilt sliver has not its committed hash; other helpers are next");
-        return;
+        return Some(unit);
     }
     let length = sliver.len();
     let slivers = vec![(unit.axis, unit.index, Bytes::from(sliver))];
@@ -130,4 +162,5 @@ async fn finish(member: &Member, code: Code, mut unit: Unit) {
         Ok(()) => member.metrics().sliver_rebuilt(length),
         Err(error) => tracing::warn!(blob = %unit.blob, %error, "a rebuilt sliver could not be stored"),
     }
+    None
 }

@@ -1,6 +1,6 @@
 //! Which crossing slivers a rebuild takes its symbols from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{MemberId, ShardSet, View};
 use weft_redstuff::{Axis, Code};
@@ -21,10 +21,20 @@ pub(crate) struct Circumstances<'v> {
     /// Shards that changed hands with the newest view: their holders may lack slivers themselves, so they come last.
     pub(crate) moved: ShardSet,
     pub(crate) reachable: &'v [MemberId],
+    /// Who gave nothing or something wrong of this blob: they come last of all (R18).
+    pub(crate) doubted: &'v BTreeSet<MemberId>,
+}
+
+/// Whom to ask first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Settled,
+    Moved,
+    Doubted,
 }
 
 /// Chooses `k` helpers for one sliver of `axis`: what is held at home first, then settled shards, evenly over their
-/// holders. `attempt` rotates the choice, so that a helper that lacks a sliver or lies is left out the next time.
+/// holders, those that are doubted last. `attempt` rotates the choice among equals.
 ///
 /// `None` when fewer than `k` helpers can be asked.
 pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt: usize) -> Option<Helpers> {
@@ -33,8 +43,8 @@ pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt
     let mut chosen = Helpers { local: local.to_vec(), remote: BTreeMap::new() };
     chosen.local.truncate(needed);
     let mut wanting = needed - chosen.local.len();
-    for settled in [true, false] {
-        let mut offers = offers(of, code, axis.crossing(), local, settled);
+    for standing in [Standing::Settled, Standing::Moved, Standing::Doubted] {
+        let mut offers = offers(of, code, axis.crossing(), local, standing);
         let rotation = attempt % offers.len().max(1);
         offers.rotate_left(rotation);
         for (member, index) in offers.into_iter().take(wanting) {
@@ -46,13 +56,18 @@ pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt
 }
 
 /// Crossing slivers of reachable holders, one of each member after the other.
-fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], settled: bool) -> Vec<(MemberId, u16)> {
+fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], wanted: Standing) -> Vec<(MemberId, u16)> {
+    let standing = |member: MemberId, shard: u8| match (of.doubted.contains(&member), of.moved.contains(shard)) {
+        (true, _) => Standing::Doubted,
+        (false, true) => Standing::Moved,
+        (false, false) => Standing::Settled,
+    };
     let seats = of.view.seats.iter().filter(|seat| seat.member != of.me && of.reachable.contains(&seat.member));
     let mut offers: Vec<(usize, MemberId, u16)> = seats
         .flat_map(|seat| {
             seat.shards
                 .iter()
-                .filter(|shard| of.moved.contains(*shard) != settled)
+                .filter(|shard| standing(seat.member, *shard) == wanted)
                 .map(|shard| code.sliver_index(u16::from(shard), crossing))
                 .filter(|index| !local.contains(index))
                 .enumerate()
@@ -97,7 +112,13 @@ mod tests {
 
     fn choose(axis: Axis, local: &[u16], reachable: &[MemberId], attempt: usize) -> Option<Helpers> {
         let (view, moved) = (view(), ShardSet::EMPTY);
-        helpers(&Circumstances { view: &view, me: MemberId(0), moved, reachable }, axis, local, attempt)
+        let doubted = BTreeSet::new();
+        helpers(
+            &Circumstances { view: &view, me: MemberId(0), moved, reachable, doubted: &doubted },
+            axis,
+            local,
+            attempt,
+        )
     }
 
     fn total(helpers: &Helpers) -> usize {
@@ -133,9 +154,24 @@ mod tests {
     fn shards_that_just_moved_come_last() {
         let (view, reachable) = (view(), members(1..7));
         let moved: ShardSet = [1, 8, 15].into_iter().collect();
-        let of = Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable };
+        let of =
+            Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable, doubted: &BTreeSet::new() };
         let chosen = helpers(&of, Axis::Primary, &[], 0).unwrap();
         let from_moved = |index: &u16| moved.contains(view.code.shard_of(Axis::Secondary, *index) as u8);
         assert!(!chosen.remote.values().flatten().any(from_moved), "{chosen:?}");
+    }
+
+    #[test]
+    fn who_is_doubted_comes_last_whatever_the_attempt() {
+        // Two of six: no window of ten that turns through the others' shards would leave both out.
+        let (view, reachable, moved) = (view(), members(1..7), ShardSet::EMPTY);
+        let doubted: BTreeSet<MemberId> = members([1, 4]).into_iter().collect();
+        let of = Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable, doubted: &doubted };
+        for attempt in 0..24 {
+            let chosen = helpers(&of, Axis::Secondary, &[], attempt).unwrap();
+            assert!(chosen.remote.keys().all(|member| !doubted.contains(member)), "{chosen:?}");
+        }
+        // Where the others aren't enough, they are asked all the same.
+        assert_eq!(total(&helpers(&of, Axis::Primary, &[], 0).unwrap()), 19);
     }
 }

@@ -1,0 +1,90 @@
+//! Who can't be relied on for a blob (R18): who lacks what it should have of it, and who gives wrong symbols of it. They
+//! are asked last, since no turning through the helpers leaves all of them out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use weft_protocol::{MemberId, Seat, View};
+use weft_redstuff::{BlobId, Code, Hash, StripeHashes, symbol};
+
+use super::rebuild::Unit;
+use crate::{member::Member, migrate};
+
+/// Peers that are doubted, blob by blob. Kept in memory: it costs one attempt to know them again.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Under another view others hold what is asked for.
+    view: Option<Hash>,
+    of: BTreeMap<BlobId, BTreeSet<MemberId>>,
+}
+
+impl Doubts {
+    /// Forgets everything when the view has changed.
+    pub(super) fn under(&mut self, view: Hash) {
+        if self.view != Some(view) {
+            *self = Self { view: Some(view), of: BTreeMap::new() };
+        }
+    }
+
+    pub(super) fn of(&self, blob: &BlobId) -> &BTreeSet<MemberId> {
+        static NONE: BTreeSet<MemberId> = BTreeSet::new();
+        self.of.get(blob).unwrap_or(&NONE)
+    }
+
+    pub(super) fn add(&mut self, blob: BlobId, peer: MemberId) {
+        self.of.entry(blob).or_default().insert(peer);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.of.clear();
+    }
+}
+
+/// Of the peers that helped with a sliver which came out wrong those whose symbols aren't of the slivers that were
+/// committed to, or who don't show these: whole slivers have hashes, symbols have none.
+pub(super) async fn liars(member: &Member, view: &View, unit: &Unit) -> Vec<MemberId> {
+    let Ok(Some((_, hashes))) = member.stripe_hashes(&unit.blob, unit.stripe) else { return Vec::new() };
+    let suspects = unit.helpers.remote.iter().filter_map(|(peer, indices)| Some((view.seat(*peer)?, indices)));
+    let examined = suspects.map(|(seat, indices)| examine(member, view.code, &hashes, unit, seat, indices));
+    join_all(examined).await.into_iter().flatten().collect()
+}
+
+/// Gives the peer when it isn't cleared.
+async fn examine(
+    member: &Member,
+    code: Code,
+    hashes: &StripeHashes,
+    unit: &Unit,
+    seat: &Seat,
+    indices: &[u16],
+) -> Option<MemberId> {
+    let shown = show(member, unit, seat, indices).await.unwrap_or_default();
+    let cleared = indices.iter().all(|index| {
+        let crossing = unit.axis.crossing();
+        let sliver = shown.get(index).filter(|sliver| hashes.matches(crossing, *index, sliver));
+        let right = sliver.and_then(|sliver| symbol(code, crossing, sliver, unit.symbol_size, unit.index).ok());
+        let gave = unit.symbols.iter().find(|(given, _)| given == index).map(|(_, symbol)| symbol);
+        right.is_some_and(|right| gave.is_some_and(|gave| gave[..] == right[..]))
+    });
+    (!cleared).then_some(seat.member)
+}
+
+/// The slivers, by index, from which a peer's symbols should be.
+async fn show(
+    member: &Member,
+    unit: &Unit,
+    seat: &Seat,
+    indices: &[u16],
+) -> Result<BTreeMap<u16, Bytes>, tonic::Status> {
+    let places = indices.iter().map(|index| (unit.blob, unit.stripe, unit.axis.crossing(), *index));
+    let mut replies = migrate::slivers(member, (seat.member, seat.incarnation.number), places).await?;
+    let mut shown = BTreeMap::new();
+    while let Some(reply) = replies.message().await? {
+        member.metrics().symbols_received(reply.data.len());
+        if let Some(index) = indices.get(reply.item as usize).filter(|_| reply.held) {
+            shown.insert(*index, reply.data);
+        }
+    }
+    Ok(shown)
+}
