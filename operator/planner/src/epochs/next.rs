@@ -193,9 +193,9 @@ fn two_of_one_member(owners: &[Option<Who>]) -> bool {
 fn cause(draft: &Draft<'_>, view: &View, intent: &Intent, current: &[Option<Who>]) -> Option<String> {
     let places: Vec<_> = intent.participants.iter().map(|who| draft.place(*who)).collect();
     let shares = assign::shares(current, &places, usize::from(draft.code.fault_tolerance()));
-    let least = shares.values().min().copied().unwrap_or(0);
-    let gaining: Vec<MemberId> =
-        intent.participants.iter().filter(|who| assign::load(current, **who) < least).map(|who| who.0).collect();
+    // Each by its own share: where there are more members than shards, the least share is none.
+    let gains = |who: &&Who| shares.get(who).is_some_and(|share| assign::load(current, **who) < *share);
+    let gaining: Vec<MemberId> = intent.participants.iter().filter(gains).map(|who| who.0).collect();
     let leaving: Vec<MemberId> = (view.seats.iter())
         .filter(|seat| !intent.participants.iter().any(|who| who.0 == seat.member))
         .map(|seat| seat.member)

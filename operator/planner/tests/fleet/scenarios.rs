@@ -309,6 +309,24 @@ fn members_are_added_and_taken_away() {
 }
 
 #[test]
+fn a_custodian_gives_its_shard_away_though_there_are_more_members_than_shards() {
+    let mut model = Model::new(7, 10, 4);
+    model.committee.code = weft_redstuff::Code::new(7, 2).unwrap();
+    model.rest();
+    model.committee.members = 9;
+    (0..60).for_each(|_| model.tick());
+    model.done.clear();
+    model.delete_claim_and_pod(3);
+    model.until("TakeEffect");
+    let load =
+        |model: &Model| model.record.view.as_ref().unwrap().view.seats.iter().map(|seat| seat.shards.len()).max();
+    assert_eq!(load(&model), Some(2), "a custodian has it");
+    model.done.clear();
+    model.until("TakeEffect");
+    assert_eq!(load(&model), Some(1));
+}
+
+#[test]
 fn a_member_that_shall_be_replaced_serves_until_its_successor_is_whole() {
     let mut model = Model::rested(7, 8, 4);
     model.committee.replace.insert((MemberId(2), 1));
