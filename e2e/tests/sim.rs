@@ -5,6 +5,7 @@
 //! runtimes of a process.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::c_void,
     process::{Command, Stdio},
@@ -20,6 +21,11 @@ use weft_e2e::sim::{Bug, Options, Outcome, run};
 
 /// Seeds that are run where nothing else is said.
 const SEEDS: u64 = 6;
+
+/// So many seeds bring every kind of misfortune, and what is to come of it.
+const VARIED: usize = 40;
+const MISFORTUNES: [&str; 11] =
+    ["blow", "cheat", "dark", "disk", "faulty", "loss", "retire", "return", "scale", "wish", "delete"];
 
 /// Names what a child shall do, as JSON.
 const OPTIONS: &str = "WEFT_SIMULATE";
@@ -101,11 +107,20 @@ fn nothing_acknowledged_is_lost_and_the_fleet_comes_to_rest() {
         let from = number("FROM").unwrap_or(1);
         simulate_all(from..from + number("SEEDS").unwrap_or(SEEDS), None, |_| false)
     };
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in outcomes.iter().flat_map(|(_, outcome)| &outcome.counts) {
+        *counts.entry(kind).or_default() += count;
+    }
+    println!("{} seeds: {counts:?}", outcomes.len());
     let wrong = |(seed, outcome): &(u64, Outcome)| {
         Some(format!("seed {seed} (replay: make sim SEED={seed}): {}", outcome.wrong.first()?))
     };
     let wrong: Vec<String> = outcomes.iter().filter_map(wrong).collect();
     assert!(wrong.is_empty(), "{} of {} seeds fail\n{}", wrong.len(), outcomes.len(), wrong.join("\n"));
+    if outcomes.len() >= VARIED {
+        let unseen: Vec<&&str> = MISFORTUNES.iter().filter(|kind| !counts.contains_key(**kind)).collect();
+        assert!(unseen.is_empty(), "{unseen:?} never happened: {counts:?}");
+    }
 }
 
 #[test]
@@ -142,4 +157,34 @@ fn a_put_that_is_answered_early_is_found() {
 #[test]
 fn a_delete_that_is_answered_early_is_found() {
     is_found(Bug::EarlyDelete, 20, "R13");
+}
+
+#[test]
+fn a_volume_that_is_destroyed_early_is_found() {
+    is_found(Bug::EarlyDestroy, 20, "is destroyed while");
+}
+
+#[test]
+fn a_copy_that_is_dropped_early_is_found() {
+    is_found(Bug::EarlyDrop, 5, "R23");
+}
+
+#[test]
+fn a_faulty_member_that_is_taken_for_honest_is_found() {
+    is_found(Bug::HiddenCheat, 20, "is honest");
+}
+
+#[test]
+fn a_read_that_ends_early_is_found() {
+    is_found(Bug::ShortRead, 5, "other bytes");
+}
+
+#[test]
+fn a_fleet_that_does_not_come_to_rest_is_found() {
+    is_found(Bug::NoPods, 5, "come to rest");
+}
+
+#[test]
+fn a_cheater_that_nobody_challenges_is_found() {
+    is_found(Bug::NoChallenges, 20, "R29");
 }

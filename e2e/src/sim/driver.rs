@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Steps of time. Messages take one or some.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(10);
 /// Between looks at what should run.
 const LOOK: Duration = Duration::from_millis(100);
 /// Between looks at what must hold.
@@ -136,6 +136,7 @@ impl Run<'_> {
         if !self.until(RESTING, |run| run.rests(REST)) {
             return self.stuck("the fleet doesn't come to rest");
         }
+        oracle::at_rest(&mut self.stage.borrow_mut());
         self.phase.set(Phase::Verify);
         if !self.until(VERIFYING, |run| run.phase.get() == Phase::Verified) {
             return self.stuck("not everything can be read");
@@ -164,7 +165,10 @@ impl Run<'_> {
 
     fn rests(&self, for_: Duration) -> bool {
         let (stage, now) = (self.stage.borrow(), self.sim.elapsed());
-        stage.rests_since.is_some_and(|since| now >= since + for_) && stage.is_whole() && !stage.moves()
+        stage.rests_since.is_some_and(|since| now >= since + for_)
+            && stage.is_whole()
+            && !stage.moves()
+            && stage.unfound_cheaters().is_empty()
     }
 
     /// Goes on until something holds, or is wrong. Returns whether it holds.
@@ -190,6 +194,9 @@ impl Run<'_> {
             format!("steps {steps:#?}, withheld {:#?}, {:#?}, members {members:?}", plan.withheld, plan.conditions)
         });
         let state = oracle::state(stage);
+        if let Some(cheater) = stage.unfound_cheaters().first() {
+            return stage.violation(format!("the cheater {} isn't found (R29): {what}\n{state}", host_of(*cheater)));
+        }
         stage.violation(format!("{what}: {}\n{state}", plan.unwrap_or_default()));
     }
 
@@ -210,6 +217,7 @@ impl Run<'_> {
         if now.as_millis().is_multiple_of(WATCH.as_millis()) {
             let stage = &mut *self.stage.borrow_mut();
             stage.settle();
+            stage.cheat();
             self.watch.look(stage);
         }
         self.processes();

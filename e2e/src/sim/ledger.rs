@@ -62,6 +62,11 @@ impl Ledger {
         self.blobs.iter().filter(|(_, account)| account.fate == Fate::Stored)
     }
 
+    /// Blobs whose delete was answered.
+    pub(super) fn deleted(&self) -> impl Iterator<Item = &BlobId> {
+        self.blobs.iter().filter(|(_, account)| account.fate == Fate::Deleted).map(|(id, _)| id)
+    }
+
     /// Judges a get: `before` is what was known when it began. Gives what is wrong with it.
     pub(super) fn judge(&self, id: &BlobId, before: Fate, got: &Got) -> Option<String> {
         let account = self.blobs.get(id)?;

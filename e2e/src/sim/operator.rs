@@ -11,6 +11,7 @@ use weft_planner::{Act, Heard, Plan, Record, Step, World, plan, testing};
 use weft_redstuff::Hash;
 
 use super::{
+    Bug,
     dice::Dice,
     env::now,
     net::SimConnector,
@@ -33,6 +34,7 @@ struct Leader {
     term: u64,
     session: Session,
     dice: Dice,
+    bug: Option<Bug>,
 }
 
 /// Leads until another leader has raised the term.
@@ -48,18 +50,19 @@ pub(super) async fn lead(stage: Shared, name: &'static str) -> turmoil::Result {
 impl Leader {
     /// Raises the term before anything else (R4).
     fn new(stage: Shared, name: &'static str) -> Self {
-        let (term, connector, dice) = {
+        let (term, connector, dice, bug) = {
             let mut stage = stage.borrow_mut();
             stage.record.term += 1;
             let term = stage.record.term;
             stage.trace.event(elapsed(), "operator", format_args!("{name} leads with term {term}"));
             let uri = format!("weft://{FLEET}/operator");
             let connector = SimConnector::new(uri, stage.trace.clone(), stage.endpoints.clone());
-            (term, connector, Dice::new(stage.seed, &format!("operator {term}")))
+            let dice = Dice::new(stage.seed, &format!("operator {term}"));
+            (stage.record.term, connector, dice, stage.bug)
         };
         let channels = Channels { connector: Arc::new(connector), authority: String::new(), since: now() };
         let session = Session { term: Some(term), channels: Some(channels), ..Session::default() };
-        Self { stage, name, term, session, dice }
+        Self { stage, name, term, session, dice, bug }
     }
 
     /// One reconciliation, in the order of `weft_operator::reconcile`; gives the pause until the next, or `None` when
@@ -71,7 +74,10 @@ impl Leader {
         self.order(&world.record, &addresses, &orders).await;
         world.heard = self.heard();
         world.missed.clone_from(&self.session.missed);
-        let planned = plan(&world, now());
+        let mut planned = plan(&world, now());
+        if let Some(bug) = self.bug {
+            bug.twist(&mut planned, &world);
+        }
         self.call().await;
         let record = self.write(&world, &planned)?;
         let view = view_of(&record);
@@ -104,7 +110,9 @@ impl Leader {
     async fn order(&mut self, record: &Record, addresses: &Addresses, orders: &[weft_planner::MemberOrder]) {
         let Some(fleet) = record.fleet else { return };
         let key = self.stage.borrow().key.clone();
-        let standing = Standing { fleet, record, key: &key, bandwidth: 0, challenges: CHALLENGES };
+        let challenges = if self.bug == Some(Bug::NoChallenges) { Duration::ZERO } else { CHALLENGES };
+        let standing = Standing { fleet, record, key: &key, bandwidth: 0, challenges };
+        oracle::ordered(&mut self.stage.borrow_mut(), orders);
         let silent = fleet::order(&mut self.session, &standing, addresses, orders, now).await;
         self.session.unheard = silent > 0;
     }
@@ -120,7 +128,8 @@ impl Leader {
             return None;
         }
         for step in &planned.steps {
-            stage.trace.event(elapsed(), "plan", format_args!("{} {step}", self.name));
+            let kind = if matches!(step.act, Act::DeclareFaulty { .. }) { "faulty" } else { "plan" };
+            stage.trace.event(elapsed(), kind, format_args!("{} {step}", self.name));
         }
         let seal = testing::record(&mut stage.record, planned, FLEET, &stage.key, now());
         self.term = stage.record.term;

@@ -4,20 +4,22 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     sync::{Arc, Once},
+    time::Duration,
 };
 
 use weft_node::member::Member;
-use weft_planner::Plan;
+use weft_planner::{MemberOrder, MemberState, Plan};
+use weft_protocol::{Seat, ShardSet, VolumeId};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::View as _;
 
 use super::{
-    env::{at, now},
+    Bug, cheat,
     stage::{Stage, Who, host_of},
 };
 
 /// After a put, holders that lag are still fed, and rebuild what they lack.
-const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
+const YOUNG: Duration = Duration::from_secs(60);
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -40,7 +42,8 @@ pub(super) fn watch_panics() {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     views: BTreeMap<(u64, u64), Hash>,
-    seen: BTreeMap<Who, (u64, (u64, u64))>,
+    /// Of each volume. A number comes again where an incarnation is gone and no view names it.
+    seen: BTreeMap<VolumeId, (u64, (u64, u64))>,
 }
 
 impl Watch {
@@ -52,19 +55,28 @@ impl Watch {
         for (who, member) in members {
             let newest = member.newest();
             let position = newest.as_ref().map(|newest| newest.view.position()).unwrap_or_default();
-            let (term, before) = *self.seen.entry(who).or_insert((member.term(), position));
+            let volume = member.identity().incarnation.volume;
+            let (term, before) = *self.seen.entry(volume).or_insert((member.term(), position));
             if member.term() < term {
                 stage.violation(format!("{} falls from term {term} to {} (R4)", host_of(who), member.term()));
             }
             if position < before {
                 stage.violation(format!("{} falls from view {before:?} to {position:?} (R5)", host_of(who)));
             }
-            self.seen.insert(who, (member.term(), position));
+            self.seen.insert(volume, (member.term(), position));
             if let Some(newest) = newest {
                 self.view(stage, position, newest.view.hash(), &host_of(who));
             }
         }
+        let faulty = stage.record.members.iter().filter(|member| member.current.state == MemberState::Faulty);
+        let faulty: Vec<Who> = faulty.map(|member| (member.id, member.current.number)).collect();
+        let honest = |who: &&Who| !stage.cheaters.contains_key(*who) || stage.bug == Some(Bug::HiddenCheat);
+        if let Some(who) = faulty.iter().find(honest) {
+            stage.violation(format!("{} is called Faulty, and is honest (R29)", host_of(*who)));
+        }
         if let Some((position, hash)) = stage.view().map(|view| (view.view.position(), view.view.hash())) {
+            let now = stage.now;
+            stage.epochs.entry(position.0).or_insert(now);
             self.view(stage, position, hash, "the record");
         }
     }
@@ -109,33 +121,89 @@ pub(super) fn planned(stage: &mut Stage, planned: &Plan) {
     }
 }
 
-/// Judges that a volume is destroyed: what was stored a while ago must be whole without it (R23).
+/// Judges that a volume is destroyed: no view may name it (R24), and what was stored a while ago must be whole without
+/// it (R23).
 pub(super) fn destroyed(stage: &mut Stage, who: Who) {
     if !stage.volumes.contains_key(&who) {
         return;
     }
-    let lacking: Vec<String> = old_blobs(stage).into_iter().filter_map(|blob| lacks(stage, blob)).collect();
-    if let Some(lack) = lacking.first() {
+    let is_its = |seat: &Seat| (seat.member, seat.incarnation.number) == who;
+    if stage.view().is_some_and(|view| view.view.seats.iter().any(is_its)) {
+        stage.violation(format!("the volume of {} is destroyed while the view names it (R24)", host_of(who)));
+    } else if let Some(lack) = lack(stage, ShardSet::first(stage.committee.code.shards())) {
         stage.violation(format!("the volume of {} is destroyed while {lack} (R23)", host_of(who)));
     }
 }
 
-fn old_blobs(stage: &Stage) -> Vec<BlobId> {
+/// Judges orders to drop copies: what they are of must be whole at its holders, and `retainFor` have passed (R23).
+pub(super) fn ordered(stage: &mut Stage, orders: &[MemberOrder]) {
+    for order in orders {
+        let (who, Some((view, shards))) = ((order.member, order.incarnation), order.retire) else { continue };
+        // Under another view than the newest nothing is dropped.
+        let newest = stage.view().is_some_and(|newest| newest.view.hash() == view);
+        if !newest || !stage.dropped.insert((who, view, shards)) || !holds_any(stage, who, shards) {
+            continue;
+        }
+        stage.trace.event(stage.now, "retire", format_args!("{} drops its copies", host_of(who)));
+        let epoch = stage.view().map_or(0, |view| view.view.epoch);
+        let age = stage.now.saturating_sub(stage.epochs.get(&epoch).copied().unwrap_or_default());
+        if age < stage.committee.retain_for {
+            stage.violation(format!("{} is to drop its copies {age:?} after epoch {epoch} began (R23)", host_of(who)));
+        } else if let Some(lack) = lack(stage, shards) {
+            stage.violation(format!("{} is to drop its copies while {lack} (R23)", host_of(who)));
+        }
+    }
+}
+
+/// Whether a member holds slivers of these shards.
+fn holds_any(stage: &Stage, who: Who, shards: ShardSet) -> bool {
+    let (Some(member), code) = (stage.members.get(&who), stage.committee.code) else { return false };
+    let held = |blob: BlobId| member.held_slivers(&blob, 0).unwrap_or_default();
+    let mut held =
+        living(stage, YOUNG).into_iter().flat_map(held).map(|(axis, index)| code.shard_of(axis, index) as u8);
+    held.any(|shard| shards.contains(shard))
+}
+
+/// Judges a fleet at rest: every holder really has everything, and nobody takes for live what was deleted.
+pub(super) fn at_rest(stage: &mut Stage) {
+    let all = ShardSet::first(stage.committee.code.shards());
+    let lacking = living(stage, Duration::ZERO).into_iter().find_map(|blob| lacks(stage, blob, all));
+    if let Some(lack) = lacking {
+        stage.violation(format!("a fleet at rest isn't whole: {lack}"));
+    }
+    let books = stage.books.clone();
+    for blob in books.borrow().deleted() {
+        let live = |member: &Arc<Member>| member.entry(blob).is_ok_and(|entry| entry.is_some_and(|e| e.is_live()));
+        if let Some((who, _)) = stage.members.iter().find(|(_, member)| member.counts() && live(member)) {
+            let who = host_of(*who);
+            stage.violation(format!("{who} of a fleet at rest takes blob {blob} for live, which was deleted (R13)"));
+            break;
+        }
+    }
+}
+
+/// Blobs that must be there, stored so long ago.
+fn living(stage: &Stage, age: Duration) -> Vec<BlobId> {
     let books = stage.books.borrow();
-    let old = books.living().filter(|(_, account)| now() - at(account.stored) > YOUNG);
+    let old = books.living().filter(|(_, account)| stage.now.saturating_sub(account.stored) >= age);
     old.map(|(id, _)| *id).collect()
 }
 
-/// A holder that runs and lacks something of a blob.
-fn lacks(stage: &Stage, blob: BlobId) -> Option<String> {
+/// What a blob, stored a while ago, lacks of these shards.
+fn lack(stage: &Stage, shards: ShardSet) -> Option<String> {
+    living(stage, YOUNG).into_iter().find_map(|blob| lacks(stage, blob, shards))
+}
+
+/// A holder that runs, is honest, and lacks something of these shards of a blob.
+fn lacks(stage: &Stage, blob: BlobId, shards: ShardSet) -> Option<String> {
     let seats = &stage.view()?.view.seats;
     seats.iter().find_map(|seat| {
         let who = (seat.member, seat.incarnation.number);
-        let view = stage.members.get(&who)?.store().view();
-        if view.entry(&blob.0).ok()?.is_none() {
-            return Some(format!("{} doesn't know blob {blob}", host_of(who)));
-        }
-        let missing = seat.shards.iter().find(|shard| view.is_missing(&blob.0, *shard).unwrap_or(true))?;
-        Some(format!("{} lacks shard {missing} of blob {blob}", host_of(who)))
+        let member = stage.members.get(&who).filter(|_| !stage.cheaters.contains_key(&who))?;
+        let own = seat.shards.intersection(shards);
+        let missing = own.iter().find(|shard| member.store().view().is_missing(&blob.0, *shard).unwrap_or(true));
+        let lack = missing.map(|shard| format!("has shard {shard} of blob {blob} on its work list"));
+        lack.or_else(|| if own.is_empty() { None } else { cheat::lack(member, &blob, own.iter()) })
+            .map(|lack| format!("{} {lack}", host_of(who)))
     })
 }

@@ -3,6 +3,8 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use weft_planner::{Act, Claim, IncarnationRecord, MemberState, Plan, Step, World};
+use weft_protocol::ShardSet;
 use weft_store::{Disk, DiskFile, Space, fake::FakeDisk};
 
 /// A planted bug.
@@ -14,6 +16,65 @@ pub enum Bug {
     EarlyAnswer,
     /// A client takes a delete for done before anybody has the tombstone (R13).
     EarlyDelete,
+    /// The operator destroys the volumes of incarnations as soon as it calls them lost (R23, R24).
+    EarlyDestroy,
+    /// The operator has spare copies dropped as soon as a view is in effect (R23).
+    EarlyDrop,
+    /// The operator orders no challenges, so that nobody is found to cheat (R28).
+    NoChallenges,
+    /// A member that the simulation takes for honest cheats (R29).
+    HiddenCheat,
+    /// What a client reads ends early, and it doesn't notice (R17).
+    ShortRead,
+    /// The operator makes no pods, so that nothing comes to rest.
+    NoPods,
+}
+
+impl Bug {
+    /// Makes of a plan what an operator with this bug does.
+    pub(super) fn twist(self, planned: &mut Plan, world: &World) {
+        match self {
+            Self::EarlyDestroy => planned.steps.extend(destroy_at_once(world)),
+            Self::EarlyDrop => drop_at_once(planned, world),
+            Self::NoPods => planned.steps.retain(|step| !matches!(step.act, Act::CreatePod { .. })),
+            Self::NoFsync
+            | Self::EarlyAnswer
+            | Self::EarlyDelete
+            | Self::NoChallenges
+            | Self::HiddenCheat
+            | Self::ShortRead => {}
+        }
+    }
+}
+
+/// Claims of incarnations that were replaced or are called lost, whatever views name them and others hold.
+fn destroy_at_once(world: &World) -> Vec<Step> {
+    let record = &world.record;
+    let is_over = |claim: &&Claim| {
+        let member = record.members.iter().find(|member| member.id == claim.member).map(|member| &member.current);
+        let lost = |current: &IncarnationRecord| {
+            current.number > claim.incarnation
+                || (current.number == claim.incarnation && current.state == MemberState::Lost)
+        };
+        !claim.terminating && member.is_some_and(lost)
+    };
+    let destroy = |claim: &Claim| {
+        let (member, incarnation, uid) = (claim.member, claim.incarnation, claim.uid.clone());
+        let target = format!("claim {member}-{incarnation}");
+        Step { act: Act::DestroyClaim { member, incarnation, uid }, target, reason: "planted".to_owned() }
+    };
+    world.claims.iter().filter(is_over).map(destroy).collect()
+}
+
+/// Orders that drop all that the view in effect and the targets don't ask for.
+fn drop_at_once(planned: &mut Plan, world: &World) {
+    let Some(view) = world.record.view.as_ref().map(|view| &view.view) else { return };
+    for order in &mut planned.orders {
+        let seat = view.seat(order.member).filter(|seat| seat.incarnation.number == order.incarnation);
+        let target = order.target.map(|(_, shards)| shards).unwrap_or_default();
+        let needed = seat.map(|seat| seat.shards).unwrap_or_default().union(target);
+        order.retire = Some((view.hash(), ShardSet::first(view.code.shards()).difference(needed)));
+    }
 }
 
 /// A disk whose fsync is a lie.

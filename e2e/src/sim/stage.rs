@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{Arc, PoisonError},
     time::Duration,
@@ -13,11 +13,13 @@ use weft_planner::{
     Committee, EpochPhase, Gateway, Plan, Record, Truth, World,
     testing::{self, Cluster},
 };
-use weft_protocol::{Authority, FleetId, MemberId, SignedView, SigningKey};
+use weft_protocol::{Authority, FleetId, MemberId, ShardSet, SignedView, SigningKey};
+use weft_redstuff::{Hash, Layout};
 use weft_store::fake::FakeDisk;
 
 use super::{
     Bug,
+    cheat::Cheat,
     dice::Dice,
     ledger::Books,
     net::{Endpoints, PORT},
@@ -55,6 +57,12 @@ pub(super) struct Stage {
     pub(super) members: BTreeMap<Who, Arc<Member>>,
     /// How often each process was started.
     pub(super) starts: BTreeMap<Who, u64>,
+    /// Who cheats, or did.
+    pub(super) cheaters: BTreeMap<Who, Cheat>,
+    /// Copies that were ordered to go: whose, under which view, of which shards.
+    pub(super) dropped: BTreeSet<(Who, Hash, ShardSet)>,
+    /// When each epoch began.
+    pub(super) epochs: BTreeMap<u64, Duration>,
     pub(super) endpoints: Endpoints,
     pub(super) last: Option<Plan>,
     /// Since when there has been nothing to do.
@@ -89,6 +97,9 @@ impl Stage {
             volumes: BTreeMap::new(),
             members: BTreeMap::new(),
             starts: BTreeMap::new(),
+            cheaters: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            epochs: BTreeMap::new(),
             endpoints: Endpoints::default(),
             last: None,
             rests_since: None,
@@ -124,8 +135,11 @@ impl Stage {
 
     /// The volume of an incarnation, empty when it is new.
     pub(super) fn volume(&mut self, who: Who) -> FakeDisk {
-        let (seed, disks) = (self.seed, &mut self.disks);
+        let Self { seed, disks, cheaters, .. } = self;
+        let seed = *seed;
         let fresh = || {
+            // It may have the number of a cheater that is gone.
+            cheaters.remove(&who);
             *disks += 1;
             FakeDisk::new(Dice::new(seed, &format!("disk {disks}")).next())
         };
@@ -141,6 +155,8 @@ impl Stage {
     /// The volume goes with its claim.
     pub(super) fn inherit(&mut self, member: MemberId, from: u32, incarnation: u32) {
         if let Some(disk) = self.volumes.remove(&(member, from)) {
+            let (from, to) = (host_of((member, from)), host_of((member, incarnation)));
+            self.trace.event(self.now, "return", format_args!("the volume of {from} becomes that of {to} (R25)"));
             self.volumes.insert((member, incarnation), disk);
         }
     }
@@ -182,6 +198,31 @@ impl Stage {
                 let member = self.members.get(&(seat.member, seat.incarnation.number));
                 member.is_some_and(|member| is_whole(member, view))
             })
+    }
+
+    /// Cheaters that the view still seats.
+    pub(super) fn seated_cheaters(&self) -> Vec<Who> {
+        let seats = self.view().map(|view| view.view.seats.as_slice()).unwrap_or_default();
+        let seats = seats.iter().map(|seat| (seat.member, seat.incarnation.number));
+        seats.filter(|who| self.cheaters.contains_key(who)).collect()
+    }
+
+    /// Cheaters that are to be found and aren't: inline blobs lie in the registry, so of them nothing can be withheld.
+    pub(super) fn unfound_cheaters(&self) -> Vec<Who> {
+        let inline = Layout::max_inline_length(self.committee.code);
+        let books = self.books.borrow();
+        let provable = books.living().any(|(_, account)| account.content.len() as u64 > inline);
+        if provable { self.seated_cheaters() } else { Vec::new() }
+    }
+
+    /// Lets cheaters cheat.
+    pub(super) fn cheat(&mut self) {
+        let Self { cheaters, members, .. } = self;
+        for (who, cheat) in cheaters {
+            if let Some(member) = members.get(who) {
+                cheat.go_on(member);
+            }
+        }
     }
 
     /// Whether an epoch is on its way.

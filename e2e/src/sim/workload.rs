@@ -114,7 +114,10 @@ impl Worker {
         let Some(before) = self.books.borrow().get(&id).cloned() else { return };
         let length = before.content.len() as u64;
         let range = (chance.is_multiple_of(4) && length > 0).then(|| chance % length);
-        let got = read(client, id, range).await;
+        let mut got = read(client, id, range).await;
+        if let (Some(Bug::ShortRead), Got::Bytes(bytes)) = (self.stage.borrow().bug, &mut got) {
+            bytes.truncate(bytes.len() / 2);
+        }
         let outcome = match &got {
             Got::Bytes(bytes) => format!("{} bytes", bytes.len()),
             Got::Gone => "gone".to_owned(),

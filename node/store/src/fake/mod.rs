@@ -11,6 +11,9 @@ mod file;
 
 use file::{FakeFile, Handle};
 
+/// Size of a new disk, bytes: 1 TiB.
+const CAPACITY: u64 = 1 << 40;
+
 /// A disk in memory. Clones are the same disk.
 ///
 /// Writes reach "the platter" only by [`DiskFile::sync`]. [`FakeDisk::crash`] throws away what wasn't synced, but for what
@@ -53,7 +56,7 @@ pub struct Counts {
 }
 
 impl FakeDisk {
-    /// An empty disk of 1 TiB, whose random choices follow from `seed`.
+    /// An empty disk of 1 TiB whose random choices follow from `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
@@ -62,7 +65,7 @@ impl FakeDisk {
                 names: BTreeMap::new(),
                 durable_names: BTreeMap::new(),
                 next_file: 0,
-                capacity: 1 << 40,
+                capacity: CAPACITY,
                 life: 0,
                 power_left: None,
                 fail_syncs: 0,
@@ -115,6 +118,12 @@ impl FakeDisk {
     /// Sets the disk's size: what would take more fails with "no space".
     pub fn set_capacity(&self, bytes: u64) {
         self.lock().capacity = bytes;
+    }
+
+    /// Takes back what was to fail, and gives the disk its size again.
+    pub fn mend(&self) {
+        let state = &mut *self.lock();
+        (state.fail_syncs, state.fail_writes, state.capacity) = (0, 0, CAPACITY);
     }
 
     /// Bytes in use.
