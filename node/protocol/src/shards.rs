@@ -82,6 +82,13 @@ impl FromIterator<u8> for ShardSet {
     }
 }
 
+/// All that are in any of the sets.
+impl FromIterator<Self> for ShardSet {
+    fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
+        sets.into_iter().fold(Self::EMPTY, Self::union)
+    }
+}
+
 impl fmt::Debug for ShardSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()

@@ -135,7 +135,7 @@ impl View {
     /// The shards that somebody holds who isn't among `declared` (R7).
     pub fn undeclared(&self, declared: &[(MemberId, Incarnation)]) -> ShardSet {
         let others = self.seats.iter().filter(|seat| !declared.contains(&(seat.member, seat.incarnation)));
-        others.fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards))
+        others.map(|seat| seat.shards).collect()
     }
 
     /// How many shards seal this view, or sync to it: n − f; all that anybody holds who isn't among `declared`, where

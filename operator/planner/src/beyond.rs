@@ -21,14 +21,13 @@ fn lost<'v>(draft: &Draft<'_>, view: &'v View) -> Vec<&'v Seat> {
     view.seats.iter().filter(|seat| draft.is_lost(who(seat))).collect()
 }
 
-fn who(seat: &Seat) -> Who {
+pub(crate) fn who(seat: &Seat) -> Who {
     (seat.member, seat.incarnation.number)
 }
 
 /// Whether those who are left can't seal the view.
 fn is_beyond(view: &View, lost: &[&Seat]) -> bool {
-    let lost = lost.iter().fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
-    exceeds(view, lost)
+    exceeds(view, lost.iter().map(|seat| seat.shards).collect())
 }
 
 /// Whether a view can't be sealed without these shards: n − f of its shards, or all that are held where fewer are.
@@ -77,7 +76,7 @@ fn sealed_without(draft: &Draft<'_>, view: &View) -> Vec<(MemberId, Incarnation)
 pub(crate) fn beside(draft: &Draft<'_>, view: &View, successor: &View) -> Result<Vec<(MemberId, Incarnation)>, String> {
     let mut gone = lost(draft, view);
     gone.retain(|seat| draft.world.seat_answer(seat, draft.now).is_none());
-    let shards = gone.iter().fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
+    let shards: ShardSet = gone.iter().map(|seat| seat.shards).collect();
     let left = view.undeclared(&successor.declared).difference(shards);
     if left.len() >= view.quorum_without(&successor.declared) {
         return Ok(Vec::new());

@@ -103,7 +103,7 @@ impl World {
     /// Shards of the view whose holder doesn't answer.
     pub(crate) fn unheard(&self, view: &View, now: Timestamp) -> ShardSet {
         let silent = view.seats.iter().filter(|seat| self.seat_answer(seat, now).is_none());
-        silent.fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards))
+        silent.map(|seat| seat.shards).collect()
     }
 
     /// Whether every holder answers, is synced to the view in effect, and lacks nothing; and no shard is vacant.

@@ -32,9 +32,8 @@ pub(crate) struct Measure {
 
 pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     let (world, now) = (draft.world, draft.now);
-    let lost = (view.seats.iter())
-        .filter(|seat| draft.is_lost((seat.member, seat.incarnation.number)))
-        .fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
+    let lost = view.seats.iter().filter(|seat| draft.is_lost((seat.member, seat.incarnation.number)));
+    let lost = lost.map(|seat| seat.shards).collect();
     let mut gone = view.vacant().union(lost);
     let mut worst = Worst::new(gone);
     for seat in &view.seats {

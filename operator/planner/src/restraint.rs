@@ -72,11 +72,9 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
 /// Tells a person when so many are silent, and lost, that the view in effect can't be sealed any more (R7).
 fn stall_beyond(draft: &mut Draft<'_>, mut silent: BTreeSet<Who>) {
     let Some(view) = draft.world.view() else { return };
-    let who = |seat: &weft_protocol::Seat| (seat.member, seat.incarnation.number);
-    silent.extend(view.seats.iter().map(who).filter(|who| draft.is_lost(*who)));
-    let gone = view.seats.iter().filter(|seat| silent.contains(&who(seat)));
-    let gone = gone.fold(ShardSet::EMPTY, |shards, seat| shards.union(seat.shards));
-    if beyond::exceeds(view, gone) {
+    silent.extend(view.seats.iter().map(beyond::who).filter(|who| draft.is_lost(*who)));
+    let gone = view.seats.iter().filter(|seat| silent.contains(&beyond::who(seat)));
+    if beyond::exceeds(view, gone.map(|seat| seat.shards).collect()) {
         draft.stall(beyond::REASON, beyond::explain(view, &silent));
     }
 }
