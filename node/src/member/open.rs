@@ -139,7 +139,7 @@ impl Member {
         let healthy = self.condition() == Condition::Healthy;
         let refusal = fence.refusal().filter(|_| healthy).map(|statement| {
             let signed = cached.refusal.clone().filter(|signed| signed.statement == statement);
-            signed.unwrap_or_else(|| self.sign_at(statement, self.judged(view.sequence())))
+            signed.unwrap_or_else(|| self.sign_at(statement, view.sequence()))
         });
         let known = Known {
             newest,

@@ -34,15 +34,11 @@ impl Member {
     /// others rest on, or could have before it was started. What it commits before it is judged doesn't count: it would
     /// be judged by that.
     pub(crate) fn signed_sequence(&self) -> Signed {
-        self.sign_at(Statement::Sequence, self.judged(self.signed.load(Ordering::Relaxed)))
-    }
-
-    /// The sequence to sign under what was true already when the volume was opened.
-    pub(crate) fn judged(&self, newest: u64) -> u64 {
-        match self.condition() {
-            Condition::Healthy => newest,
+        let sequence = match self.condition() {
+            Condition::Healthy => self.signed.load(Ordering::Relaxed),
             Condition::WaitingForPeers | Condition::Rewound { .. } => self.opened_at,
-        }
+        };
+        self.sign_at(Statement::Sequence, sequence)
     }
 
     /// Remembers, durably, what an incarnation has signed, where its sequence is news. Only of incarnations that a view

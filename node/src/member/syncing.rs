@@ -74,7 +74,6 @@ impl Member {
     /// receipted of the view is in the registry that the digest tells of.
     pub(crate) fn standing(&self, view: &ViewId) -> Result<Option<Signed>, MemberError> {
         let snapshot = self.store.view();
-        // What is signed before this volume is judged would be held against it (R1).
         if self.condition() != Condition::Healthy || !records::fence(&snapshot)?.refuses(view) {
             return Ok(None);
         }
