@@ -28,10 +28,12 @@ pub async fn write(
             // Whatever comes of its shards from now on mends them.
             Some(EpochPhase::Retired | EpochPhase::Superseded) | None => (false, true),
         };
+        if ended || paced && session.told_moves.is_some_and(|at| now - at < PACE) {
+            continue;
+        }
         let recorded = status.moves.unwrap_or_default();
         let told = grown(recorded, session, epoch.spec.number, status);
-        let soon = paced && session.told_moves.is_some_and(|at| now - at < PACE);
-        if ended || soon || told == recorded {
+        if told == recorded {
             continue;
         }
         let change = json!({
