@@ -13,7 +13,10 @@ use weft_redstuff::BlobId;
 
 use crate::{
     Client, Current, FleetError, GetError, Holder,
-    put::chain::{repeat, signed},
+    put::{
+        chain::{repeat, signed},
+        settle::Open,
+    },
 };
 
 /// For a commit on the holder's disk.
@@ -71,8 +74,12 @@ impl Client {
             self.clone().tell(Arc::clone(holder), request)
         });
         let mut told: FuturesUnordered<_> = told.collect();
-        let mut reasons = Vec::new();
-        while let Some((member, receipt)) = told.next().await {
+        let (mut open, mut reasons) = (Open::of(current), Vec::new());
+        // Others may hang, or wait for a view to be sealed: who has failed decides.
+        while open.shards() >= receipts.wanting()
+            && let Some((member, receipt)) = told.next().await
+        {
+            open.close(member);
             let counted = match receipt {
                 Ok(receipt) => receipts.add(&receipt).map_err(|error| error.to_string()),
                 Err(status) => Err(status.message().to_owned()),
@@ -85,7 +92,7 @@ impl Client {
                 return Ok(());
             }
         }
-        Err(DeleteError::TooFew { wanting: receipts.wanting(), reasons })
+        Err(DeleteError::TooFew { wanting: receipts.wanting() - open.shards(), reasons })
     }
 
     async fn tell(self, holder: Arc<Holder>, request: DeleteRequest) -> (MemberId, Result<Signed, Status>) {

@@ -6,7 +6,7 @@
 pub(crate) mod chain;
 mod encode;
 mod lane;
-mod settle;
+pub(crate) mod settle;
 mod source;
 mod upload;
 
@@ -24,7 +24,7 @@ use self::{
     upload::{Upload, Uploaded},
 };
 pub use self::{encode::StripeError, source::ContentError, upload::UploadError};
-use crate::{Client, Current, FleetError, GetError};
+use crate::{Client, Current, FleetError};
 
 /// Why a blob isn't known to be stored.
 #[derive(Debug, Error)]
@@ -103,14 +103,7 @@ impl Client {
     ) -> Result<Stored, PutError> {
         let current = self.fleet().current().await?;
         let prepared = self.upload(&current, request, content).await?;
-        let id = prepared.id;
-        match settle::settle(self, prepared).await {
-            Err(error @ PutError::TooFew { .. }) => match self.lookup(id).await {
-                Err(GetError::Deleted(_)) => Err(PutError::Deleted(id)),
-                _ => Err(error),
-            },
-            outcome => outcome,
-        }
+        settle::settle(self, prepared).await
     }
 
     async fn upload(

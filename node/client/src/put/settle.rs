@@ -1,6 +1,6 @@
 //! From durable slivers to an answer: acks, the certificate, receipts; renewed when the view changes (R8).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -15,7 +15,7 @@ use super::{
     Prepared, PutError, Stored,
     chain::{Chain, Event},
 };
-use crate::{Client, Current};
+use crate::{Client, Current, GetError, Holder};
 
 /// For acks and receipts, view changes included.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -39,6 +39,7 @@ pub(super) async fn settle(client: &Client, prepared: Prepared) -> Result<Stored
 
 /// The chains of all holders of one view.
 struct Round {
+    client: Client,
     current: Arc<Current>,
     prepared: Arc<Prepared>,
     chains: JoinSet<()>,
@@ -64,7 +65,7 @@ impl Round {
             chains.spawn(chain.run());
         }
         let (current, prepared) = (Arc::clone(current), Arc::clone(prepared));
-        Self { current, prepared, chains, events, entry, failures: Vec::new() }
+        Self { client: client.clone(), current, prepared, chains, events, entry, failures: Vec::new() }
     }
 
     async fn run(mut self) -> Result<Stored, PutError> {
@@ -84,16 +85,16 @@ impl Round {
         Ok(stored)
     }
 
-    /// Acks of n − f shards.
+    /// Acks of n − f shards; a refusal as soon as so many can't come together any more, whoever still hangs or seals.
     async fn acks(&mut self) -> Result<Vec<Signed>, PutError> {
         let current = Arc::clone(&self.current);
         let (view, blob) = (current.hash, self.prepared.id);
-        let (mut tally, mut acks, mut left) = (Tally::new(&current.view), Vec::new(), current.holders.len());
-        while !tally.is_quorum() && left > 0 {
-            left -= 1;
+        let (mut tally, mut acks, mut open) = (Tally::new(&current.view), Vec::new(), Open::of(&current));
+        while !tally.is_quorum() && open.shards() >= tally.wanting() {
             match self.events.recv().await {
                 Some(Event::Ack(ack)) => {
                     let member = ack.header.member;
+                    open.close(member);
                     let counted = tally.add(&ack, |statement| match statement {
                         Statement::Ack { view: of, blob: acked, shards } if (*of, *acked) == (view, blob) => {
                             Some(*shards)
@@ -105,28 +106,32 @@ impl Round {
                         Err(error) => self.failures.push((member, Status::internal(error.to_string()))),
                     }
                 }
-                Some(Event::NoAck(member, status)) => self.failures.push((member, status)),
-                Some(Event::Receipt(_) | Event::NoReceipt(..)) | None => {}
+                Some(Event::NoAck(member, status)) => {
+                    open.close(member);
+                    self.failures.push((member, status));
+                }
+                Some(Event::Receipt(_) | Event::NoReceipt(..)) => {}
+                None => break,
             }
         }
-        if tally.is_quorum() { Ok(acks) } else { Err(self.too_few("acked", tally.wanting())) }
+        if tally.is_quorum() { Ok(acks) } else { Err(self.too_few("acked", tally.wanting(), &open).await) }
     }
 
     /// Receipts of n − f shards.
     async fn receipts(&mut self) -> Result<(), PutError> {
         let current = Arc::clone(&self.current);
         let mut receipts = Receipts::new(&current.view, Subject::Certificate(self.prepared.id));
-        let mut left = current.holders.len();
-        while !receipts.suffice() && left > 0 {
+        let mut open = Open::of(&current);
+        while !receipts.suffice() && open.shards() >= receipts.wanting() {
             match self.events.recv().await {
                 Some(Event::Receipt(receipt)) => {
-                    left -= 1;
+                    open.close(receipt.header.member);
                     if let Err(error) = receipts.add(&receipt) {
                         self.failures.push((receipt.header.member, Status::internal(error.to_string())));
                     }
                 }
                 Some(Event::NoReceipt(member, status)) => {
-                    left -= 1;
+                    open.close(member);
                     self.failures.push((member, status));
                 }
                 // Late: the certificate needs them no more.
@@ -134,16 +139,41 @@ impl Round {
                 None => break,
             }
         }
-        if receipts.suffice() { Ok(()) } else { Err(self.too_few("receipted", receipts.wanting())) }
+        if receipts.suffice() { Ok(()) } else { Err(self.too_few("receipted", receipts.wanting(), &open).await) }
     }
 
-    fn too_few(&mut self, did: &'static str, wanting: u16) -> PutError {
+    /// `open` are those who still might.
+    async fn too_few(&mut self, did: &'static str, wanting: u16, open: &Open<'_>) -> PutError {
         let failures = std::mem::take(&mut self.failures);
+        // One member's word for it may be a lie.
+        let told_deleted = failures.iter().any(|(_, status)| status.code() == Code::AlreadyExists);
+        let blob = self.prepared.id;
+        if told_deleted && matches!(self.client.lookup(blob).await, Err(GetError::Deleted(_))) {
+            return PutError::Deleted(blob);
+        }
         let no_room = failures.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
         let reasons =
             failures.iter().map(|(member, status)| format!("member {member}: {}", status.message())).collect();
         let quorum = self.current.view.quorum();
-        let answered = quorum - wanting;
+        let answered = quorum - wanting + open.shards();
         if no_room { PutError::NoRoom { reasons } } else { PutError::TooFew { did, answered, quorum, reasons } }
+    }
+}
+
+/// Holders that have yet to answer.
+#[derive(Debug)]
+pub(crate) struct Open<'c>(BTreeMap<MemberId, &'c Holder>);
+
+impl<'c> Open<'c> {
+    pub(crate) fn of(current: &'c Current) -> Self {
+        Self(current.holders.iter().map(|holder| (holder.member(), &**holder)).collect())
+    }
+
+    pub(crate) fn close(&mut self, member: MemberId) {
+        self.0.remove(&member);
+    }
+
+    pub(crate) fn shards(&self) -> u16 {
+        self.0.values().map(|holder| holder.shards().len()).sum()
     }
 }

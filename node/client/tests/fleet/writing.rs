@@ -59,6 +59,23 @@ async fn two_members_that_fail_or_hang_stop_no_put() {
     assert!(put(&client, 4, &bytes).await.is_err());
 }
 
+/// Three of seven can't, and that is too many: no other needs to be waited for, whether it hangs or, like members whose view
+/// can't be sealed any more, asks to be asked again.
+#[tokio::test]
+async fn a_put_that_cannot_succeed_is_refused_whoever_else_keeps_it_waiting() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let stored = put(&client, 1, &content(100)).await.unwrap().id;
+    fleet.members[..3].iter().for_each(|member| member.set(Fault::Unavailable));
+    fleet.members[3].set(Fault::Hangs);
+    fleet.members[4..].iter().for_each(|member| member.refuse());
+    let error = put(&client, 2, &content(100)).await.unwrap_err();
+    assert!(matches!(&error, PutError::TooFew { did: "acked", answered: 16, quorum: 19, .. }), "{error}");
+    fleet.members[3].set(Fault::None);
+    let error = client.delete(stored, &fleet.delete_key).await.unwrap_err();
+    assert!(matches!(&error, weft_client::DeleteError::TooFew { wanting: 3, .. }), "{error}");
+}
+
 #[tokio::test]
 async fn a_full_fleet_is_told_from_one_that_is_away() {
     let fleet = FakeFleet::start().await;
