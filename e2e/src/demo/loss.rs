@@ -26,8 +26,8 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// A worker with as many members as possible; one that the operator is on only where there is no other. In a cluster that
-    /// isn't ours, one member.
+    /// A worker with as many members as the code bears the loss of; one that the operator is on only where there is no other. In
+    /// a cluster that isn't ours, one member.
     pub async fn choose(fleet: &Fleet) -> Result<Self, DemoError> {
         let snapshot = fleet.observer().now();
         let Some(cluster) = fleet.stage().cluster() else {
@@ -40,10 +40,13 @@ impl Loss {
                 nodes.entry(node).or_default().push(member.clone());
             }
         }
+        let tolerance = snapshot.status().and_then(|status| status.encoding).map_or(0, |code| code.fault_tolerance);
         let chosen = nodes
             .into_iter()
+            .filter(|(_, members)| shards(members) <= usize::from(tolerance))
             .max_by_key(|(node, members)| (!operators.iter().any(|operator| operator == node), members.len()));
-        let (node, members) = chosen.ok_or_else(|| DemoError::Unfit("no member is on any Node".to_owned()))?;
+        let (node, members) =
+            chosen.ok_or_else(|| DemoError::Unfit(format!("no Node has members with {tolerance} shards or fewer")))?;
         let worker = cluster.worker_of_node(node);
         let worker = worker.ok_or_else(|| DemoError::Unfit(format!("{node} is none of the cluster's workers")))?;
         let gateways = snapshot.component("gateway").filter(|pod| node_of(pod) == Some(node));
@@ -67,7 +70,7 @@ impl Loss {
     /// What it is, in words.
     pub fn told(&self) -> String {
         let members: Vec<String> = self.members.iter().map(|member| member.id.to_string()).collect();
-        let shards: usize = self.members.iter().map(|member| member.shards.len()).sum();
+        let shards = shards(&self.members);
         let plural = if members.len() == 1 { "member" } else { "members" };
         let members = format!("{plural} {} with {shards} shards", members.join(" and "));
         let Some((_, node)) = &self.worker else { return format!("pod and claim of {members}") };
@@ -115,4 +118,9 @@ pub async fn delete_pod(fleet: &Fleet, member: &MemberStatus) -> Result<(), Demo
     let pod = member.pod.as_deref().unwrap_or_default();
     let deleted = fleet.pods().delete(pod, &DeleteParams::default()).await;
     deleted.map(drop).map_err(DemoError::api(format!("delete the pod {pod}")))
+}
+
+/// How many shards go with these members.
+fn shards(members: &[MemberStatus]) -> usize {
+    members.iter().map(|member| member.shards.len() + member.custody.len()).sum()
 }
