@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use weft_crds::{Epoch, EpochPhase, MemberStatus, epoch_name};
 use weft_e2e::demo::{DemoError, Run, Snapshot, delete_claim, delete_pod, is_ready};
 
-use crate::settle::{LIMIT, balanced, incarnations, member, only_members_claims, patch, settled};
+use crate::settle::{LIMIT, balanced, incarnations, kubectl, member, only_members_claims, patch, settled};
 use crate::shell::Shell;
 use crate::theatre::Outcome;
 
@@ -33,6 +33,8 @@ enum Mover {
     Source,
     /// The new one, whose process starts again.
     Target,
+    /// The new one, with its volume: another one takes its place.
+    TargetVolume,
 }
 
 /// Whoever dies, and in whichever phase, the others go on from there, and end in the same place.
@@ -46,7 +48,7 @@ pub(crate) async fn deaths(run: &Run, shell: &Shell) -> Outcome {
         }
     }
     assert_eq!(struck.len(), PHASES.len(), "an operator died in each phase, and not only in {struck:?}");
-    for mover in [Mover::Target, Mover::Source] {
+    for mover in [Mover::Target, Mover::TargetVolume, Mover::Source] {
         let mut died = false;
         for _ in 0..CHANCES {
             died = died || kill_mover(run, shell, mover).await?;
@@ -90,7 +92,14 @@ async fn kill_mover(run: &Run, shell: &Shell, mover: Mover) -> Result<bool, Box<
             delete_claim(&run.fleet, &change.before).await?;
             delete_pod(&run.fleet, &change.before).await?;
         }
-        Mover::Target => change.target(run).await?.kill()?,
+        Mover::Target => Processes::of(run, &change.target()?).await?.kill()?,
+        Mover::TargetVolume => {
+            let target = change.target()?;
+            let volumes = target.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+            let claim = volumes.flat_map(|volume| &volume.persistent_volume_claim).next().ok_or("a claim")?;
+            kubectl(run, &["delete", "pvc", &claim.claim_name, "--wait=false"]).await?;
+            kubectl(run, &["delete", "pod", &target.name_any(), "--wait=false"]).await?;
+        }
     }
     let phase = change.phase_now().await?;
     println!("a {mover:?} died in {phase:?} of epoch {}", change.epoch);
@@ -140,12 +149,13 @@ impl<'a> Replacement<'a> {
         Ok(epoch.status.and_then(|status| status.phase).ok_or("a phase")?)
     }
 
-    /// The process that its slivers move to.
-    async fn target(&self, run: &Run) -> Result<Processes, Box<dyn Error>> {
+    /// The pod that its slivers move to.
+    fn target(&self) -> Result<Pod, Box<dyn Error>> {
+        let run = self.run;
         let prefix = format!("{}-{}-{}-", run.fleet.name(), self.before.id, self.before.current.number + 1);
         let snapshot = run.fleet.observer().now();
-        let pod = snapshot.component("member").find(|pod| pod.name_any().starts_with(&prefix)).ok_or("the target")?;
-        Ok(Processes::of(run, pod).await?)
+        let pod = snapshot.component("member").find(|pod| pod.name_any().starts_with(&prefix));
+        Ok(pod.ok_or("the target")?.clone())
     }
 
     /// The same place, whoever died: it has a new incarnation, the others are those that they were, and shards are balanced.
