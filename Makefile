@@ -1,6 +1,7 @@
-# Everything that is built lies in the user's cache folder, so that a second run takes seconds.
+# Everything that is built lies in the user's cache folder, so that a second run takes seconds. What Cargo makes of one clone it
+# would take for fresh in another, so each has a folder of its own.
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/weft
-export CARGO_TARGET_DIR ?= $(CACHE)/target
+export CARGO_TARGET_DIR ?= $(CACHE)/target$(CURDIR)
 
 # Chooses another Kubernetes than the one of e2e/kubernetes/versions.
 ifdef KUBERNETES_VERSION
@@ -9,20 +10,21 @@ endif
 
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC = $(CARGO_TARGET_DIR)/static
+TAR = $(CARGO_TARGET_DIR)/weft.tar
 IMAGE ?= localhost/weft:dev
 LOCAL = cargo run --quiet --package weft-e2e --bin weft-cluster --
 DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
 WEFT = $(STATIC)/$(TRIPLE)/release/weft
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api image cluster-up cluster-down check model sim test-api test test-long generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api target-dir image cluster-up cluster-down check model sim test-api test test-long generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # A cluster of the user's own takes kubectl and helm, one of this machine's own everything.
 demo: $(if $(filter current,$(CLUSTER)),demo-tools,demo-able kubernetes) image ## A fleet on a real Kubernetes loses a worker and mends itself (CLUSTER=current: on yours).
-	@$(DEMO) run --weft $(WEFT) --image $(IMAGE) --image-tar $(CACHE)/weft.tar
+	@$(DEMO) run --weft $(WEFT) --image $(IMAGE) --image-tar $(TAR)
 
 demo-down: ## End the demonstration, and leave nothing.
 	@$(DEMO) down
@@ -56,10 +58,10 @@ test-api: kubernetes-api ## Tests against a real API server (no root).
 		--features weft-client/api,weft-e2e/api,weft-operator/api --tests
 
 test-long: kubernetes image ## The fleet tests that take long: degradation past f, machines drained and lost (root on Debian).
-	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(CACHE)/weft.tar cargo test --package weft-e2e --features fleet --test fleet -- --ignored
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) cargo test --package weft-e2e --features fleet --test fleet -- --ignored
 
 test: kubernetes image ## All tests, those on a local cluster too (root on Debian).
-	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(CACHE)/weft.tar cargo test --workspace --all-features
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) cargo test --workspace --all-features
 
 generate: ## Write the files that are generated from the code.
 	cargo run --quiet --package weft-crds --bin generate-crds
@@ -67,8 +69,8 @@ generate: ## Write the files that are generated from the code.
 image: ## Make the image of static binaries, without a container engine.
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TRIPLE) --target-dir $(STATIC) \
 		--package weft-operator --package weft-node --package weft-client --bins
-	@$(LOCAL) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(CACHE)/weft.tar
-	@echo "$(IMAGE) is in $(CACHE)/weft.tar"
+	@$(LOCAL) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(TAR)
+	@echo "$(IMAGE) is in $(TAR)"
 
 # MODEL=part-of-a-test's-name chooses some of them.
 model: ## Walk through every state of the protocol's models (minutes; no root).
@@ -79,6 +81,9 @@ prepare: ## Install the Debian packages that are missing.
 
 kubernetes: prepare ## Build Kubernetes from Go modules.
 	@e2e/kubernetes/build.sh all
+
+target-dir:
+	@echo $(CARGO_TARGET_DIR)
 
 kubernetes-api:
 	@e2e/kubernetes/build.sh api
