@@ -24,7 +24,7 @@ use weft_operator::{
 };
 use weft_planner::Timestamp;
 use weft_proto::v1::{
-    Inventory, Moved, OrderRequest, ShardReport, Target,
+    Ailment, Inventory, Moved, OrderRequest, ShardReport, Target,
     control_server::{Control, ControlServer},
 };
 use weft_protocol::{
@@ -45,6 +45,8 @@ type Who = (u8, u8);
 pub(crate) struct Fleet {
     members: Arc<Mutex<BTreeMap<String, SocketAddr>>>,
     silent: Arc<Mutex<BTreeSet<Who>>>,
+    /// Whose volumes are behind what peers saw signed (R1).
+    rewound: Arc<Mutex<BTreeSet<Who>>>,
     /// How far the operator's clock is ahead of the machine's, in milliseconds.
     ahead: Arc<AtomicI64>,
     trust: PublicKey,
@@ -52,7 +54,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn new(trust: PublicKey) -> Self {
-        Self { members: Arc::default(), silent: Arc::default(), ahead: Arc::default(), trust }
+        Self { members: Arc::default(), silent: Arc::default(), rewound: Arc::default(), ahead: Arc::default(), trust }
     }
 
     /// Lets that time pass for the operator.
@@ -63,6 +65,11 @@ impl Fleet {
     /// Nobody hears of that incarnation from now on.
     pub(crate) fn silence(&self, who: Who) {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
+    }
+
+    /// That incarnation's volume is restored from an old snapshot: its peers know better what it has signed (R1).
+    pub(crate) fn rewind(&self, who: Who) {
+        self.rewound.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
     }
 
     /// It is heard again.
@@ -124,6 +131,7 @@ struct Member {
     key: SigningKey,
     trust: PublicKey,
     silent: Arc<Mutex<BTreeSet<Who>>>,
+    rewound: Arc<Mutex<BTreeSet<Who>>>,
     state: Mutex<State>,
 }
 
@@ -153,6 +161,7 @@ impl Member {
             key: SigningKey::from_seed(seed),
             trust: fleet.trust,
             silent: fleet.silent.clone(),
+            rewound: fleet.rewound.clone(),
             state: Mutex::default(),
         }
     }
@@ -171,7 +180,7 @@ impl Member {
         for seal in &order.seals {
             fence.install(Seal::decode(seal)?)?;
         }
-        if !order.seal_order.is_empty() {
+        if !order.seal_order.is_empty() && !self.is_rewound() {
             fence.refuse(&SealOrder::decode(&order.seal_order)?)?;
         }
         let fence = fence.clone();
@@ -221,6 +230,7 @@ impl Member {
             counts: newest.is_some(),
             shards: held.chain(wanted).collect(),
             reachable: self.reachable(),
+            ailment: if self.is_rewound() { Ailment::Rewound } else { Ailment::None }.into(),
             volume: Some(weft_proto::v1::Volume { capacity_bytes: 1 << 30, free_bytes: 1 << 30, used_bytes: 0 }),
             newest_signed_view: fence.newest().map(|view| Bytes::from(view.encode())).unwrap_or_default(),
             newest_seal: fence.seal().map(|seal| Bytes::from(seal.encode())).unwrap_or_default(),
@@ -230,6 +240,11 @@ impl Member {
 }
 
 impl Member {
+    fn is_rewound(&self) -> bool {
+        let rewound = self.rewound.lock().unwrap_or_else(PoisonError::into_inner);
+        rewound.contains(&(self.id, self.incarnation.number as u8))
+    }
+
     fn silent(&self) -> BTreeSet<Who> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

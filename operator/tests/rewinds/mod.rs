@@ -1,10 +1,10 @@
-//! R26 on a real API server: etcd is restored from an older snapshot while the fleet lives on.
+//! R26 and R1 on a real API server: etcd, or a member's volume, is restored from an older snapshot while the fleet lives on.
 
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{DeleteParams, ListParams};
-use weft_crds::{Epoch, StorageCommittee, StorageCommitteeStatus, committee_condition};
+use weft_crds::{Epoch, MemberState, StorageCommittee, StorageCommitteeStatus, committee_condition};
 use weft_operator::reconcile::reconcile;
 
 use crate::{
@@ -128,5 +128,36 @@ async fn deleted_epochs_are_made_again_from_the_fleet() -> Outcome {
     assert_eq!((after.owners, after.members), (before.owners, before.members));
     let committee: StorageCommittee = bench.committee("demo").await?;
     assert!(committee.status.is_some_and(|status| status.view.is_some_and(|view| view.revision == 0)));
+    Ok(())
+}
+
+/// A volume that is behind what it signed counts as an empty one (R1): its shards go to custodians and its member gets another
+/// volume. It isn't taken up again, though its process answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_was_set_back_is_lost_though_its_member_answers() -> Outcome {
+    let bench = Bench::start().await?;
+    let (fleet, operator) = begun(&bench, SPEC).await?;
+    fleet.rewind((2, 1));
+    let lost = |status: &StorageCommitteeStatus| {
+        let member = status.members.iter().find(|member| member.id == 2);
+        member.is_some_and(|two| {
+            (two.current.state, two.current.reason.as_deref()) == (MemberState::Lost, Some("Rewound"))
+        })
+    };
+    until(&operator, &bench, "the loss of a volume that was set back", lost).await?;
+    let status = until(&operator, &bench, "its shards in custody", |status| {
+        let custody: usize = status.members.iter().map(|member| member.custody.len()).sum();
+        custody == 4 && status.view.as_ref().is_some_and(|view| (view.revision, view.in_effect) == (1, true))
+    })
+    .await?;
+    assert!(status.view.is_some_and(|view| view.members.iter().all(|member| member.id != 2)));
+
+    let status = until(&operator, &bench, "another volume that owns its shards", |status| {
+        let member = status.members.iter().find(|member| member.id == 2);
+        member.is_some_and(|two| two.current.number == 2 && two.shards.len() == 4)
+    })
+    .await?;
+    let claim = status.members.iter().find(|member| member.id == 2).and_then(|two| two.claim.clone());
+    assert_eq!(claim.as_deref(), Some("demo-2-2"), "a new volume, and not the one that was set back");
     Ok(())
 }
