@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs all tests, for `make test`. Most of those that take long wait for others' clocks; the simulation has a clock of its own,
+# and gets the processor time that they leave.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+all=(cargo test --workspace --all-features)
+
+"${all[@]}" --no-run
+log=$(mktemp)
+SEEDS=${SEEDS:-100} setsid chrt --idle 0 "${all[@]}" --test sim -- --nocapture >"$log" 2>&1 &
+simulation=$!
+# With all that it has started: it is a group of its own.
+trap 'kill -- -"$simulation" 2>/dev/null || true; rm -f "$log"' EXIT
+
+"${all[@]}" --config "target.'cfg(all())'.runner = ['$here/all-but.sh', 'sim']"
+echo 'the simulation, which began before the other tests:'
+wait "$simulation" && code=0 || code=$?
+cat "$log"
+exit "$code"
