@@ -1,5 +1,7 @@
 //! R7 on a real API server: more than f shards are lost, and a person says which volumes are destroyed.
 
+mod sealing;
+
 use weft_operator::reconcile::reconcile;
 
 use crate::{

@@ -40,13 +40,32 @@ pub(crate) fn address(member: u32, incarnation: u32) -> String {
 /// Member and incarnation.
 type Who = (u8, u8);
 
+/// Incarnations with which something is the matter.
+#[derive(Clone, Default)]
+struct Whos(Arc<Mutex<BTreeSet<Who>>>);
+
+impl Whos {
+    fn all(&self) -> BTreeSet<Who> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, who: Who) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
+    }
+
+    fn remove(&self, who: Who) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&who);
+    }
+}
+
 /// Members by address, each made when it is first called, and the key that their pods are told to trust.
 #[derive(Clone)]
 pub(crate) struct Fleet {
     members: Arc<Mutex<BTreeMap<String, SocketAddr>>>,
-    silent: Arc<Mutex<BTreeSet<Who>>>,
+    silent: Whos,
+    hesitant: Whos,
     /// Whose volumes are behind what peers saw signed (R1).
-    rewound: Arc<Mutex<BTreeSet<Who>>>,
+    rewound: Whos,
     /// How far the operator's clock is ahead of the machine's, in milliseconds.
     ahead: Arc<AtomicI64>,
     trust: PublicKey,
@@ -54,7 +73,14 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn new(trust: PublicKey) -> Self {
-        Self { members: Arc::default(), silent: Arc::default(), rewound: Arc::default(), ahead: Arc::default(), trust }
+        Self {
+            members: Arc::default(),
+            silent: Whos::default(),
+            hesitant: Whos::default(),
+            rewound: Whos::default(),
+            ahead: Arc::default(),
+            trust,
+        }
     }
 
     /// Lets that time pass for the operator.
@@ -64,17 +90,28 @@ impl Fleet {
 
     /// Nobody hears of that incarnation from now on.
     pub(crate) fn silence(&self, who: Who) {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
+        self.silent.add(who);
     }
 
     /// That incarnation's volume is restored from an old snapshot: its peers know better what it has signed (R1).
     pub(crate) fn rewind(&self, who: Who) {
-        self.rewound.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
+        self.rewound.add(who);
+        self.hesitant.add(who);
     }
 
     /// It is heard again.
     pub(crate) fn wake(&self, who: Who) {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(&who);
+        self.silent.remove(who);
+    }
+
+    /// From now on it refuses no view, like one that isn't judged yet (R1), and does what else it is ordered to.
+    pub(crate) fn hesitate(&self, who: Who) {
+        self.hesitant.add(who);
+    }
+
+    /// It does all that it is ordered to again.
+    pub(crate) fn resolve(&self, who: Who) {
+        self.hesitant.remove(who);
     }
 }
 
@@ -130,8 +167,9 @@ struct Member {
     incarnation: Incarnation,
     key: SigningKey,
     trust: PublicKey,
-    silent: Arc<Mutex<BTreeSet<Who>>>,
-    rewound: Arc<Mutex<BTreeSet<Who>>>,
+    silent: Whos,
+    hesitant: Whos,
+    rewound: Whos,
     state: Mutex<State>,
 }
 
@@ -161,6 +199,7 @@ impl Member {
             key: SigningKey::from_seed(seed),
             trust: fleet.trust,
             silent: fleet.silent.clone(),
+            hesitant: fleet.hesitant.clone(),
             rewound: fleet.rewound.clone(),
             state: Mutex::default(),
         }
@@ -180,7 +219,7 @@ impl Member {
         for seal in &order.seals {
             fence.install(Seal::decode(seal)?)?;
         }
-        if !order.seal_order.is_empty() && !self.is_rewound() {
+        if !order.seal_order.is_empty() && !self.hesitant.all().contains(&self.who()) {
             fence.refuse(&SealOrder::decode(&order.seal_order)?)?;
         }
         let fence = fence.clone();
@@ -230,7 +269,7 @@ impl Member {
             counts: newest.is_some(),
             shards: held.chain(wanted).collect(),
             reachable: self.reachable(),
-            ailment: if self.is_rewound() { Ailment::Rewound } else { Ailment::None }.into(),
+            ailment: if self.rewound.all().contains(&self.who()) { Ailment::Rewound } else { Ailment::None }.into(),
             volume: Some(weft_proto::v1::Volume { capacity_bytes: 1 << 30, free_bytes: 1 << 30, used_bytes: 0 }),
             newest_signed_view: fence.newest().map(|view| Bytes::from(view.encode())).unwrap_or_default(),
             newest_seal: fence.seal().map(|seal| Bytes::from(seal.encode())).unwrap_or_default(),
@@ -240,17 +279,12 @@ impl Member {
 }
 
 impl Member {
-    fn is_rewound(&self) -> bool {
-        let rewound = self.rewound.lock().unwrap_or_else(PoisonError::into_inner);
-        rewound.contains(&(self.id, self.incarnation.number as u8))
-    }
-
-    fn silent(&self) -> BTreeSet<Who> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn who(&self) -> Who {
+        (self.id, self.incarnation.number as u8)
     }
 
     fn reachable(&self) -> Vec<u32> {
-        let silent = self.silent();
+        let silent = self.silent.all();
         (0..7).filter(|id| !silent.iter().any(|(member, _)| member == id)).map(u32::from).collect()
     }
 }
@@ -262,7 +296,7 @@ fn shards(target: &Target) -> impl Iterator<Item = u8> + use<> {
 #[tonic::async_trait]
 impl Control for Member {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
-        if self.silent().contains(&(self.id, self.incarnation.number as u8)) {
+        if self.silent.all().contains(&self.who()) {
             return Err(Status::unavailable("nobody hears of it"));
         }
         let answer = self.obey(request.get_ref()).map_err(|error| {
