@@ -80,8 +80,8 @@ fn unknown(message: &str) -> Condition {
 }
 
 fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
-    let stalled = match &draft.stalled {
-        Some((reason, message)) => condition(true, reason, message.clone()),
+    let stalled = match draft.stalled.clone().or_else(|| more_members_than_shards(draft)) {
+        Some((reason, message)) => condition(true, reason, message),
         None => condition(false, "NotStalled", ""),
     };
     let busy = draft.steps.first().map(ToString::to_string);
@@ -140,6 +140,23 @@ fn available(draft: &Draft<'_>, measure: &Measure) -> Condition {
     condition(true, "Serving", "")
 }
 
+/// What only a person can change: members that can never own a shard, since there are more of them than shards. The
+/// definition refuses such a spec where the code is recorded; a fleet that is adopted brings its code along.
+fn more_members_than_shards(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+    let (committee, n) = (&draft.world.committee, u32::from(draft.code.shards()));
+    let drained = committee.drain.iter().filter(|id| draft.is_wanted(**id)).count() as u32;
+    let owners = committee.members - drained;
+    let message = || {
+        let drained = if drained > 0 { format!(", {drained} of them drained") } else { String::new() };
+        format!(
+            "spec.members is {}{drained}, and the fleet's code has n = {n} shards, for good: more members than that can't \
+             own any. Set spec.members to {n} at the most",
+            committee.members
+        )
+    };
+    (owners > n).then(|| ("MoreMembersThanShards", message()))
+}
+
 /// What keeps the committee from being as its spec says, the gravest first.
 fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, String)> {
     let (committee, record) = (&draft.world.committee, &draft.world.record);
@@ -154,6 +171,8 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
     let (current, target) = epoch_pointer(draft);
     if !measure.gone.is_empty() {
         Some(("NotWhole", shards(measure.gone.len(), LACKING)))
+    } else if let Some(told) = more_members_than_shards(draft) {
+        Some(told)
     } else if let Some(member) = unwell {
         let (state, reason) = (member.current.state, &member.current.reason);
         Some(("MembersNotServing", format!("member {} is {state:?} {reason}", member.id)))

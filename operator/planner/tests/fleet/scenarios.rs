@@ -326,6 +326,41 @@ fn a_custodian_gives_its_shard_away_though_there_are_more_members_than_shards() 
     assert_eq!(load(&model), Some(1));
 }
 
+/// Only a fleet that is adopted can come to this: the definition knows the recorded code.
+#[test]
+fn more_members_than_shards_are_told_until_a_person_wants_fewer() {
+    let mut model = Model::new(7, 10, 4);
+    model.committee.code = weft_redstuff::Code::new(7, 2).unwrap();
+    model.rest();
+    model.committee.members = 9;
+    (0..60).for_each(|_| model.tick());
+    let told = |model: &Model| {
+        let conditions = &model.last.as_ref().unwrap().conditions;
+        let of = |condition: &weft_planner::Condition| (condition.status, condition.reason);
+        [&conditions.ready, &conditions.stalled, &conditions.degraded, &conditions.progressing].map(of)
+    };
+    let reason = "MoreMembersThanShards";
+    let degraded = (Truth::False, "FullMargin");
+    assert_eq!(told(&model), [(Truth::False, reason), (Truth::True, reason), degraded, (Truth::False, "Idle")]);
+    let message = model.last.as_ref().unwrap().conditions.ready.message.clone();
+    assert!(message.contains("spec.members is 9, and the fleet's code has n = 7 shards"), "{message}");
+    assert!(message.ends_with("Set spec.members to 7 at the most"), "{message}");
+    // Who is drained owns none.
+    model.committee.drain = [MemberId(7)].into();
+    model.tick();
+    assert_eq!(told(&model)[0], (Truth::False, reason));
+    assert!(model.last.as_ref().unwrap().conditions.ready.message.contains("9, 1 of them drained, and"));
+    model.committee.drain = [MemberId(7), MemberId(8)].into();
+    model.tick();
+    assert_eq!(told(&model)[1], (Truth::False, "NotStalled"));
+
+    model.committee.drain.clear();
+    model.committee.members = 7;
+    model.rest();
+    assert_eq!(told(&model)[0], (Truth::True, "Fulfilled"));
+    assert_eq!(model.record.members.len(), 7);
+}
+
 #[test]
 fn a_member_that_shall_be_replaced_serves_until_its_successor_is_whole() {
     let mut model = Model::rested(7, 8, 4);
