@@ -38,15 +38,20 @@ impl Fleet {
         let mut answers: FuturesUnordered<_> =
             self.places().await.into_iter().map(|asked| self.ask_one(asked)).collect();
         let (mut deadline, mut peers, mut last) = (Instant::now() + ANSWER, Vec::new(), None);
+        let (mut viewless, mut refused) = (0, None);
         while let Ok(Some((asked, answer))) = timeout_at(deadline, answers.next()).await {
             match answer {
                 Ok(reply) => {
                     let ViewReply { newest, seal, peers: more } = reply;
                     peers.extend(more);
+                    if newest.is_empty() {
+                        viewless += 1;
+                        continue;
+                    }
                     match self.offer(&newest, &seal) {
                         Ok(Offer::Newer | Offer::Same) => deadline = deadline.min(Instant::now() + patience),
                         Ok(Offer::Older) => {}
-                        Err(error) => last = Some(format!("{}: {error}", asked.address)),
+                        Err(error) => refused = Some(format!("{}: {error}", asked.address)),
                     }
                 }
                 Err(error) => last = Some(format!("{}: {error}", asked.address)),
@@ -56,10 +61,13 @@ impl Fleet {
         if self.learn_addresses(peers) || renewed {
             self.publish();
         }
-        self.known().ok_or_else(|| FleetError::NoView {
-            fleet: self.id(),
-            seeds: self.0.config.seeds.clone(),
-            last: last.unwrap_or_else(|| "nobody answered".to_owned()),
+        self.known().ok_or_else(|| match refused {
+            None if viewless > 0 => FleetError::NoFirstView { fleet: self.id(), members: viewless },
+            refused => FleetError::NoView {
+                fleet: self.id(),
+                seeds: self.0.config.seeds.clone(),
+                last: refused.or(last).unwrap_or_else(|| "nobody answered".to_owned()),
+            },
         })
     }
 

@@ -31,6 +31,8 @@ use crate::{ConnectError, Connector};
 pub enum FleetError {
     #[error("no member of fleet {fleet} behind {seeds:?} gave a view: {last}")]
     NoView { fleet: FleetId, seeds: Vec<String>, last: String },
+    #[error("fleet {fleet} has yet to get its first view: {members} members answer, and none knows one")]
+    NoFirstView { fleet: FleetId, members: usize },
     #[error("no channel to member {member}")]
     Connect { member: MemberId, source: ConnectError },
 }
@@ -148,11 +150,18 @@ impl Fleet {
 
     /// Asks all known members for a newer view every `interval`, until dropped. Never returns.
     pub async fn track(&self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
+        let (mut ticks, mut told) = (tokio::time::interval(interval), false);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.survey().await {
-                tracing::warn!(%error, "the fleet's view can't be refreshed");
+            match self.survey().await {
+                Ok(_) => {}
+                // Every fleet begins so; told once.
+                Err(error @ FleetError::NoFirstView { .. }) if told => tracing::debug!(%error, "no view yet"),
+                Err(error @ FleetError::NoFirstView { .. }) => {
+                    tracing::info!(%error, "no view yet");
+                    told = true;
+                }
+                Err(error) => tracing::warn!(%error, "the fleet's view can't be refreshed"),
             }
         }
     }

@@ -65,3 +65,24 @@ async fn a_view_that_is_not_sealed_or_not_the_operators_is_not_taken() {
     let stranger = fleet.client_trusting(SigningKey::from_seed([50; 32]).public());
     assert!(matches!(stranger.fleet().current().await, Err(FleetError::NoView { .. })));
 }
+
+#[tokio::test]
+async fn before_the_first_view_it_is_said_that_there_is_none() {
+    let fleet = FakeFleet::start().await;
+    let (client, stranger) = (fleet.client(), fleet.client_trusting(SigningKey::from_seed([77; 32]).public()));
+    fleet.members[1..].iter().for_each(|member| member.forget_view());
+    // A view that isn't the operator's is the graver news.
+    assert!(matches!(stranger.fleet().current().await, Err(FleetError::NoView { .. })));
+    client.fleet().current().await.unwrap();
+
+    let client = fleet.client();
+    fleet.members[0].forget_view();
+    // Both seeds, and then the one that still answers.
+    let error = client.fleet().current().await.unwrap_err();
+    assert!(matches!(error, FleetError::NoFirstView { members: 2, .. }), "{error:?}");
+    fleet.members[1].set(Fault::Unavailable);
+    let error = fleet.client().fleet().current().await.unwrap_err();
+    assert!(matches!(error, FleetError::NoFirstView { members: 1, .. }), "{error:?}");
+    fleet.members[0].set(Fault::Unavailable);
+    assert!(matches!(fleet.client().fleet().current().await, Err(FleetError::NoView { .. })));
+}

@@ -112,6 +112,11 @@ impl Member {
         self.lock().refuses = true;
     }
 
+    /// It knows no view, like one that has just been started for the first time.
+    pub(crate) fn forget_view(&self) {
+        self.lock().view = None;
+    }
+
     pub(crate) fn install(&self, view: SignedView, seal: Option<Seal>) {
         let mut state = self.lock();
         state.view = Some((view, seal));

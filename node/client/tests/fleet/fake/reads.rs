@@ -17,10 +17,10 @@ impl Reads for Serving {
     async fn get_view(&self, _: Request<GetViewRequest>) -> Result<Response<ViewReply>, Status> {
         self.awake().await?;
         let state = self.lock();
-        let (view, seal) = state.view.as_ref().expect("a view");
+        let (view, seal) = state.view.as_ref().map(|(view, seal)| (view, seal.as_ref())).unzip();
         Ok(Response::new(ViewReply {
-            newest: view.encode().into(),
-            seal: seal.as_ref().map(|seal| seal.encode().into()).unwrap_or_default(),
+            newest: view.map(|view| view.encode().into()).unwrap_or_default(),
+            seal: seal.flatten().map(|seal| seal.encode().into()).unwrap_or_default(),
             peers: state.peers.clone(),
         }))
     }
