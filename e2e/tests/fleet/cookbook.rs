@@ -18,10 +18,11 @@ type Came = fn(&Snapshot, &Snapshot) -> bool;
 type Section = (&'static str, &'static [u32], Came);
 
 /// Nothing is lost by these, so next to nothing is rebuilt.
-const BLINKS: [Section; 3] = [
+const BLINKS: [Section; 4] = [
     ("A member's pod is deleted", &[], |before, after| attempt(after, 3) > attempt(before, 3)),
     ("A gateway's pod is deleted", &[], |before, after| !pods(after).is_superset(&pods(before))),
     ("The operator's pod is deleted", &[], |before, after| term(after) > term(before)),
+    ("The Lease is deleted", &[], |before, after| term(after) > term(before)),
 ];
 const LOSSES: [Section; 2] = [("A claim is deleted", &[3], |_, _| true), ("A volume is deleted", &[5], |_, _| true)];
 /// Nobody is lost by these, and nothing is missing while they go on.
