@@ -27,7 +27,7 @@ enum Command {
         #[arg(long, default_value_t = 4, env = "WORKERS")]
         workers: usize,
         /// Seconds of silence after which a Node is not Ready.
-        #[arg(long, default_value_t = 40)]
+        #[arg(long, default_value_t = Options::default().node_monitor_grace)]
         node_monitor_grace: u32,
     },
     /// End it, whatever is left of it.

@@ -115,8 +115,7 @@ async fn play(place: Where, show: Show, pull: Option<String>, sure: bool) -> Res
 /// A fresh local cluster with the image on every machine.
 async fn local(show: &Show) -> Result<Stage, DemoError> {
     let bar = show.story.spinner("starting a cluster of 4 workers");
-    // With a deadline of 30 s for members, Kubernetes must not take 40 s to see a dead Node: replacements would be sent to it.
-    let options = Options { name: CLUSTER.to_owned(), node_monitor_grace: 20, ..Options::default() };
+    let options = Options { name: CLUSTER.to_owned(), ..Options::default() };
     let cluster = tokio::task::spawn_blocking(move || Cluster::up(&options)).await??;
     let stage = Stage::local(cluster).await?;
     drop(bar);

@@ -38,13 +38,13 @@ pub struct Options {
     pub name: String,
     /// How many workers; each is a zone of its own, `zone-1` and so on.
     pub workers: usize,
-    /// Seconds of silence after which a Node is not Ready.
+    /// Seconds of silence after which a Node is not Ready. Kubernetes' own default is 50.
     pub node_monitor_grace: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "local".to_owned(), workers: 4, node_monitor_grace: 40 }
+        Self { name: "local".to_owned(), workers: 4, node_monitor_grace: 50 }
     }
 }
 

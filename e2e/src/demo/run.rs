@@ -24,7 +24,7 @@ use super::story::{Bar, Story};
 
 /// From nothing to Ready: images are there, so this is volumes, pods and the first view.
 const TO_READY: Duration = Duration::from_secs(300);
-/// From the loss to each thing that follows: silence of 30 s, and as long again for Kubernetes to notice, then work.
+/// From the loss to each thing that follows: silence of 30 s, 50 s for Kubernetes to notice, then work.
 const TO_FOLLOW: Duration = Duration::from_secs(600);
 /// How long a load goes on before and after the loss, so that there is something to compare with.
 const CALM: Duration = Duration::from_secs(10);

@@ -95,7 +95,7 @@ impl Theatre {
         }
         let tar = variable("WEFT_IMAGE_TAR")?;
         let name = RunId::cluster(CLUSTER)?;
-        let cluster = Cluster::up(&Options { name, node_monitor_grace: 20, ..Options::default() })?;
+        let cluster = Cluster::up(&Options { name, ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
         *open = Some(stage.clone());
