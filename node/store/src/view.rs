@@ -18,6 +18,13 @@ pub trait View: Rows {
         self.get(Table::State, name.as_bytes())
     }
 
+    /// A page of the node's records whose names begin with `prefix`.
+    fn states(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page<String, Vec<u8>>, StoreError> {
+        page(self, Table::State, prefix.as_bytes(), after.map(str::as_bytes), limit, |key, value| {
+            Some((String::from_utf8(key.to_vec()).ok()?, value.to_vec()))
+        })
+    }
+
     /// The registry entry of a blob.
     fn entry(&self, blob: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         self.get(Table::Entries, blob)

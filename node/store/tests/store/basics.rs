@@ -166,3 +166,20 @@ fn forgetting_keeps_what_is_held_and_nothing_else() {
     assert_eq!((view.missing(None, 9).unwrap(), view.missing_counts().unwrap()), (vec![], vec![]));
     assert_eq!((view.totals().entries, view.totals().missing), (0, 0));
 }
+
+#[test]
+fn records_are_found_by_the_beginning_of_their_names() {
+    let store = open(&FakeDisk::new(2), Writer::Inline).unwrap();
+    write(&store, |tx| {
+        for name in ["a", "b/2", "b/1", "b", "c/1"] {
+            tx.put_state(name, name.as_bytes().to_vec());
+        }
+        Ok(())
+    });
+    let row = |name: &str| (name.to_owned(), name.as_bytes().to_vec());
+    let view = store.view();
+    assert_eq!(view.states("b/", None, 9).unwrap(), [row("b/1"), row("b/2")]);
+    assert_eq!(view.states("b/", Some("b/1"), 9).unwrap(), [row("b/2")]);
+    assert_eq!(view.states("b/", None, 1).unwrap(), [row("b/1")]);
+    assert_eq!(view.states("d", None, 9).unwrap(), []);
+}
