@@ -11,6 +11,7 @@ mod draft;
 mod epochs;
 mod evidence;
 mod facts;
+mod floor;
 mod judge;
 mod known;
 mod measure;
@@ -28,6 +29,7 @@ mod world;
 
 pub use evidence::NODE_GONE_AFTER;
 pub use facts::{Ailment, Claim, ClaimPhase, Gateway, Heard, Inventory, Node, Pod, PodPhase, ShardReport, Volume};
+pub use floor::FloorClock;
 pub use known::ANSWER_HOLDS;
 pub use measure::SLOTS;
 pub use plan::{
