@@ -110,6 +110,7 @@ async fn labels_lists_and_deletes() {
         key: "one".to_owned(),
         labels: vec![("app".to_owned(), "grün".to_owned())],
         content_type: Some("text/plain".to_owned()),
+        expiry: None,
         length: None,
     };
     let one = gateways.put(&labelled, Bytes::from_static(b"one")).await.expect("stored");

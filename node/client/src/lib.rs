@@ -14,6 +14,7 @@ mod list;
 mod memory;
 pub mod offline;
 mod put;
+pub mod time;
 
 pub use apart::apart;
 pub use connector::{ConnectError, Connector, MEMBER_NAME, TlsConnector};

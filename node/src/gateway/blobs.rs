@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weft_client::ListQuery;
+use weft_client::{ListQuery, time};
 use weft_redstuff::{BlobId, Metadata};
 
 use super::{Gateway, problem::Problem};
@@ -55,6 +55,7 @@ fn describe(id: BlobId, metadata: &Metadata) -> Value {
         "length": metadata.length(),
         "digest": metadata.digest.to_string(),
         "labels": metadata.labels.as_map(),
+        "expires": metadata.expiry.map(time::format),
     })
 }
 

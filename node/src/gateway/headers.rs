@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use weft_client::ByteRange;
+use weft_client::{ByteRange, time};
 use weft_redstuff::{BlobId, Labels, Metadata};
 
 use super::problem::Problem;
@@ -12,6 +12,8 @@ use super::problem::Problem;
 const LABEL: HeaderName = HeaderName::from_static("weft-label");
 /// `Weft-Digest: blake3=<hex>`, of the whole content.
 const DIGEST: HeaderName = HeaderName::from_static("weft-digest");
+/// `Weft-Expires: 2027-01-31T12:00:00Z` (RFC 3339): when the blob is gone (R15).
+const EXPIRES: HeaderName = HeaderName::from_static("weft-expires");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The label that keeps the `Content-Type`.
 const CONTENT_TYPE_LABEL: &str = "content-type";
@@ -50,6 +52,20 @@ pub(super) fn nonce(headers: &HeaderMap) -> Result<[u8; 16], Problem> {
     Ok(nonce)
 }
 
+/// When a put's blob expires, in seconds since 1970.
+pub(super) fn expiry(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, format!("the header {EXPIRES}: {detail}"));
+    let mut given = headers.get_all(EXPIRES).iter();
+    let expiry = given.next().map(|value| {
+        let text = value.to_str().map_err(|error| bad(error.to_string()))?;
+        time::parse(text).map_err(|error| bad(error.to_string()))
+    });
+    if given.next().is_some() {
+        return Err(bad("it is given twice".to_owned()));
+    }
+    expiry.transpose()
+}
+
 /// The one range that is asked for (RFC 9110, section 14.2). What isn't understood, or asks for several, is as good as
 /// not there.
 pub(super) fn range(headers: &HeaderMap) -> Option<ByteRange> {
@@ -82,6 +98,9 @@ pub(super) fn describe(id: BlobId, metadata: &Metadata, range: &Range<u64>) -> H
         put(header::CONTENT_RANGE, format!("bytes {}-{}/{length}", range.start, range.end - 1).into());
     }
     put(DIGEST, format!("blake3={}", metadata.digest).into());
+    if let Some(expiry) = metadata.expiry {
+        put(EXPIRES, time::format(expiry).into());
+    }
     let content_type = metadata.labels.get(CONTENT_TYPE_LABEL).unwrap_or("application/octet-stream");
     put(header::CONTENT_TYPE, content_type.into());
     for (key, value) in metadata.labels.as_map().iter().filter(|(key, _)| *key != CONTENT_TYPE_LABEL) {
@@ -121,6 +140,18 @@ mod tests {
         assert_eq!(labels.get("content-type"), Some("text/plain"));
         for bad in [[(LABEL, "a"), (LABEL, "b=1")], [(LABEL, "a=1"), (LABEL, "a=2")]] {
             assert_eq!(super::labels(&headers(&bad)).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_one_time_in_rfc_3339() {
+        let asked = |pairs: &[(HeaderName, &str)]| expiry(&headers(pairs));
+        assert_eq!(asked(&[]).unwrap(), None);
+        assert_eq!(asked(&[(EXPIRES, "2027-01-31T12:00:00Z")]).unwrap(), Some(1_801_396_800));
+        let twice = [(EXPIRES, "2027-01-31T12:00:00Z"), (EXPIRES, "2027-01-31T12:00:00Z")];
+        for bad in [&twice[..], &[(EXPIRES, "30d")], &[(EXPIRES, "1969-12-31T00:00:00Z")], &[(EXPIRES, "morgen früh")]]
+        {
+            assert_eq!(asked(bad).unwrap_err().status(), StatusCode::BAD_REQUEST, "{bad:?}");
         }
     }
 

@@ -2,6 +2,10 @@
 //!
 //! It needs no API server: the newest view comes from the members, signed by the operator. `PUT /v1/blobs`, `GET`,
 //! `HEAD` and `DELETE /v1/blobs/{id}`, `GET /v1/blobs/{id}/slivers`, `GET /v1/blobs`.
+//!
+//! Headers of a put, which a blob's answers repeat but for the key: `Weft-Label: key=value`, once for each label;
+//! `Content-Type`; `Weft-Expires: 2027-01-31T12:00:00Z` (RFC 3339), when the blob is gone (R15): 410 where the fleet's time
+//! has reached it already, 503 while the fleet knows no time; `Idempotency-Key`, which a retry repeats (R16).
 
 mod access;
 mod admin;

@@ -20,7 +20,8 @@ pub(super) async fn put(
     given: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let request = PutRequest { nonce: headers::nonce(&given)?, labels: headers::labels(&given)?, expiry: None };
+    let (nonce, labels, expiry) = (headers::nonce(&given)?, headers::labels(&given)?, headers::expiry(&given)?);
+    let request = PutRequest { nonce, labels, expiry };
     let content = body.into_data_stream().map_err(io::Error::other);
     let Stored { id, metadata, view } = gateway.client.put(request, content).await?;
     let answer = json!({

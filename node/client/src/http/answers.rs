@@ -31,6 +31,9 @@ pub struct BlobAnswer {
     /// BLAKE3 of the content.
     pub digest: String,
     pub labels: BTreeMap<String, String>,
+    /// When it expires (RFC 3339), if it does.
+    #[serde(default)]
+    pub expires: Option<String>,
 }
 
 /// A page of a list.
@@ -103,6 +106,8 @@ pub struct Stat {
     #[serde(rename = "contentType")]
     pub content_type: Option<String>,
     pub labels: BTreeMap<String, String>,
+    /// When it expires (RFC 3339), if it does.
+    pub expires: Option<String>,
 }
 
 impl Stat {
@@ -118,6 +123,7 @@ impl Stat {
             digest: digest.ok_or_else(|| missing("Weft-Digest"))?.to_owned(),
             content_type: headers.get(header::CONTENT_TYPE).and_then(text).map(str::to_owned),
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            expires: headers.get("weft-expires").and_then(text).map(str::to_owned),
         })
     }
 }

@@ -14,7 +14,7 @@ use super::{
     answers::{ListAnswer, PutAnswer, SliversAnswer, Stat},
     baton::Baton,
 };
-use crate::Consistency;
+use crate::{Consistency, time};
 
 /// What a put says besides its content.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,8 @@ pub struct Put {
     pub key: String,
     pub labels: Vec<(String, String)>,
     pub content_type: Option<String>,
+    /// When the blob expires, in seconds since 1970, if it does.
+    pub expiry: Option<u64>,
     /// The content's length, if it is known.
     pub length: Option<u64>,
 }
@@ -155,6 +157,9 @@ fn put_head(put: &Put) -> Result<Request<()>, HttpError> {
     }
     if let Some(kind) = &put.content_type {
         headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(kind)?);
+    }
+    if let Some(expiry) = put.expiry {
+        headers.insert("weft-expires", HeaderValue::try_from(time::format(expiry))?);
     }
     if let Some(length) = put.length {
         headers.insert(header::CONTENT_LENGTH, length.into());

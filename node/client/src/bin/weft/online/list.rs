@@ -41,7 +41,8 @@ impl List {
                     continue;
                 }
                 let labels: Vec<String> = blob.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                say(format_args!("{}  {:>12}  {}", blob.id, blob.length, labels.join(",")));
+                let expires = blob.expires.as_deref().unwrap_or("-");
+                say(format_args!("{}  {:>12}  {expires:<20}  {}", blob.id, blob.length, labels.join(",")));
             }
             left -= page.blobs.len() as u64;
             after = page.next;

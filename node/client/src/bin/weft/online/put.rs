@@ -7,9 +7,13 @@ use bytes::{Bytes, BytesMut};
 use clap::Args;
 use futures::{Stream, StreamExt, stream};
 use indicatif::ProgressBar;
+use jiff::{Span, Zoned, tz::TimeZone};
 use serde_json::json;
 use tokio::{fs::File, io::AsyncReadExt};
-use weft_client::http::{self, PutAnswer};
+use weft_client::{
+    http::{self, PutAnswer},
+    time,
+};
 
 use super::{Online, Session, progress::Bars};
 use crate::failure::{BoxError as Error, Outcome, say};
@@ -30,6 +34,9 @@ pub(crate) struct Put {
     /// What the content is, as a MIME type
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// When the blobs are gone: a time such as 2027-01-31T12:00:00Z (RFC 3339), or a span from now on such as 30d or 12h
+    #[arg(long, value_name = "TIME|SPAN", value_parser = expires)]
+    expires: Option<u64>,
     #[command(flatten)]
     online: Online,
 }
@@ -37,6 +44,20 @@ pub(crate) struct Put {
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a label is key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn expires(text: &str) -> Result<u64, String> {
+    expires_after(text, &Zoned::now().with_time_zone(TimeZone::UTC))
+}
+
+/// Seconds since 1970. A span is taken by the calendar, in UTC: a day has 24 hours, and months have their own lengths.
+fn expires_after(text: &str, now: &Zoned) -> Result<u64, String> {
+    let Ok(span) = text.parse::<Span>() else { return time::parse(text).map_err(|error| error.to_string()) };
+    if !span.is_positive() {
+        return Err(format!("{text} isn't in the future"));
+    }
+    let then = now.checked_add(span).map_err(|error| error.to_string())?;
+    time::parse(&then.timestamp().to_string()).map_err(|error| error.to_string())
 }
 
 impl Put {
@@ -72,6 +93,7 @@ impl Put {
             key: random_key()?,
             labels: self.label.clone(),
             content_type: self.content_type.clone(),
+            expiry: self.expires,
             length,
         };
         let bar = bars.add(&path.display().to_string(), length.unwrap_or_default());
@@ -117,4 +139,29 @@ fn read(path: PathBuf, bar: ProgressBar) -> impl Stream<Item = io::Result<Bytes>
             Ok((count > 0).then(|| (chunk.freeze(), Some(file))))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_a_time_or_a_span_from_now_on() {
+        let now: Zoned = "2027-01-31T12:00:00+00:00[UTC]".parse().unwrap();
+        let expires = |text| expires_after(text, &now).map(time::format);
+        for (text, then) in [
+            ("30d", "2027-03-02T12:00:00Z"),
+            ("12h", "2027-02-01T00:00:00Z"),
+            ("1h30m", "2027-01-31T13:30:00Z"),
+            ("1mo", "2027-02-28T12:00:00Z"),
+            ("500ms", "2027-01-31T12:00:01Z"),
+            ("P1Y", "2028-01-31T12:00:00Z"),
+            ("2027-02-01T01:00:00+01:00", "2027-02-01T00:00:00Z"),
+        ] {
+            assert_eq!(expires(text).as_deref(), Ok(then), "{text}");
+        }
+        for bad in ["", "30", "-1d", "0s", "1d ago", "soon", "2027-02-01"] {
+            assert!(expires(bad).is_err(), "{bad}");
+        }
+    }
 }

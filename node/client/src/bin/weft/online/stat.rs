@@ -25,11 +25,14 @@ impl StatBlob {
             say(format_args!("{}", json!(stat)));
             return Ok(());
         }
-        let Stat { id, length, digest, content_type, labels } = stat;
+        let Stat { id, length, digest, content_type, labels, expires } = stat;
         say(format_args!("id      {id}"));
         say(format_args!("length  {length}"));
         say(format_args!("blake3  {digest}"));
         say(format_args!("type    {}", content_type.unwrap_or_default()));
+        if let Some(expires) = expires {
+            say(format_args!("expires {expires}"));
+        }
         for (key, value) in labels {
             say(format_args!("label   {key}={value}"));
         }
