@@ -66,6 +66,7 @@ pub struct Metrics {
     received: Family<Service, Counter>,
     sent: Family<Service, Counter>,
     rotten: Counter,
+    expired: Counter,
     challenges_held: Family<Outcome, Counter>,
     challenges_answered: Family<Outcome, Counter>,
 }
@@ -119,6 +120,11 @@ impl Metrics {
     /// A sliver on disk wasn't what was written.
     pub fn sliver_rotten(&self) {
         self.rotten.inc();
+    }
+
+    /// Live blobs went by the time floor (R15).
+    pub(crate) fn blobs_expired(&self, blobs: u64) {
+        self.expired.inc_by(blobs);
     }
 
     /// A round of challenges that this member held is over; `result` is one of a few words.
@@ -220,6 +226,7 @@ impl Metrics {
             ("migrate_copied_bytes", "Bytes of whole slivers stored", &self.copied_bytes),
             ("migrate_copied_slivers", "Whole slivers stored", &self.copied_slivers),
             ("store_rotten_slivers", "Slivers found rotten on disk", &self.rotten),
+            ("registry_expired_blobs", "Blobs that went by the fleet's time", &self.expired),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());

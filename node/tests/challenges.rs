@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{extract::Request, middleware::Next};
-use fleet::{Fleet, OrderChanges, content, eventually, get, put};
+use fleet::{Fleet, OrderChanges, content, eventually, get, put, put_until};
 use futures::StreamExt;
 use prost::Message;
 use tonic::{Code, service::Routes};
@@ -110,6 +110,28 @@ async fn r28_honest_members_pass_while_blobs_come_and_go() {
     eventually("every member has passed rounds", || async { rounds(&fleet, "passed") > 40 }).await;
     assert_eq!((rounds(&fleet, "lacks"), rounds(&fleet, "wrong")), (0, 0));
     assert!(accusations(&fleet).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_nobody_is_asked_for_what_ends_soon() {
+    const TIME: u64 = 1_800_000_000;
+    let mut fleet = Fleet::start(4).await;
+    fleet.floor = Some(TIME);
+    fleet.order_all(OrderChanges::default()).await;
+    let client = fleet.client();
+    // What may still be coming in isn't asked for either.
+    let rest = async |fleet: &Fleet| {
+        fleet.whole().await;
+        fleet.clock.pass(Duration::from_secs(60));
+    };
+    put_until(&client, 1, &content(1, 20_000), Some(TIME + 3600)).await.expect("stored");
+    rest(&fleet).await;
+    challenge(&mut fleet, Duration::from_secs(1)).await;
+    eventually("members find nothing to ask for", || async { rounds(&fleet, "nothing") > 20 }).await;
+    assert_eq!(rounds(&fleet, "passed"), 0);
+    put_until(&client, 2, &content(2, 20_000), Some(TIME + 3601)).await.expect("stored");
+    rest(&fleet).await;
+    eventually("what ends later is asked for", || async { rounds(&fleet, "passed") > 4 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

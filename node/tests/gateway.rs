@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fleet::{Fleet, content, eventually};
+use fleet::{Fleet, OrderChanges, content, eventually};
 use futures::TryStreamExt;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use weft_client::{
@@ -140,6 +140,44 @@ async fn labels_lists_and_deletes() {
         gateways.list(None, 10, None, None).await.is_ok_and(|page| page.blobs.len() == 1)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_tells_when_it_expires_and_reads_as_unknown_from_then_on() {
+    const TIME: u64 = 1_800_000_000;
+    let mut fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let (bytes, expiry) = (content(1, 5000), Some(TIME + 100));
+    let request = Put { key: "one".to_owned(), expiry, ..Put::default() };
+    let refused = gateways.put(&request, bytes.clone()).await.expect_err("there is no time yet");
+    assert!(refused.is_passing(), "{refused}");
+    assert!(refused.to_string().contains("R15"), "{refused}");
+    fleet.floor = Some(TIME);
+    fleet.order_all(OrderChanges::default()).await;
+    let stored = gateways.put(&request, bytes.clone()).await.expect("stored");
+    let kept = put(&gateways, "two", &bytes).await.expect("stored");
+
+    let expires = Some("2027-01-15T08:01:40Z".to_owned());
+    assert_eq!(gateways.stat(&stored.id).await.expect("known").expires, expires);
+    assert_eq!(gateways.stat(&kept.id).await.expect("known").expires, None);
+    let got = gateways.download(&stored.id, Consistency::Committed).await.expect("there");
+    assert_eq!(got.stat.expires, expires);
+    let listed = gateways.list(None, 10, None, None).await.expect("listed").blobs;
+    let told = |id: &str| listed.iter().find(|blob| blob.id == id).expect("listed").expires.clone();
+    assert_eq!((told(&stored.id), told(&kept.id)), (expires, None));
+
+    fleet.floor = expiry;
+    fleet.order_all(OrderChanges::default()).await;
+    assert_eq!(status_of(gateways.get(&stored.id, None).await), 404);
+    assert_eq!(status_of(gateways.stat(&stored.id).await), 404);
+    assert_eq!(status_of(gateways.delete(&stored.id).await), 404);
+    let listed = gateways.list(None, 10, None, None).await.expect("listed").blobs;
+    assert_eq!(listed.iter().map(|blob| &blob.id).collect::<Vec<_>>(), [&kept.id]);
+    let refused = gateways.put(&request, bytes.clone()).await.expect_err("it has expired");
+    assert_eq!(refused.status().expect("it answers").as_u16(), 410);
+    assert!(refused.to_string().contains("the fleet's time is 2027-01-15T08:01:40Z"), "{refused}");
+    assert!(gateways.get(&kept.id, None).await.expect("there") == bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

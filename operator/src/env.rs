@@ -1,6 +1,10 @@
 //! Clock, randomness and network, behind one trait so that a simulation can own them.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
 
 use weft_client::{Connector, TlsConnector};
 use weft_planner::Timestamp;
@@ -10,6 +14,9 @@ use crate::certs::Leaf;
 /// What the operator takes from the world beside Kubernetes.
 pub trait Env: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
+
+    /// The time since some moment before, by a clock that nobody sets.
+    fn monotonic(&self) -> Duration;
 
     /// Fills a buffer with secret randomness.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), getrandom::Error>;
@@ -25,6 +32,11 @@ pub struct SystemEnv;
 impl Env for SystemEnv {
     fn now(&self) -> Timestamp {
         Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
     }
 
     fn fill(&self, buffer: &mut [u8]) -> Result<(), getrandom::Error> {

@@ -21,7 +21,7 @@ use crate::{
     certs::{CertError, Role},
     context::Context,
     env::calendar,
-    observe::{self, ObserveError, Observed, fleet},
+    observe::{self, ObserveError, Observed, fleet, floor},
     report::{self, ReportError},
     session::{Channels, Session},
     subject::{Subject, SubjectError},
@@ -241,7 +241,9 @@ async fn order(
     if changed {
         let bandwidth = observe::wish::bandwidth(subject).map_err(ObserveError::from)?;
         let challenges = observe::wish::challenges(subject).map_err(ObserveError::from)?;
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges };
+        let newest = record.view.as_ref().map(|view| &view.view);
+        let floor = floor::advance(session, newest, context.env.now(), context.env.monotonic());
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges, floor };
         fleet::order(session, &standing, &observed.addresses, &plan.orders, || context.env.now()).await;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use weft_client::Connector;
-use weft_planner::{Heard, MemberOrder, Timestamp};
+use weft_planner::{FloorClock, Heard, MemberOrder, Timestamp};
 use weft_protocol::{MemberId, Seal};
 use weft_redstuff::Hash;
 
@@ -49,6 +49,10 @@ pub struct Session {
     pub claimed: u64,
     pub rooms: BTreeMap<Incarnation, Room>,
     pub moved: BTreeMap<Incarnation, Vec<Moved>>,
+    /// The latest time floor that members have told, in seconds since 1970 (R15).
+    pub told_floor: Option<u64>,
+    /// This leader's, once enough members have told theirs.
+    pub floor: Option<FloorClock>,
     /// The members' last answers didn't reach all who run.
     pub unheard: bool,
     /// What was planned last, and for which newest view.

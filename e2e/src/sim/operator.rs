@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use weft_operator::{
-    observe::fleet::{self, Addresses, Standing},
+    observe::{
+        fleet::{self, Addresses, Standing},
+        floor,
+    },
     session::{Channels, Session},
 };
 use weft_planner::{Act, Heard, Plan, Record, Step, World, plan, testing};
@@ -111,7 +114,9 @@ impl Leader {
         let Some(fleet) = record.fleet else { return };
         let key = self.stage.borrow().key.clone();
         let challenges = if self.bug == Some(Bug::NoChallenges) { Duration::ZERO } else { CHALLENGES };
-        let standing = Standing { fleet, record, key: &key, bandwidth: 0, challenges };
+        let view = record.view.as_ref().map(|view| &view.view);
+        let floor = floor::advance(&mut self.session, view, now(), elapsed());
+        let standing = Standing { fleet, record, key: &key, bandwidth: 0, challenges, floor };
         oracle::ordered(&mut self.stage.borrow_mut(), orders);
         let silent = fleet::order(&mut self.session, &standing, addresses, orders, now).await;
         self.session.unheard = silent > 0;

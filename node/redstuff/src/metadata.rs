@@ -41,7 +41,7 @@ pub struct Metadata {
     /// The code, the content's length and the symbol sizes.
     pub layout: Layout,
     pub labels: Labels,
-    /// Seconds since 1970 (UTC), from which on the blob may be deleted.
+    /// Seconds since 1970 (UTC), from which on the blob is gone (R15).
     pub expiry: Option<u64>,
     /// BLAKE3 of the content.
     pub digest: Hash,

@@ -1,9 +1,6 @@
 //! What a round asks about: blobs that both sides know, of shards that the challenged doesn't say to miss (R28).
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use tonic::{Status, transport::Channel};
 use weft_proto::v1::{LacksReply, LacksRequest, challenges_client::ChallengesClient};
@@ -21,8 +18,9 @@ const PIECES: u32 = 16;
 /// Rows of the registry that are looked at from a random place on.
 const SCAN: usize = 256;
 
-/// A blob that ends within this time isn't asked about: it may be gone there already.
-const ENDING: Duration = Duration::from_secs(60 * 60);
+/// A blob that ends so soon after the fleet's time isn't asked about (seconds): it may be gone there already. Whoever answers
+/// exchanges isn't ahead by so much (R15).
+const ENDING: u64 = 60 * 60;
 
 /// What the challenged said before it knew what it would be asked.
 pub(super) struct Told {
@@ -103,8 +101,8 @@ fn candidates(member: &Member, told: &Told, from: BlobId) -> Result<Vec<BlobId>,
             continue;
         }
         let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
-        let ends = metadata.expiry.unwrap_or(u64::MAX);
-        if ends > member.env().clock.unix_seconds() + ENDING.as_secs() {
+        let time = member.time_floor().map(|floor| floor.seconds.saturating_add(ENDING));
+        if metadata.expiry.is_none_or(|ends| time.is_some_and(|time| time < ends)) {
             found.push(blob);
         }
     }

@@ -93,6 +93,7 @@ fn say(member: &Member, standing_for: Option<ViewId>) -> ExchangeRequest {
         refusal: known.refusal.as_ref().map(|refusal| refusal.encode().into()).unwrap_or_default(),
         successor: known.fence.successor().map(|next| next.encode().into()).unwrap_or_default(),
         sequence: member.signed_sequence().encode().into(),
+        time_floor: member.time_floor().map(|floor| floor.encode().into()).unwrap_or_default(),
     }
 }
 
@@ -101,6 +102,7 @@ async fn take(member: &Member, reply: &ExchangeReply) -> Result<(), MemberError>
     member.learn(&reply.newest, &reply.seal).await?;
     member.collect(&reply.refusal, &reply.successor).await?;
     member.remember(Signed::decode(&reply.sequence)?).await?;
+    member.heed(&reply.time_floor).await?;
     member.learn_peers(&reply.peers).await
 }
 
@@ -114,6 +116,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         None => None,
     };
     member.remember(Signed::decode(&request.sequence)?).await?;
+    member.heed(&request.time_floor).await?;
     let standing = if request.standing_for.is_empty() {
         None
     } else {
@@ -135,6 +138,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         remembered: remembered.map(|signed| signed.encode().into()).unwrap_or_default(),
         peers: member.peer_list(),
         sequence: said.sequence,
+        time_floor: said.time_floor,
         lacking: member.lacking()?.wire(),
         horizon: horizon.map(|horizon| sync::write_horizon(horizon).into()).unwrap_or_default(),
     })

@@ -1,5 +1,7 @@
 //! Pulling a peer's registry: its IDs first, then what differs.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 use tonic::Status;
 use weft_proto::v1::{EntriesRequest, EntryIdsRequest, RegistryDigestsRequest, peers_client::PeersClient};
@@ -32,7 +34,7 @@ pub(super) enum PullError {
 }
 
 /// Merges a peer's registry into this one, at a cost that follows the difference. When it succeeds, this registry has
-/// everything that the peer's had; and where a digest is `expected`, the peer's was the one of that digest.
+/// everything that the peer's had, but for what has expired; and where a digest is `expected`, the peer's was the one of that digest.
 pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) -> Result<(), PullError> {
     let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let reply = client.registry_digests(RegistryDigestsRequest {}).await?.into_inner();
@@ -52,6 +54,7 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
     }
     let lacking = |(blob, rank): &(BlobId, Rank)| member.kind(blob).is_none_or(|kind| kind.rank() < *rank);
     let wanted: Vec<BlobId> = rows.iter().filter(|row| lacking(row)).map(|(blob, _)| *blob).collect();
+    let mut expired = BTreeSet::new();
     for some in wanted.chunks(ENTRIES) {
         let request = EntriesRequest { blobs: some.iter().map(|blob| blob.0.to_vec().into()).collect() };
         let reply = client.entries(request).await?.into_inner();
@@ -60,10 +63,12 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
         let views = reply.views.iter().map(|view| SignedView::decode(view)).collect::<Result<_, _>>()?;
         let merged = member.merge(entries, views, Late::Aside).await?;
         tracing::debug!(member = %peer.0, incarnation = peer.1, stored = merged.stored, refused = merged.refused,
-            late = merged.late.len(), "registry: merged from the peer");
+            late = merged.late.len(), expired = merged.expired.len(), "registry: merged from the peer");
+        expired.extend(merged.expired);
         void::settle(member, merged.late).await?;
     }
-    match rows.iter().filter(|row| lacking(row)).count() {
+    // What the floor has ended here isn't wanting: the peer has yet to hear of the floor (R15).
+    match rows.iter().filter(|row| lacking(row) && !expired.contains(&row.0)).count() {
         0 => Ok(()),
         wanting => Err(PullError::Wanting(wanting)),
     }

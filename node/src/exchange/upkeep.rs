@@ -46,6 +46,7 @@ async fn round(
     pulled: &mut HashMap<Peer, Instant>,
     sessions: &mut Option<Instant>,
 ) -> Result<(), MemberError> {
+    member.expire().await?;
     if member.work_is_stale() {
         member.renew_work().await?;
     }

@@ -70,7 +70,7 @@ impl From<PutError> for Problem {
             PutError::Fleet(_) | PutError::Upload(_) | PutError::TooFew { .. } | PutError::Late { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            PutError::Deleted(_) => StatusCode::GONE,
+            PutError::Deleted(_) | PutError::Expired { .. } => StatusCode::GONE,
             PutError::Stripe(_) | PutError::Certificate(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::of(status, &error)

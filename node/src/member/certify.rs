@@ -6,7 +6,7 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, Subject, Tombstone};
 use weft_redstuff::Hash;
 use weft_store::{Room, View};
 
-use super::{Kind, Member, MemberError, leftovers, records, registry, shards_in};
+use super::{Kind, Member, MemberError, index::expiry_of, leftovers, records, registry, shards_in};
 
 impl Member {
     /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
@@ -53,7 +53,7 @@ impl Member {
             });
         }
         let receipt = Statement::Receipt { view, subject: subject(blob) };
-        let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
+        let (identity, index, floor) = (self.identity.clone(), Arc::clone(&self.index), Arc::clone(&self.floor));
         if entry.is_live() && !self.index.get(&blob).is_some_and(Kind::is_live) {
             self.mark_fresh(blob, self.shards_by(&entry));
         }
@@ -69,6 +69,7 @@ impl Member {
             if wants_live && deleted.is_some_and(|entry| entry.is_deleted()) {
                 return Err(MemberError::Deleted(blob));
             }
+            floor.must_be_below(expiry_of(&entry))?;
             registry::store(tx, &identity, &index, &entry)?;
             if entry.is_deleted() {
                 leftovers::renew(tx, &index, &blob)?;

@@ -3,9 +3,11 @@
 use prost::Message;
 use thiserror::Error;
 use tonic::{Code, Status};
-use weft_client::ConnectError;
+use weft_client::{ConnectError, time};
 use weft_proto::v1::ViewChanged;
-use weft_protocol::{DecodeError, EntryError, Fence, FenceError, MemberId, StatementError, ViewId};
+use weft_protocol::{
+    DecodeError, EntryError, Fence, FenceError, FloorError, MemberId, StatementError, TimeFloor, ViewId,
+};
 use weft_redstuff::{Axis, BlobId, Hash, MetadataError, StripeHashesError};
 use weft_store::StoreError;
 
@@ -44,6 +46,12 @@ pub enum MemberError {
     OtherCertificate { certificate: Hash, request: Hash },
     #[error("blob {0} is deleted (R13)")]
     Deleted(BlobId),
+    #[error("the blob expires at {}, and the fleet's time is {} already (R15)", time::format(*expiry), time::format(floor.seconds))]
+    Expired { expiry: u64, floor: Box<TimeFloor> },
+    #[error("the fleet's time isn't known here yet, so that nothing can be put that expires (R15): try again")]
+    NoFloor,
+    #[error("{0} (R15)")]
+    Floor(#[from] FloorError),
     #[error("blob {0} is not known here as a live blob with slivers")]
     NoBlob(BlobId),
     #[error("blob {blob} has no stripe {stripe} of such hashes")]
@@ -103,9 +111,9 @@ impl MemberError {
             | Self::Unconfirmed(_)
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
-            Self::View { .. } | Self::NotSynced(_) | Self::BegunEarly(_) => Code::FailedPrecondition,
+            Self::View { .. } | Self::NotSynced(_) | Self::BegunEarly(_) | Self::NoFloor => Code::FailedPrecondition,
             Self::Order(_) | Self::StillLives(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
-            Self::Deleted(_) => Code::AlreadyExists,
+            Self::Deleted(_) | Self::Expired { .. } => Code::AlreadyExists,
             Self::NoBlob(_) | Self::NoStripe { .. } | Self::Incomplete => Code::NotFound,
             Self::NoSeat => Code::OutOfRange,
             Self::Decode(_)
@@ -113,6 +121,7 @@ impl MemberError {
             | Self::StripeHashes(_)
             | Self::Entry(_)
             | Self::Forged(_)
+            | Self::Floor(_)
             | Self::OtherCertificate { .. }
             | Self::WrongSliver { .. }
             | Self::WrongStripes
@@ -132,6 +141,8 @@ impl From<MemberError> for Status {
         let (code, message) = (error.code(), error.to_string());
         match error {
             MemberError::View { changed, .. } => Self::with_details(code, message, changed.encode_to_vec().into()),
+            // Proves to the gateway what is said here.
+            MemberError::Expired { floor, .. } => Self::with_details(code, message, floor.encode().into()),
             MemberError::NotSynced(_) => {
                 let detail = ViewChanged { syncing: true, ..ViewChanged::default() };
                 Self::with_details(code, message, detail.encode_to_vec().into())

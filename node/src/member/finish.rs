@@ -6,7 +6,7 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, ViewId, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Kind, Member, MemberError, records, shards_in, slivers, syncing, void};
+use super::{Identity, Kind, Member, MemberError, expire, records, shards_in, slivers, syncing, void};
 
 /// What the gateway asks to have finished and acked.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl Member {
         // Reading all stripes takes a while, and nothing but the session's end changes what is found.
         let verified = Verified::of(&self.store.view(), &session, &metadata)?;
         let identity = self.identity.clone();
-        let index = Arc::clone(&self.index);
+        let (index, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
         let write = self.store.write(Room::Reserved, move |tx| {
             let fence = records::fence(tx)?;
             let view = fence.permit(&asked).map_err(|source| MemberError::view(&fence, source))?;
@@ -40,6 +40,7 @@ impl Member {
             if is_deleted(tx, &blob)? {
                 return Err(MemberError::Deleted(blob));
             }
+            floor.admit(metadata.expiry)?;
             let mine = shards_in(&identity, view);
             if mine.is_empty() {
                 return Err(MemberError::NoSeat);
@@ -58,6 +59,8 @@ impl Member {
             void::keep(tx, &blob)?;
             if index.get(&blob).is_some_and(Kind::is_live) {
                 clear_missing(tx, &blob, shards)?;
+            } else if let Some(expiry) = metadata.expiry.filter(|_| !layout.is_inline()) {
+                expire::expect_certificate(tx, &index, blob, expiry);
             }
             Ok(Statement::Ack { view: asked, blob, shards })
         });

@@ -13,7 +13,7 @@ use weft_protocol::{Entry, Rank};
 use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::View;
 
-use super::{MemberError, records};
+use super::{MemberError, expire, expiries::Expiries, records};
 
 /// The registry is digested in parts, by the first byte of the ID: finding what two members don't share costs little
 /// when they share nearly everything.
@@ -84,6 +84,14 @@ impl Kind {
     }
 }
 
+/// When a live blob ends, if it does.
+pub(super) fn expiry_of(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Live { metadata, .. } => metadata.expiry,
+        Entry::Deleted(_) | Entry::Void(_) => None,
+    }
+}
+
 /// A blob's row, as in `EntryIdsReply`.
 pub(crate) fn row(blob: &BlobId, rank: Rank) -> [u8; ROW] {
     let Rank { deleted, position: (epoch, revision), void } = rank;
@@ -127,6 +135,7 @@ struct Inner {
     blobs: BTreeMap<BlobId, Kind>,
     /// Blobs of which a tombstone or a void is left.
     leftovers: BTreeSet<BlobId>,
+    expiries: Expiries,
     totals: Totals,
     /// Of the parts that haven't changed since they were digested.
     digests: BTreeMap<u8, Hash>,
@@ -144,15 +153,20 @@ impl Index {
         let mut after = None;
         loop {
             let page = from.entries(after.as_ref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(index) };
+            let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (blob, entry) in &page {
                 let (blob, entry) = (BlobId(*blob), Entry::decode(entry)?);
                 let kind = Kind::of(&entry, position);
                 let hidden = !entry.is_live() && records::is_hidden(from, &blob)?;
                 index.set(blob, if hidden { Kind::Hidden { rank: kind.rank() } } else { kind });
+                index.expires(blob, expiry_of(&entry));
             }
         }
+        for (blob, expiry) in expire::acked_expiries(from)? {
+            index.expires(blob, Some(expiry));
+        }
+        Ok(index)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -169,7 +183,7 @@ impl Index {
 
     fn put(&self, blob: BlobId, kind: Option<Kind>) {
         let mut inner = self.lock();
-        let Inner { blobs, leftovers, totals, digests } = &mut *inner;
+        let Inner { blobs, leftovers, expiries, totals, digests } = &mut *inner;
         let count = |totals: &mut Totals, kind: Kind, by: fn(u64, u64) -> u64| match kind {
             Kind::Hidden { .. } => {}
             Kind::Deleted => totals.tombstones = by(totals.tombstones, 1),
@@ -196,7 +210,24 @@ impl Index {
         } else {
             leftovers.remove(&blob)
         };
+        expiries.remove(&blob);
         digests.remove(&blob.0[0]);
+    }
+
+    /// Notes when a blob ends that is live, or was acked here; to be said after what else there is of it.
+    pub(crate) fn expires(&self, blob: BlobId, expiry: Option<u64>) {
+        if let Some(expiry) = expiry {
+            self.lock().expiries.set(blob, expiry);
+        }
+    }
+
+    pub(crate) fn never_expires(&self, blob: &BlobId) {
+        self.lock().expiries.remove(blob);
+    }
+
+    /// The first of the blobs that end at `floor` (seconds since 1970) or before, in order of time.
+    pub(crate) fn due(&self, floor: u64, limit: usize) -> Vec<BlobId> {
+        self.lock().expiries.due(floor, limit)
     }
 
     pub(crate) fn get(&self, blob: &BlobId) -> Option<Kind> {
@@ -210,7 +241,7 @@ impl Index {
     /// The digests of all parts.
     pub(crate) fn digests(&self) -> Vec<Hash> {
         let mut inner = self.lock();
-        let Inner { blobs, leftovers: _, totals: _, digests } = &mut *inner;
+        let Inner { blobs, leftovers: _, expiries: _, totals: _, digests } = &mut *inner;
         let part = |part: u8| {
             let digest = digests.entry(part).or_insert_with(|| {
                 let mut digest = Digest::default();

@@ -71,6 +71,7 @@ impl Member {
             lacking: self.lacking()?.wire(),
             unanswered: self.unanswered(),
             accusations: self.accusations()?.iter().map(|accusation| accusation.encode().into()).collect(),
+            time_floor: self.time_floor().map(|floor| floor.encode().into()).unwrap_or_default(),
             moved: records::moved(&view)?.iter().map(Moved::wire).collect(),
         })
     }

@@ -7,7 +7,10 @@
 mod accusing;
 mod certify;
 mod error;
+mod expire;
+mod expiries;
 mod finish;
+mod floor;
 mod index;
 mod inventory;
 mod lacking;
@@ -47,6 +50,7 @@ use weft_store::Store;
 use crate::{challenge::Closings, env::Env, metrics::Metrics};
 pub use error::MemberError;
 pub(crate) use finish::Finish;
+use floor::Floor;
 use index::Index;
 pub(crate) use index::{Digest, Kind, ROW, read_digests, read_row, row, whole};
 pub(crate) use lacking::Lacking;
@@ -116,6 +120,8 @@ pub struct Member {
     env: Env,
     metrics: Metrics,
     index: Arc<Index>,
+    /// The fleet's time (R15).
+    floor: Arc<Floor>,
     known: RwLock<Arc<Known>>,
     condition: RwLock<Condition>,
     /// The sequence at which the volume came up, before peers have told what they remember.

@@ -8,7 +8,7 @@ use std::{
 use weft_protocol::{Fence, FleetId, Incarnation, MemberId, PublicKey, SigningKey, VolumeId};
 use weft_store::{Room, Store, View};
 
-use super::{Condition, Identity, Index, Known, Member, MemberError, readmit, records};
+use super::{Condition, Floor, Identity, Index, Known, Member, MemberError, readmit, records};
 use crate::{env::Env, metrics::Metrics};
 
 /// Who the process was started as.
@@ -95,6 +95,7 @@ impl Member {
         };
         Ok(Self {
             index: Arc::new(Index::load(&view)?),
+            floor: Arc::new(Floor::new(records::floor(&view)?)),
             // Whoever was judged healthy may have signed anything up to then.
             opened_at: records::unjudged(&view)?.unwrap_or_default(),
             signed: AtomicU64::new(view.sequence()),

@@ -22,6 +22,8 @@ pub(crate) struct Order {
     retire: Option<(Hash, ShardSet)>,
     repair_bytes_per_second: u64,
     challenge_interval_ms: u64,
+    /// The encoded time floor (R15).
+    time_floor: bytes::Bytes,
 }
 
 impl Order {
@@ -49,6 +51,7 @@ impl Order {
             retire,
             repair_bytes_per_second: request.budgets.map_or(0, |budgets| budgets.repair_bytes_per_second),
             challenge_interval_ms: request.challenge_interval_ms,
+            time_floor: request.time_floor.clone(),
         })
     }
 }
@@ -88,7 +91,7 @@ impl Member {
     pub(crate) async fn obey(&self, order: Order) -> Result<Option<(Hash, ShardSet)>, MemberError> {
         self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
         self.challenge_interval.store(order.challenge_interval_ms, Ordering::Relaxed);
-        let retire = order.retire;
+        let (retire, time_floor) = (order.retire, order.time_floor.clone());
         self.heed_declared(order.seal.as_ref())?;
         // A member that may be behind what it signed gives no refusals (R1).
         let may_refuse = self.condition() == Condition::Healthy;
@@ -105,6 +108,7 @@ impl Member {
                 tracing::info!(statement = ?refusal.statement, "view refused");
             }
         }
+        self.heed(&time_floor).await?;
         Ok(retire)
     }
 
@@ -141,6 +145,7 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
         retire: _,
         repair_bytes_per_second: _,
         challenge_interval_ms: _,
+        time_floor: _,
     } = order;
     let before = records::fence(tx)?;
     let mut fence = before.clone();

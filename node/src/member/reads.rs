@@ -46,7 +46,7 @@ impl Member {
             scanned += page.len();
             for (_, entry) in page {
                 let Entry::Live { metadata, .. } = Entry::decode(&entry)? else { continue };
-                if !filter.takes(&metadata) {
+                if !filter.takes(&metadata) || self.has_expired(&metadata) {
                     continue;
                 }
                 if found.len() == limit {

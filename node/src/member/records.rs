@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_protocol::{
     Accusation, DecodeError, Decoder, Encoder, Fence, FleetId, Incarnation, MemberId, PublicKey, SealError, ShardSet,
-    Signed, SignedView, SigningKey, TermClaim, ViewId, VolumeId,
+    Signed, SignedView, SigningKey, TermClaim, TimeFloor, ViewId, VolumeId,
 };
 use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, UploadNumber, View};
@@ -25,6 +25,7 @@ const CLAIM: &str = "claim";
 const CANDIDATES: &str = "candidates";
 const MOVED: &str = "moved";
 const HORIZON: &str = "horizon";
+const FLOOR: &str = "time floor";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -180,10 +181,18 @@ pub(crate) fn add_views<'v>(to: &mut Tx<'_>, new: impl IntoIterator<Item = &'v S
 
 /// Whether the operator signed the view: with the key trusted from the start, or one that a known view names.
 pub(crate) fn is_operators(view: &SignedView, fence: &Fence, known: &[SignedView]) -> Result<(), SealError> {
-    let keys = known.iter().map(|known| &known.view.authority.views).chain([fence.authority()]);
+    by_operators_keys(fence, known.iter(), |key| view.verify(key).map_err(SealError::Sealed))
+}
+
+/// Whether one of the operator's keys verifies: one that a known view names, or the one trusted from the start.
+pub(crate) fn by_operators_keys<'v, E>(
+    fence: &Fence,
+    known: impl Iterator<Item = &'v SignedView>,
+    verify: impl Fn(&PublicKey) -> Result<(), E>,
+) -> Result<(), E> {
     let mut last = Ok(());
-    for key in keys {
-        last = view.verify(key).map_err(SealError::Sealed);
+    for key in known.map(|known| &known.view.authority.views).chain([fence.authority()]) {
+        last = verify(key);
         if last.is_ok() {
             break;
         }
@@ -300,6 +309,19 @@ pub(crate) fn horizon(from: &impl View) -> Result<Option<Position>, MemberError>
 pub(crate) fn raise_horizon(to: &mut Tx<'_>, position: Position) -> Result<(), MemberError> {
     let highest = horizon(to)?.max(Some(position));
     put_position(to, HORIZON, highest);
+    Ok(())
+}
+
+/// The latest recorded time floor (R15).
+pub(crate) fn floor(from: &impl View) -> Result<Option<TimeFloor>, MemberError> {
+    let bytes = from.state(FLOOR)?;
+    Ok(bytes.map(|bytes| TimeFloor::decode(&bytes)).transpose()?)
+}
+
+pub(crate) fn raise_floor(to: &mut Tx<'_>, floor: &TimeFloor) -> Result<(), MemberError> {
+    if self::floor(to)?.is_none_or(|recorded| recorded.seconds < floor.seconds) {
+        to.put_state(FLOOR, floor.encode());
+    }
     Ok(())
 }
 

@@ -9,7 +9,11 @@ use weft_protocol::{Entry, EntryError, PublicKey, SignedView, View as ProtocolVi
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx, View};
 
-use super::{Identity, Kind, Member, MemberError, finish, index::Index, records, signing, void};
+use super::{
+    Identity, Kind, Member, MemberError, expire, finish,
+    index::{Index, expiry_of},
+    records, signing, void,
+};
 
 /// Entries stored in one commit.
 const BATCH: usize = 256;
@@ -22,6 +26,8 @@ pub(crate) struct Merged {
     pub(crate) refused: usize,
     /// Certificates that turned up after this member was synced to their views, without them (R12).
     pub(crate) late: Vec<Entry>,
+    /// Blobs whose certificates hold, and that have expired here (R15).
+    pub(crate) expired: Vec<BlobId>,
 }
 
 /// Which certificates of views that this member is synced to are taken (R12).
@@ -68,6 +74,7 @@ impl Member {
             if batch.is_empty() {
                 break;
             }
+            let batch = self.leave_expired(batch, &mut merged.expired);
             let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
             let write = self.store.write(Room::Reserved, move |tx| {
                 let (mut stored, mut aside) = (0, Vec::new());
@@ -88,6 +95,14 @@ impl Member {
             self.notify();
         }
         Ok(merged)
+    }
+
+    /// Leaves out what has expired. A floor that comes between this and the commit ends it then: it is due at once.
+    fn leave_expired(&self, batch: Vec<Entry>, expired: &mut Vec<BlobId>) -> Vec<Entry> {
+        let (gone, rest): (Vec<Entry>, Vec<Entry>) =
+            batch.into_iter().partition(|entry| self.floor.has_reached(expiry_of(entry)));
+        expired.extend(gone.iter().map(Entry::blob));
+        rest
     }
 
     /// Keeps views that are the operator's.
@@ -162,6 +177,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
         return Ok(false);
     }
     tx.put_entry(&blob.0, entry.encode())?;
+    expire::settle_acked(tx, &blob)?;
     if known.is_some() {
         records::put_noted(tx, &blob, None);
         records::put_hidden(tx, &blob, false);
@@ -185,6 +201,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
     }
     let kind = Kind::of(entry, |view| position(tx, view));
     index.set(blob, kind);
+    index.expires(blob, expiry_of(entry));
     Ok(true)
 }
 

@@ -32,6 +32,7 @@ impl reads_server::Reads for Reads {
             newest: known.newest.as_ref().map(|newest| newest.encode().into()).unwrap_or_default(),
             seal: known.fence.seal().map(|seal| seal.encode().into()).unwrap_or_default(),
             peers: self.member.peer_list(),
+            time_floor: self.member.time_floor().map(|floor| floor.encode().into()).unwrap_or_default(),
         }))
     }
 
@@ -39,9 +40,13 @@ impl reads_server::Reads for Reads {
         self.gate.admit(&request, Service::Reads)?;
         // Taken before the registry is read: what is unknown then counts for the view that was newest before.
         let (counts, newest) = (self.member.counts_for_not_found(), self.member.newest());
-        // A void is for members to know: to readers there is no such blob.
-        let entry = self.member.entry(&blob(&request.get_ref().blob)?)?;
-        let entry = entry.filter(|entry| !matches!(entry, Entry::Void(_)));
+        // A void is for members to know: to readers there is no such blob. Nor is there one that has expired (R15).
+        let is_there = |entry: &Entry| match entry {
+            Entry::Live { metadata, .. } => !self.member.has_expired(metadata),
+            Entry::Deleted(_) => true,
+            Entry::Void(_) => false,
+        };
+        let entry = self.member.entry(&blob(&request.get_ref().blob)?)?.filter(is_there);
         let entry: Bytes = entry.map(|entry| entry.encode().into()).unwrap_or_default();
         self.member.metrics().sent("reads", entry.len());
         let view = newest.map(|newest| newest.view.hash().0.to_vec().into()).unwrap_or_default();

@@ -7,6 +7,7 @@ mod clock;
 pub mod liar;
 mod operator;
 pub mod requests;
+pub mod timeless;
 mod writer;
 
 use std::{
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::service::Routes;
-use weft_client::{Client, FleetConfig, PutRequest, Stored, TlsConnector};
+use weft_client::{Client, FleetConfig, PutError, PutRequest, Stored, TlsConnector};
 use weft_node::{
     env::Env,
     member::{Condition, Member, WhoAmI},
@@ -71,6 +72,8 @@ pub struct Fleet {
     pub seal: Option<Seal>,
     /// What orders say of challenges; 0: none are held.
     pub challenge_interval_ms: u64,
+    /// What orders say of the fleet's time, in seconds since 1970 (R15).
+    pub floor: Option<u64>,
     /// The members' clock.
     pub clock: Arc<TestClock>,
     /// What stands between the network and a member's services.
@@ -103,6 +106,7 @@ impl Fleet {
             view: None,
             seal: None,
             challenge_interval_ms: 0,
+            floor: None,
             clock: Arc::default(),
             fronts: BTreeMap::new(),
             disks: 0,
@@ -273,9 +277,14 @@ pub fn content(seed: u64, length: usize) -> Bytes {
 }
 
 pub async fn put(client: &Client, nonce: u8, content: &Bytes) -> Stored {
-    let request = PutRequest { nonce: [nonce; 16], labels: Labels::default(), expiry: None };
+    put_until(client, nonce, content, None).await.expect("the put is answered")
+}
+
+/// Puts what expires then.
+pub async fn put_until(client: &Client, nonce: u8, content: &Bytes, expiry: Option<u64>) -> Result<Stored, PutError> {
+    let request = PutRequest { nonce: [nonce; 16], labels: Labels::default(), expiry };
     let pieces: Vec<io::Result<Bytes>> = vec![Ok(content.clone())];
-    client.put(request, stream::iter(pieces)).await.expect("the put is answered")
+    client.put(request, stream::iter(pieces)).await
 }
 
 pub async fn get(client: &Client, blob: BlobId) -> Bytes {

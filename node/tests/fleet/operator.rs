@@ -6,8 +6,8 @@ use tonic::Status;
 use weft_client::Connector;
 use weft_proto::v1::{Inventory, OrderRequest, Peer, control_client::ControlClient};
 use weft_protocol::{
-    Authority, Incarnation, MemberId, PublicKey, Seal, SealOrder, Seat, ShardSet, Signed, SignedView, TermClaim, View,
-    VolumeId,
+    Authority, Incarnation, MemberId, PublicKey, Seal, SealOrder, Seat, ShardSet, Signed, SignedView, TermClaim,
+    TimeFloor, View, VolumeId,
 };
 use weft_redstuff::Code;
 
@@ -21,6 +21,8 @@ pub struct OrderChanges {
     pub retire: Option<weft_proto::v1::Retire>,
     /// Another term than the operator's.
     pub term: Option<u64>,
+    /// Another time floor than the fleet's.
+    pub time_floor: Option<TimeFloor>,
 }
 
 impl Fleet {
@@ -50,8 +52,14 @@ impl Fleet {
             retire: changes.retire,
             budgets: None,
             challenge_interval_ms: self.challenge_interval_ms,
+            time_floor: changes.time_floor.or_else(|| self.time_floor()).map(|f| f.encode().into()).unwrap_or_default(),
         };
         Ok(ControlClient::new(channel).order(request).await?.into_inner())
+    }
+
+    /// The operator's word that the fleet's time is what the fleet of the test says.
+    pub fn time_floor(&self) -> Option<TimeFloor> {
+        self.floor.map(|seconds| TimeFloor::sign(FLEET, seconds, &self.key))
     }
 
     /// Orders everyone who runs.
@@ -66,7 +74,7 @@ impl Fleet {
     }
 
     /// Makes view 1 of what the members say they are (R3).
-    pub(super) async fn form(&mut self) {
+    pub async fn form(&mut self) {
         let inventories = self.order_all(OrderChanges::default()).await;
         let shards = 4 * inventories.len() as u16;
         let seat = |(id, inventory): (&u32, &Inventory)| Seat {

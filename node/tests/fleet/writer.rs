@@ -24,6 +24,11 @@ impl Fleet {
 
     /// The same, as far as every member's ack.
     pub async fn acked(&self, first: &Bytes, second: &Bytes) -> Entry {
+        self.acked_until(first, second, None).await
+    }
+
+    /// The same of what expires then.
+    pub async fn acked_until(&self, first: &Bytes, second: &Bytes, expiry: Option<u64>) -> Entry {
         let view = self.newest();
         let (code, session, hash) = (view.code, [9; 16], Bytes::copy_from_slice(view.hash().as_bytes()));
         let layout = Layout::sliced(code, first.len() as u64).expect("it fits");
@@ -34,7 +39,7 @@ impl Fleet {
             Axis::BOTH.map(|axis| (0..code.shards()).map(|index| Hash::of(&sliver(axis, index))).collect());
         let hashes = StripeHashes::new(code, primary, secondary).expect("n of each");
         let (root, digest) = (merkle::root(&[hashes.root()]), Hash::of(first));
-        let metadata = Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: session };
+        let metadata = Metadata { root, layout, labels: Labels::default(), expiry, digest, nonce: session };
         let mut acks = Vec::new();
         for seat in &view.seats {
             let mut writes = writes(self, seat.member.0);

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use weft_client::ConnectError;
 use weft_planner::{Heard, MemberOrder, PodPhase, Record, Timestamp};
 use weft_proto::v1::{self, control_client::ControlClient};
-use weft_protocol::{FleetId, Seal, SealOrder, ShardSet, SigningKey, TermClaim};
+use weft_protocol::{FleetId, Seal, SealOrder, ShardSet, SigningKey, TermClaim, TimeFloor};
 
 use crate::{
     observe::inventory::{self, Answer, InventoryError},
@@ -45,6 +45,8 @@ pub struct Standing<'a> {
     pub bandwidth: u64,
     /// Between two rounds of challenges with one peer (R28).
     pub challenges: Duration,
+    /// The fleet's time, in seconds since 1970 (R15).
+    pub floor: Option<u64>,
 }
 
 /// The newest pod of each incarnation that has an address and may answer.
@@ -79,7 +81,7 @@ pub async fn order(
     let mut silent = 0;
     for (which, answer) in join_all(asked).await {
         match answer {
-            Ok(answer) => hear(session, which, answer, now()),
+            Ok(answer) => hear(session, standing, which, answer, now()),
             Err(error) => {
                 silent += 1;
                 session.missed.entry(which).or_insert_with(&now);
@@ -108,9 +110,9 @@ async fn ask(channel: Result<Channel, ConnectError>, request: v1::OrderRequest) 
     Ok(inventory::decode(inventory)?)
 }
 
-fn hear(session: &mut Session, which: Incarnation, answer: Answer, at: Timestamp) {
+fn hear(session: &mut Session, standing: &Standing<'_>, which: Incarnation, answer: Answer, at: Timestamp) {
     let (member, incarnation) = which;
-    let Answer { inventory, room, moved } = answer;
+    let Answer { inventory, room, moved, floor } = answer;
     // What put the newest view into effect must reach who was away; this leader may not have seen it happen.
     let position = |seal: &Seal| seal.successor.view.position();
     if let Some(seal) = &inventory.newest_seal
@@ -121,6 +123,9 @@ fn hear(session: &mut Session, which: Incarnation, answer: Answer, at: Timestamp
     if let Some(room) = room {
         session.rooms.insert(which, room);
     }
+    // The operator's own word, whoever keeps it.
+    let own = |floor: &TimeFloor| floor.verify(standing.fleet, &standing.key.public()).is_ok();
+    session.told_floor = session.told_floor.max(floor.filter(own).map(|floor| floor.seconds));
     session.moved.insert(which, moved);
     session.missed.remove(&which);
     session.heard.insert(which, Heard { member, incarnation, at, inventory });
@@ -133,11 +138,13 @@ struct Common {
     seal_order: Bytes,
     seals: Vec<Bytes>,
     peers: Vec<v1::Peer>,
+    time_floor: Bytes,
 }
 
 impl Common {
     fn new(standing: &Standing<'_>, seal: Option<&Seal>, addresses: &Addresses) -> Self {
-        let Standing { fleet, record, key, bandwidth: _, challenges: _ } = standing;
+        let Standing { fleet, record, key, bandwidth: _, challenges: _, floor } = standing;
+        let floor = floor.map(|seconds| TimeFloor::sign(*fleet, seconds, key).encode());
         let first = record.view.as_ref().filter(|view| view.view.predecessor.is_none());
         let seal_order = record.view.as_ref().zip(record.pending.as_ref()).map(|(view, pending)| {
             let (successor, declaration) = (pending.view.clone(), pending.declaration.clone());
@@ -158,6 +165,7 @@ impl Common {
             seal_order: seal_order.unwrap_or_default().into(),
             seals: seal.filter(known).map(|seal| seal.encode().into()).into_iter().collect(),
             peers: peers.collect(),
+            time_floor: floor.unwrap_or_default().into(),
         }
     }
 
@@ -186,6 +194,7 @@ impl Common {
                 .map(|(view, set)| v1::Retire { view: Bytes::copy_from_slice(view.as_bytes()), shards: shards(set) }),
             budgets: Some(v1::Budgets { repair_bytes_per_second: standing.bandwidth }),
             challenge_interval_ms: standing.challenges.as_millis() as u64,
+            time_floor: self.time_floor.clone(),
         }
     }
 }

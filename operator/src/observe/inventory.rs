@@ -7,7 +7,7 @@ use weft_planner::{Ailment, Inventory, ShardReport};
 use weft_proto::v1;
 use weft_protocol::{
     Accusation, DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, Signed, SignedView,
-    ViewId, VolumeId,
+    TimeFloor, ViewId, VolumeId,
 };
 
 use crate::session::{Moved, Room};
@@ -31,6 +31,8 @@ pub struct Answer {
     // What only the status tells of.
     pub room: Option<Room>,
     pub moved: Vec<Moved>,
+    /// Not verified yet.
+    pub floor: Option<TimeFloor>,
 }
 
 /// Understands what a member said.
@@ -71,7 +73,9 @@ pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
         unanswered: said.unanswered.iter().map(unanswered).collect(),
         accusations: said.accusations.iter().filter_map(|accusation| Accusation::decode(accusation).ok()).collect(),
     };
-    Ok(Answer { inventory, room, moved })
+    // Likewise.
+    let floor = TimeFloor::decode(&said.time_floor).ok();
+    Ok(Answer { inventory, room, moved, floor })
 }
 
 fn moved(said: &v1::Moved) -> Moved {

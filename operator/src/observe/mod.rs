@@ -3,6 +3,7 @@
 
 mod adopt;
 pub mod fleet;
+pub mod floor;
 pub mod inventory;
 pub mod nodes;
 mod objects;
@@ -122,7 +123,9 @@ pub async fn observe(
     let addresses = fleet::addresses(&objects.pods);
     if let (Some(keys), Some(fleet)) = (keys, record.fleet) {
         let (bandwidth, challenges) = (wish::bandwidth(subject)?, wish::challenges(subject)?);
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges };
+        let view = record.view.as_ref().map(|view| &view.view);
+        let floor = floor::advance(session, view, env.now(), env.monotonic());
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges, floor };
         // What was planned for another view isn't wanted under this one.
         let view = record.view.as_ref().map(|view| view.view.hash());
         let orders = if session.orders_for == view { session.orders.clone() } else { Vec::new() };

@@ -126,6 +126,10 @@ impl Env for Fleet {
         Timestamp(SystemEnv.now().0 + self.ahead.load(Ordering::Relaxed))
     }
 
+    fn monotonic(&self) -> Duration {
+        SystemEnv.monotonic() + Duration::from_millis(self.ahead.load(Ordering::Relaxed) as u64)
+    }
+
     fn fill(&self, buffer: &mut [u8]) -> Result<(), getrandom::Error> {
         SystemEnv.fill(buffer)
     }

@@ -42,7 +42,8 @@ impl Fleet {
         while let Ok(Some((asked, answer))) = timeout_at(deadline, answers.next()).await {
             match answer {
                 Ok(reply) => {
-                    let ViewReply { newest, seal, peers: more } = reply;
+                    let ViewReply { newest, seal, peers: more, time_floor } = reply;
+                    self.heed(&time_floor);
                     peers.extend(more);
                     if newest.is_empty() {
                         viewless += 1;

@@ -2,6 +2,7 @@
 
 mod discover;
 mod holder;
+mod time;
 mod views;
 
 use std::{
@@ -16,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tonic::Status;
 use weft_proto::v1::ViewChanged;
-use weft_protocol::{FleetId, MemberId, PublicKey, ShardSet, View};
+use weft_protocol::{FleetId, MemberId, PublicKey, ShardSet, TimeFloor, View};
 use weft_redstuff::Hash;
 
 use self::holder::Health;
@@ -108,6 +109,8 @@ struct Known {
     /// By member and incarnation.
     addresses: BTreeMap<(MemberId, u32), String>,
     health: BTreeMap<(MemberId, u32), Arc<Health>>,
+    /// The fleet's time (R15).
+    floor: Option<TimeFloor>,
     /// The connector's, when the channels were taken.
     generation: u64,
 }
@@ -116,7 +119,7 @@ impl Fleet {
     /// Asks nobody yet.
     pub fn new(config: FleetConfig) -> Self {
         let views = Views::new(config.fleet, config.trust);
-        let known = Known { views, addresses: BTreeMap::new(), health: BTreeMap::new(), generation: 0 };
+        let known = Known { views, addresses: BTreeMap::new(), health: BTreeMap::new(), floor: None, generation: 0 };
         Self(Arc::new(Inner { config, known: Mutex::new(known), current: watch::channel(None).0 }))
     }
 

@@ -132,6 +132,8 @@ impl<'a> Lookup<'a> {
             return Ok(());
         }
         match self.check(&entry) {
+            // Whatever the others say: a member that hasn't heard how late it is proves nothing (R15).
+            Ok(Found::Live(live)) if self.fleet.has_expired(&live.metadata) => Err(GetError::NotFound(self.id)),
             Ok(Found::Live(live)) => {
                 self.answered = self.answered.union(holder.shards());
                 self.live.get_or_insert(live);

@@ -207,8 +207,8 @@ impl Reader {
             if matches!(error, GetError::Inconsistent { .. }) {
                 return Err(error);
             }
-            // Members that have the tombstone have no slivers.
-            if let Err(error @ GetError::Deleted(_)) = self.client.lookup(self.id).await {
+            // Members that have the tombstone have no slivers; nor is anything left of what has expired.
+            if let Err(error @ (GetError::Deleted(_) | GetError::NotFound(_))) = self.client.lookup(self.id).await {
                 return Err(error);
             }
             let Some(pause) = pauses.next() else { return Err(error) };

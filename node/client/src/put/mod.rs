@@ -24,7 +24,7 @@ use self::{
     upload::{Upload, Uploaded},
 };
 pub use self::{encode::StripeError, source::ContentError, upload::UploadError};
-use crate::{Client, Current, FleetError};
+use crate::{Client, Current, FleetError, time};
 
 /// Why a blob isn't known to be stored.
 #[derive(Debug, Error)]
@@ -47,6 +47,8 @@ pub enum PutError {
     Late { after: Duration },
     #[error("blob {0} was deleted: an ID never comes back (R13)")]
     Deleted(BlobId),
+    #[error("the blob expires at {}, and the fleet's time is {} already (R15)", time::format(*expiry), time::format(*time))]
+    Expired { expiry: u64, time: u64 },
 }
 
 impl From<LayoutError> for PutError {
@@ -61,7 +63,7 @@ pub struct PutRequest {
     /// A retried put repeats it, and gets the same ID for the same content (R16).
     pub nonce: [u8; 16],
     pub labels: Labels,
-    /// Seconds since 1970, from which on the blob may be deleted.
+    /// Seconds since 1970: it is gone once the fleet's time floor has reached them (R15).
     pub expiry: Option<u64>,
 }
 
@@ -102,6 +104,10 @@ impl Client {
         content: impl Stream<Item = io::Result<Bytes>> + Send,
     ) -> Result<Stored, PutError> {
         let current = self.fleet().current().await?;
+        if let Some((expiry, time)) = request.expiry.zip(self.fleet().time()).filter(|(expiry, time)| expiry <= time) {
+            // Members would say so in the end; this spares the content.
+            return Err(PutError::Expired { expiry, time });
+        }
         let prepared = self.upload(&current, request, content).await?;
         settle::settle(self, prepared).await
     }

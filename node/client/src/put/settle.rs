@@ -151,6 +151,11 @@ impl Round {
         if told_deleted && matches!(self.client.lookup(blob).await, Err(GetError::Deleted(_))) {
             return PutError::Deleted(blob);
         }
+        if let Some(expiry) = self.prepared.metadata.expiry
+            && let Some(time) = failures.iter().find_map(|(_, status)| self.client.fleet().expired(status, expiry))
+        {
+            return PutError::Expired { expiry, time };
+        }
         let no_room = failures.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
         let reasons =
             failures.iter().map(|(member, status)| format!("member {member}: {}", status.message())).collect();

@@ -2,6 +2,7 @@
 
 mod changes;
 mod degraded;
+mod expiring;
 mod fake;
 mod reading;
 mod strict;

@@ -24,7 +24,7 @@ use weft_proto::{
 };
 use weft_protocol::{
     Authority, BatchHeader, Certificate, Entry, FleetId, Incarnation, MemberId, PublicKey, Seal, Seat, ShardSet,
-    Signed, SignedView, SigningKey, Statement, View, VolumeId, sign_batch,
+    Signed, SignedView, SigningKey, Statement, TimeFloor, View, VolumeId, sign_batch,
 };
 use weft_redstuff::{Axis, BlobId, Code, EncodedStripe, Hash, Labels, Layout, Metadata, StripeHashes, encode_stripe};
 
@@ -76,6 +76,7 @@ struct State {
     /// The successor for which the view is refused.
     refuses: bool,
     peers: Vec<Peer>,
+    time_floor: Bytes,
     sequence: u64,
     asked_for_acks: u32,
 }
@@ -105,6 +106,11 @@ impl Member {
     /// How often an ack was asked for.
     pub(crate) fn asked_for_acks(&self) -> u32 {
         self.lock().asked_for_acks
+    }
+
+    /// Tells clients that it is so late.
+    pub(crate) fn tell_time(&self, floor: &TimeFloor) {
+        self.lock().time_floor = floor.encode().into();
     }
 
     /// Refuses the view it has: no acks or receipts of it any more.

@@ -22,6 +22,7 @@ impl Reads for Serving {
             newest: view.map(|view| view.encode().into()).unwrap_or_default(),
             seal: seal.flatten().map(|seal| seal.encode().into()).unwrap_or_default(),
             peers: state.peers.clone(),
+            time_floor: state.time_floor.clone(),
         }))
     }
 
