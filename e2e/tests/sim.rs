@@ -24,8 +24,8 @@ const SEEDS: u64 = 6;
 
 /// So many seeds bring every kind of misfortune, and what is to come of it.
 const VARIED: usize = 40;
-const MISFORTUNES: [&str; 11] =
-    ["blow", "cheat", "dark", "disk", "faulty", "loss", "retire", "return", "scale", "wish", "delete"];
+const MISFORTUNES: [&str; 12] =
+    ["blow", "cheat", "dark", "disk", "expiring", "faulty", "loss", "retire", "return", "scale", "wish", "delete"];
 
 /// Names what a child shall do, as JSON.
 const OPTIONS: &str = "WEFT_SIMULATE";
@@ -167,6 +167,11 @@ fn a_volume_that_is_destroyed_early_is_found() {
 #[test]
 fn a_copy_that_is_dropped_early_is_found() {
     is_found(Bug::EarlyDrop, 5, "R23");
+}
+
+#[test]
+fn a_time_floor_that_jumps_ahead_is_found() {
+    is_found(Bug::HastyFloor, 10, "R15");
 }
 
 #[test]

@@ -24,6 +24,11 @@ pub(super) fn at(elapsed: Duration) -> Timestamp {
     Timestamp(START + elapsed.as_millis() as i64)
 }
 
+/// The true time, in seconds since 1970.
+pub(super) fn unix(elapsed: Duration) -> u64 {
+    at(elapsed).0 as u64 / 1000
+}
+
 /// The host's paused clock.
 #[derive(Debug)]
 pub(super) struct SimClock;
@@ -34,7 +39,7 @@ impl Clock for SimClock {
     }
 
     fn unix_seconds(&self) -> u64 {
-        now().0 as u64 / 1000
+        unix(elapsed())
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

@@ -18,6 +18,8 @@ pub(super) struct Account {
     pub(super) content: Bytes,
     /// When the put was answered.
     pub(super) stored: Duration,
+    /// When it ends, in seconds since 1970, if it does (R15).
+    pub(super) expiry: Option<u64>,
     pub(super) fate: Fate,
 }
 
@@ -37,10 +39,16 @@ pub(super) enum Got {
     Refused,
 }
 
+impl Account {
+    pub(super) fn has_expired(&self, time: u64) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= time)
+    }
+}
+
 impl Ledger {
-    pub(super) fn stored(&mut self, id: BlobId, content: Bytes, at: Duration) {
+    pub(super) fn stored(&mut self, id: BlobId, content: Bytes, at: Duration, expiry: Option<u64>) {
         // A put that was tried again has its old account.
-        self.blobs.entry(id).or_insert(Account { content, stored: at, fate: Fate::Stored });
+        self.blobs.entry(id).or_insert(Account { content, stored: at, expiry, fate: Fate::Stored });
     }
 
     pub(super) fn set(&mut self, id: &BlobId, fate: Fate) {
@@ -57,9 +65,14 @@ impl Ledger {
         self.blobs.keys().copied().collect()
     }
 
-    /// Blobs that must be there, and since when.
-    pub(super) fn living(&self) -> impl Iterator<Item = (&BlobId, &Account)> {
-        self.blobs.iter().filter(|(_, account)| account.fate == Fate::Stored)
+    /// Blobs that must be there at that time.
+    pub(super) fn living(&self, time: u64) -> impl Iterator<Item = (&BlobId, &Account)> {
+        self.blobs.iter().filter(move |(_, account)| account.fate == Fate::Stored && !account.has_expired(time))
+    }
+
+    /// Blobs that had ended by then.
+    pub(super) fn expired(&self, time: u64) -> impl Iterator<Item = &BlobId> {
+        self.blobs.iter().filter(move |(_, account)| account.has_expired(time)).map(|(id, _)| id)
     }
 
     /// Blobs whose delete was answered.
@@ -67,14 +80,18 @@ impl Ledger {
         self.blobs.iter().filter(|(_, account)| account.fate == Fate::Deleted).map(|(id, _)| id)
     }
 
-    /// Judges a get: `before` is what was known when it began. Gives what is wrong with it.
-    pub(super) fn judge(&self, id: &BlobId, before: Fate, got: &Got) -> Option<String> {
+    /// Judges a get that has ended at that time: `before` is what was known when it began. Gives what is wrong with it.
+    pub(super) fn judge(&self, id: &BlobId, before: Fate, got: &Got, time: u64) -> Option<String> {
         let account = self.blobs.get(id)?;
         match (got, before, account.fate) {
             (Got::Bytes(bytes), _, _) if *bytes != account.content => {
                 Some(format!("blob {id} reads as {} other bytes than were put", bytes.len()))
             }
             (Got::Bytes(_), Fate::Deleted, _) => Some(format!("blob {id} reads after its delete was answered (R13)")),
+            (Got::Gone, Fate::Stored, Fate::Stored) if account.has_expired(time) => None,
+            (Got::Gone, Fate::Stored, Fate::Stored) if account.expiry.is_some() => {
+                Some(format!("blob {id} was stored and is told to be gone before it expires (R8, R15)"))
+            }
             (Got::Gone, Fate::Stored, Fate::Stored) => {
                 Some(format!("blob {id} was stored and is told to be gone (R8, R10)"))
             }

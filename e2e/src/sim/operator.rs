@@ -116,6 +116,7 @@ impl Leader {
         let challenges = if self.bug == Some(Bug::NoChallenges) { Duration::ZERO } else { CHALLENGES };
         let view = record.view.as_ref().map(|view| &view.view);
         let floor = floor::advance(&mut self.session, view, now(), elapsed());
+        let floor = self.bug.map_or(floor, |bug| bug.hurry(floor, &self.stage.borrow()));
         let standing = Standing { fleet, record, key: &key, bandwidth: 0, challenges, floor };
         oracle::ordered(&mut self.stage.borrow_mut(), orders);
         let silent = fleet::order(&mut self.session, &standing, addresses, orders, now).await;

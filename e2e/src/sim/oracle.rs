@@ -15,11 +15,15 @@ use weft_store::View as _;
 
 use super::{
     Bug, cheat,
+    env::unix,
     stage::{Stage, Who, host_of},
 };
 
 /// After a put, holders that lag are still fed, and rebuild what they lack.
 const YOUNG: Duration = Duration::from_secs(60);
+
+/// So long after its time a blob has expired everywhere, at rest: orders go out every 5 s.
+const ENDING: Duration = Duration::from_secs(15);
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -164,7 +168,8 @@ fn holds_any(stage: &Stage, who: Who, shards: ShardSet) -> bool {
     held.any(|shard| shards.contains(shard))
 }
 
-/// Judges a fleet at rest: every holder really has everything, and nobody takes for live what was deleted.
+/// Judges a fleet at rest: every holder really has everything, nobody takes for live what was deleted, and nobody has
+/// anything of what has expired.
 pub(super) fn at_rest(stage: &mut Stage) {
     let all = ShardSet::first(stage.committee.code.shards());
     let lacking = living(stage, Duration::ZERO).into_iter().find_map(|blob| lacks(stage, blob, all));
@@ -172,6 +177,13 @@ pub(super) fn at_rest(stage: &mut Stage) {
         stage.violation(format!("a fleet at rest isn't whole: {lack}"));
     }
     let books = stage.books.clone();
+    let ended = unix(stage.now.saturating_sub(ENDING));
+    for blob in books.borrow().expired(ended) {
+        if let Some(who) = stage.members.iter().find_map(|(who, member)| has_any(member, blob).then(|| host_of(*who))) {
+            stage.violation(format!("{who} of a fleet at rest has something of blob {blob}, which has expired (R15)"));
+            break;
+        }
+    }
     for blob in books.borrow().deleted() {
         let live = |member: &Arc<Member>| member.entry(blob).is_ok_and(|entry| entry.is_some_and(|e| e.is_live()));
         if let Some((who, _)) = stage.members.iter().find(|(_, member)| member.counts() && live(member)) {
@@ -182,10 +194,19 @@ pub(super) fn at_rest(stage: &mut Stage) {
     }
 }
 
+/// Whether a member's volume has an entry, slivers or work of a blob. A tombstone may outlive what it deleted.
+fn has_any(member: &Member, blob: &BlobId) -> bool {
+    let view = member.store().view();
+    let live = member.entry(blob).map_or(true, |entry| entry.is_some_and(|entry| entry.is_live()));
+    let held = view.holding(&blob.0).map_or(true, |holding| holding.is_some());
+    live || held || view.missing_of(&blob.0).map_or(true, |missing| !missing.is_empty())
+}
+
 /// Blobs that must be there, stored so long ago.
 fn living(stage: &Stage, age: Duration) -> Vec<BlobId> {
     let books = stage.books.borrow();
-    let old = books.living().filter(|(_, account)| stage.now.saturating_sub(account.stored) >= age);
+    // The last look was a moment ago.
+    let old = books.living(unix(stage.now) + 1).filter(|(_, account)| stage.now.saturating_sub(account.stored) >= age);
     old.map(|(id, _)| *id).collect()
 }
 

@@ -7,6 +7,11 @@ use weft_planner::{Act, Claim, IncarnationRecord, MemberState, Plan, Step, World
 use weft_protocol::ShardSet;
 use weft_store::{Disk, DiskFile, Space, fake::FakeDisk};
 
+use super::{env::unix, stage::Stage};
+
+/// By how many seconds the floor jumps.
+const HASTE: u64 = 3600;
+
 /// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bug {
@@ -26,6 +31,8 @@ pub enum Bug {
     HiddenCheat,
     /// What a client reads ends early, and it doesn't notice (R17).
     ShortRead,
+    /// The operator's time floor jumps ahead of its clock, once something is stored that expires (R15).
+    HastyFloor,
     /// The operator makes no pods, so that nothing comes to rest.
     NoPods,
 }
@@ -42,8 +49,18 @@ impl Bug {
             | Self::EarlyDelete
             | Self::NoChallenges
             | Self::HiddenCheat
-            | Self::ShortRead => {}
+            | Self::ShortRead
+            | Self::HastyFloor => {}
         }
+    }
+}
+
+impl Bug {
+    /// Makes of a time floor what an operator with this bug orders.
+    pub(super) fn hurry(self, floor: Option<u64>, stage: &Stage) -> Option<u64> {
+        let some_expire = || stage.books.borrow().living(unix(stage.now)).any(|(_, account)| account.expiry.is_some());
+        let hurries = self == Self::HastyFloor && some_expire();
+        floor.map(|floor| if hurries { floor + HASTE } else { floor })
     }
 }
 

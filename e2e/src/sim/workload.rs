@@ -11,6 +11,7 @@ use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, inline_root};
 use super::{
     Bug,
     dice::Dice,
+    env::unix,
     ledger::{Books, Fate, Got},
     net::SimConnector,
     stage::{FLEET, Shared},
@@ -87,22 +88,26 @@ impl Worker {
         dice.fill(&mut content);
         let (content, mut nonce) = (Bytes::from(content), [0; 16]);
         dice.fill(&mut nonce);
+        let expiry = dice.one_in(3).then(|| unix(elapsed()) + 10 + dice.below(200));
         // A put that failed is tried again with its nonce, and is the same blob (R16).
         for attempt in 0..=dice.below(3) {
-            let request = PutRequest { nonce, labels: Labels::default(), expiry: None };
+            let request = PutRequest { nonce, labels: Labels::default(), expiry };
             let pieces: Vec<io::Result<Bytes>> = vec![Ok(content.clone())];
             let put = client.put(request, stream::iter(pieces)).await;
             let stored = match &put {
                 Ok(stored) => Ok(stored.id),
-                Err(error) => match planted(&self.stage, code, &content, nonce) {
+                Err(error) => match planted(&self.stage, code, &content, nonce, expiry) {
                     Some(id) => Ok(id),
                     None => Err(weft_node::run::chain(error)),
                 },
             };
             match stored {
                 Ok(id) => {
-                    self.tell("put", format_args!("{length} bytes are {id}, attempt {attempt}"));
-                    self.books.borrow_mut().stored(id, content, elapsed());
+                    self.tell("put", format_args!("{length} bytes are {id}, attempt {attempt}, until {expiry:?}"));
+                    if expiry.is_some() {
+                        self.tell("expiring", format_args!("{id}"));
+                    }
+                    self.books.borrow_mut().stored(id, content, elapsed(), expiry);
                     return;
                 }
                 Err(error) => self.tell("put", format_args!("{length} bytes: {error}")),
@@ -159,7 +164,7 @@ impl Worker {
         for id in ids {
             let Some(before) = self.books.borrow().get(&id).cloned() else { continue };
             let got = read(client, id, None).await;
-            if matches!(got, Got::Refused) {
+            if matches!(got, Got::Refused) && !before.has_expired(unix(elapsed())) {
                 self.stage.borrow_mut().violation(format!("blob {id} can't be read from a fleet at rest"));
             }
             self.judge(&id, before.fate, &got);
@@ -168,7 +173,8 @@ impl Worker {
     }
 
     fn judge(&self, id: &BlobId, before: Fate, got: &Got) {
-        if let Some(wrong) = self.books.borrow().judge(id, before, got) {
+        let wrong = self.books.borrow().judge(id, before, got, unix(elapsed()));
+        if let Some(wrong) = wrong {
             self.stage.borrow_mut().violation(wrong);
         }
     }
@@ -205,12 +211,12 @@ fn length(code: Code, dice: &mut Dice) -> usize {
 }
 
 /// What the planted client takes for stored though its put failed. Of an inline blob the name follows from the content.
-fn planted(stage: &Shared, code: Code, content: &Bytes, nonce: [u8; 16]) -> Option<BlobId> {
+fn planted(stage: &Shared, code: Code, content: &Bytes, nonce: [u8; 16], expiry: Option<u64>) -> Option<BlobId> {
     let layout = Layout::for_length(code, content.len() as u64).ok()?;
     if stage.borrow().bug != Some(Bug::EarlyAnswer) || !layout.is_inline() {
         return None;
     }
     let (root, digest) = (inline_root(content), Hash::of(content));
-    let metadata = Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce };
+    let metadata = Metadata { root, layout, labels: Labels::default(), expiry, digest, nonce };
     Some(Metadata::id_of(&metadata.encode()))
 }
