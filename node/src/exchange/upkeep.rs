@@ -3,15 +3,16 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
+use weft_redstuff::Hash;
 
-use super::{Heard, collect::collect, pull::pull, sync::sync};
+use super::{Heard, collect::collect, orphans, pull::pull, sync::sync};
 use crate::member::{Member, MemberError, Peer};
 
 /// At least this long between two pulls from one peer: registries always differ for a moment while blobs are written.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two looks for upload sessions that nobody finished, for slivers of voided blobs, and for tombstones that can
-/// go: at the most.
+/// Between two looks for upload sessions that nobody finished, for slivers of blobs that are void or never were certified,
+/// and for tombstones that can go: at the most.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Between two attempts to become synced to the view before, while puts wait for it (R13).
@@ -20,15 +21,23 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two looks for shards to read again.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What was looked at last.
+#[derive(Debug, Default)]
+struct Tidied {
+    at: Option<Instant>,
+    /// The view in which uploads that were acked and never certified were asked about.
+    orphans: Option<Hash>,
+}
+
 /// Runs for the life of the process, after each round of exchanges and each change of view, target or work list.
 pub(crate) async fn upkeep(member: Arc<Member>, mut heard: watch::Receiver<Heard>) {
     let mut pulled = HashMap::new();
-    let mut sessions = None;
+    let mut tidied = Tidied::default();
     let mut changes = member.changes();
     loop {
         let digests = heard.borrow_and_update().clone();
         changes.mark_unchanged();
-        if let Err(error) = round(&member, &digests, &mut pulled, &mut sessions).await {
+        if let Err(error) = round(&member, &digests, &mut pulled, &mut tidied).await {
             tracing::warn!(%error, "upkeep: a round failed; it will be tried again");
         }
         tokio::select! {
@@ -44,7 +53,7 @@ async fn round(
     member: &Member,
     heard: &Heard,
     pulled: &mut HashMap<Peer, Instant>,
-    sessions: &mut Option<Instant>,
+    tidied: &mut Tidied,
 ) -> Result<(), MemberError> {
     member.expire().await?;
     if member.work_is_stale() {
@@ -72,11 +81,12 @@ async fn round(
         }
     }
     let interval = TIDY_INTERVAL.min(member.env().keep_tombstones);
-    if sessions.is_none_or(|last| now.duration_since(last) >= interval) {
-        *sessions = Some(now);
+    if tidied.at.is_none_or(|last| now.duration_since(last) >= interval) {
+        tidied.at = Some(now);
         member.drop_old_sessions().await?;
         member.drop_void().await?;
         member.drop_unclaimed().await?;
+        orphans::settle(member, &mut tidied.orphans).await?;
         collect(member).await?;
     }
     Ok(())

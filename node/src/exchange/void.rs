@@ -18,8 +18,8 @@ use crate::member::{Late, Member, MemberError, Said};
 
 /// What was said of one blob.
 #[derive(Debug, Default)]
-struct Opinion {
-    lacks: Vec<Signed>,
+pub(super) struct Opinion {
+    pub(super) lacks: Vec<Signed>,
     knows: ShardSet,
 }
 
@@ -52,7 +52,7 @@ fn decide(newest: &View, view: ViewId, late: Entry, opinion: Opinion) -> Option<
 }
 
 /// Asks every holder that answers, this member too.
-async fn ask_all(
+pub(super) async fn ask_all(
     member: &Member,
     newest: &SignedView,
     view: &ViewId,

@@ -105,6 +105,9 @@ fn expire(tx: &mut Tx<'_>, index: &Index, blob: &BlobId, floor: &TimeFloor) -> R
     if live || acked {
         tx.release_blob(&blob.0)?;
         settle_acked(tx, blob)?;
+        if entry.is_none() {
+            records::put_noted(tx, blob, None);
+        }
     }
     if live {
         index.remove(*blob);

@@ -6,7 +6,7 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, ViewId, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Kind, Member, MemberError, expire, records, shards_in, slivers, syncing, void};
+use super::{Identity, Kind, Member, MemberError, expire, orphans, records, shards_in, slivers, syncing};
 
 /// What the gateway asks to have finished and acked.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl Member {
             if shards.is_empty() {
                 return Err(MemberError::Incomplete);
             }
-            void::keep(tx, &blob)?;
+            orphans::acked(tx, &index, &blob)?;
             if index.get(&blob).is_some_and(Kind::is_live) {
                 clear_missing(tx, &blob, shards)?;
             } else if let Some(expiry) = metadata.expiry.filter(|_| !layout.is_inline()) {

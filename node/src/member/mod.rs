@@ -18,6 +18,7 @@ mod leftovers;
 mod moved;
 mod open;
 mod order;
+mod orphans;
 mod readmit;
 mod reads;
 mod records;

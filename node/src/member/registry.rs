@@ -178,8 +178,10 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
     }
     tx.put_entry(&blob.0, entry.encode())?;
     expire::settle_acked(tx, &blob)?;
-    if known.is_some() {
+    if records::noted(tx, &blob)?.is_some() {
         records::put_noted(tx, &blob, None);
+    }
+    if known.is_some() {
         records::put_hidden(tx, &blob, false);
     }
     match entry {

@@ -103,14 +103,9 @@ pub(super) fn is_late(tx: &Tx<'_>, entry: &Entry) -> Result<bool, MemberError> {
     Ok(known.is_none_or(|known| matches!(known, Entry::Void(_))))
 }
 
-/// Notes under which view a tombstone or void came.
+/// Notes under which view a tombstone or void came, or what isn't certified was acked last.
 pub(super) fn note(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
     let newest = records::fence(tx)?.newest().map(|newest| newest.view.position());
     records::put_noted(tx, blob, newest);
     Ok(())
-}
-
-/// Keeps the slivers of a voided blob that is acked under the newest view now.
-pub(super) fn keep(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
-    if records::noted(tx, blob)?.is_some() { note(tx, blob) } else { Ok(()) }
 }

@@ -45,18 +45,23 @@ impl Fleet {
     /// up: has looked for sessions that nobody finished. Then it looks for what else may go, and has done so the next time.
     pub async fn hours_pass(&self, hours: u8) {
         for hour in 0..=hours {
-            for (_, member) in self.members() {
-                let open =
-                    member.store().write(Room::Reserved, move |tx| tx.open_upload(&[hour; 16], 0, &[]).map(drop));
-                open.await.expect("the store takes a session");
-            }
-            self.clock.pass(Duration::from_secs(3600));
-            for (id, member) in self.members() {
-                eventually(&format!("member {id} drops the old session"), || async {
-                    member.store().view().upload(&[hour; 16]).expect("the store reads").is_none()
-                })
-                .await;
-            }
+            self.tidy_up_after(Duration::from_secs(3600), hour).await;
+        }
+    }
+
+    /// Sets the clock forward by minutes at least, and waits until every running member has begun to tidy up. `session`
+    /// is none that is open.
+    pub async fn tidy_up_after(&self, time: Duration, session: u8) {
+        for (_, member) in self.members() {
+            let open = member.store().write(Room::Reserved, move |tx| tx.open_upload(&[session; 16], 0, &[]).map(drop));
+            open.await.expect("the store takes a session");
+        }
+        self.clock.pass(time);
+        for (id, member) in self.members() {
+            eventually(&format!("member {id} drops the old session"), || async {
+                member.store().view().upload(&[session; 16]).expect("the store reads").is_none()
+            })
+            .await;
         }
     }
 }

@@ -516,7 +516,8 @@ impl Registry {
             Action::Lack(node, view) => {
                 let here = state.at(node);
                 let has = here.live.is_some() && self.fault != Fault::LackOfOneCertificate;
-                if old.certified & 1 << view == 0 || here.synced < Some(view) || has || here.live >= Some(view) {
+                // Of a certificate that turned up late, or of a blob that somebody has acked and never heard of again.
+                if here.synced < Some(view) || has || here.live >= Some(view) {
                     return None;
                 }
                 if (here.tombstone && !here.hidden) || old.void & 1 << view != 0 {
