@@ -8,7 +8,7 @@ use weft_e2e::demo::{Counts, Loss, MOST_MOVED, Run, Scale, Snapshot};
 use crate::degradation;
 use crate::load::under_load;
 use crate::page::{blocks, find};
-use crate::settle::{balanced, incarnations, member, only_members_claims, settled};
+use crate::settle::{incarnations, is_balanced, member, only_members_claims, settled};
 use crate::shell::Shell;
 use crate::theatre::{Outcome, Theatre};
 
@@ -63,7 +63,7 @@ pub(crate) fn losses_and_changes(theatre: &Theatre) -> Outcome {
 
         under_load(&run, async {
             change(&run, &shell).await?;
-            balanced(&run.fleet.observer().now());
+            assert!(is_balanced(&run.fleet.observer().now()));
             only_members_claims(&run).await
         })
         .await?;

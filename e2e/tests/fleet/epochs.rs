@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use weft_crds::{Epoch, EpochPhase, MemberStatus, epoch_name};
 use weft_e2e::demo::{DemoError, Run, Snapshot, delete_claim, delete_pod, is_ready};
 
-use crate::settle::{LIMIT, balanced, incarnations, kubectl, member, only_members_claims, patch, settled};
+use crate::settle::{LIMIT, incarnations, is_balanced, kubectl, member, only_members_claims, patch, settled};
 use crate::shell::Shell;
 use crate::theatre::Outcome;
 
@@ -167,7 +167,7 @@ impl<'a> Replacement<'a> {
         .await?;
         let others: Vec<(u32, u32)> = incarnations(&ended).into_iter().filter(|who| who.0 != id).collect();
         assert_eq!(others, self.others);
-        balanced(&ended);
+        assert!(is_balanced(&ended), "{:?}", ended.view());
         Ok(())
     }
 }
