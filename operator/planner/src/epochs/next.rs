@@ -120,7 +120,10 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
             "R6: {}",
             shards(lacking.len(), ["lacks something at its holder", "lack something at their holders"])
         ))
-    } else if !stuck && draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed) {
+    } else if view.vacant().is_empty()
+        && draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed)
+    {
+        // With a vacant shard it can't be: all else is whole, and the next epoch gives that shard a holder.
         Some(format!("R6: epoch {} isn't committed", view.epoch))
     } else if !draft.is_established(view) {
         Some(format!("R4: holders of n - f shards have yet to follow term {}", draft.world.record.term))

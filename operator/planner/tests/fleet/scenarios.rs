@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_planner::{Margin, MemberState, Survives, Truth};
+use weft_planner::{EpochPhase, Margin, MemberState, Survives, Truth};
 use weft_protocol::{MemberId, ShardSet, View};
 
 use crate::model::{Model, TICK};
@@ -587,4 +587,27 @@ fn a_replacement_waits_while_vacant_shards_use_up_what_may_move() {
     assert_eq!(model.last.as_ref().unwrap().margin.read, 10);
     let numbers: Vec<u32> = model.last.as_ref().unwrap().members.iter().map(|member| member.current.number).collect();
     assert_eq!(numbers, [1, 1, 2, 2]);
+}
+
+/// Between an epoch's seal and its commit a member is lost, and no survivor may take all of its shards: the epoch can't be
+/// committed while one is vacant, and only the next one gives that a holder.
+#[test]
+fn r6_a_shard_that_falls_vacant_before_the_epoch_is_committed_gets_a_holder_in_the_next() {
+    let mut model = Model::rested(4, 8, 4);
+    model.committee.replace.insert((MemberId(1), 1));
+    while model.position() < (2, 0) {
+        model.tick();
+    }
+    let committed = |model: &Model| {
+        model.record.epochs.iter().any(|epoch| epoch.number == 2 && epoch.phase >= EpochPhase::Committed)
+    };
+    assert!(!committed(&model));
+    model.delete_claim_and_pod(3);
+    while model.position() < (2, 1) {
+        model.tick();
+    }
+    assert!(!committed(&model) && !model.record.view.as_ref().unwrap().view.vacant().is_empty());
+    model.rest();
+    assert_eq!(model.record.view.as_ref().unwrap().view.vacant().len(), 0);
+    assert_eq!(model.position().0, 3);
 }
