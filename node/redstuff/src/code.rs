@@ -106,6 +106,15 @@ impl Code {
         self.sliver_symbols(axis.crossing())
     }
 
+    /// Whether a stripe can be had back from so many of its primaries and secondaries: k1 of the ones, or k2 of the others.
+    ///
+    /// Less of both is not enough, however much of both there is: `p` primaries and `s` secondaries give
+    /// `p·k2 + s·k1 − p·s` independent symbols, which is `k1·k2 − (k1 − p)(k2 − s)`, and nothing can be rebuilt from them
+    /// that they don't contain.
+    pub const fn is_decodable(self, primaries: u16, secondaries: u16) -> bool {
+        primaries >= self.slivers_to_decode(Axis::Primary) || secondaries >= self.slivers_to_decode(Axis::Secondary)
+    }
+
     /// Bytes of a sliver of this axis, from the stripe's symbol size in bytes.
     pub const fn sliver_length(self, axis: Axis, symbol_size: u32) -> usize {
         self.sliver_symbols(axis) as usize * symbol_size as usize

@@ -176,6 +176,24 @@ fn the_largest_code_survives_its_worst_loss() {
     assert_eq!(source[..data.len()], data);
 }
 
+/// Two stripes that differ in one symbol, the last, are alike in k1 − 1 primaries and k2 − 1 secondaries together.
+#[test]
+fn less_than_enough_of_both_axes_tells_stripes_not_apart() {
+    for code in [Code::new(4, 1).unwrap(), Code::new(28, 9).unwrap(), Code::new(31, 4).unwrap()] {
+        let (k1, k2) = (code.source_rows(), code.source_columns());
+        let one = content(code.stripe_capacity(1) as usize, 3);
+        let mut other = one.to_vec();
+        *other.last_mut().unwrap() ^= 1;
+        let [one, other] = [one, other.into()].map(|data| encode_stripe(code, 1, data).unwrap());
+        let alike =
+            |axis| slivers(&one, axis).into_iter().zip(slivers(&other, axis)).filter(|(one, other)| one == other);
+        let (primaries, secondaries) = (alike(Axis::Primary).count() as u16, alike(Axis::Secondary).count() as u16);
+        assert_eq!((primaries, secondaries), (k1 - 1, k2 - 1));
+        assert!(!code.is_decodable(primaries, secondaries));
+        assert!(code.is_decodable(k1, 0) && code.is_decodable(0, k2));
+    }
+}
+
 #[test]
 fn a_whole_stripe_is_not_copied() {
     let code = Code::with_shards(4).unwrap();
