@@ -32,7 +32,7 @@ pub use policies::{
 pub use quantity::{QuantityError, QuantityText};
 pub use status::{
     Accusation, Destruction, EpochPointer, Margin, Missing, PlannedAct, Rewound, Sealing, StorageCommitteeStatus,
-    Survives,
+    Survives, Unrecoverable,
 };
 pub use storage_committee::{StorageCommittee, StorageCommitteeSpec};
 pub use template::{Amounts, MemberTemplate, Resources};

@@ -66,6 +66,9 @@ pub struct StorageCommitteeStatus {
     /// What holders still lack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// Blobs of which too little is left to read or mend them (R20); no margin counts them. Silent: none are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrecoverable: Option<Unrecoverable>,
     /// Every member, by id.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".to_owned()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -150,6 +153,17 @@ pub struct Missing {
     pub slivers: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// Blobs of which too little is left (R20). They leave by DELETE, or by a volume that comes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Unrecoverable {
+    /// How many there are.
+    pub blobs: u64,
+    /// The first of them.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
 }
 
 /// An object that is about to be deleted, written down first (R24).

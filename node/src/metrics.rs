@@ -37,6 +37,7 @@ struct Gauges {
     view_revision: Gauge,
     healthy: Gauge,
     reachable: Gauge,
+    unrecoverable: Gauge,
 }
 
 /// What the gauges show, taken together.
@@ -51,6 +52,7 @@ pub struct Levels {
     pub view: (u64, u64),
     pub healthy: bool,
     pub reachable: u64,
+    pub unrecoverable: u64,
 }
 
 /// A member's counters. Bytes are of payload: what was asked for, without framing.
@@ -67,6 +69,7 @@ pub struct Metrics {
     sent: Family<Service, Counter>,
     rotten: Counter,
     expired: Counter,
+    looks: Family<Outcome, Counter>,
     challenges_held: Family<Outcome, Counter>,
     challenges_answered: Family<Outcome, Counter>,
 }
@@ -125,6 +128,11 @@ impl Metrics {
     /// Live blobs went by the time floor (R15).
     pub(crate) fn blobs_expired(&self, blobs: u64) {
         self.expired.inc_by(blobs);
+    }
+
+    /// Everybody was asked what is left of a blob whose repair failed; `result` is one of a few words.
+    pub(crate) fn looked(&self, result: &'static str) {
+        self.looks.get_or_create(&Outcome { result }).inc();
     }
 
     /// A round of challenges that this member held is over; `result` is one of a few words.
@@ -187,6 +195,7 @@ impl Metrics {
             view_revision,
             healthy,
             reachable,
+            unrecoverable,
         } = &self.gauges;
         sliver_bytes.set(levels.sliver_bytes as i64);
         slivers.set(levels.slivers as i64);
@@ -198,10 +207,11 @@ impl Metrics {
         view_revision.set(levels.view.1 as i64);
         healthy.set(i64::from(levels.healthy));
         reachable.set(levels.reachable as i64);
+        unrecoverable.set(levels.unrecoverable as i64);
     }
 
     fn register_gauges(&self, registry: &mut Registry) {
-        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 10] = [
+        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 11] = [
             ("store_sliver_bytes", "Bytes of slivers on the volume", &self.gauges.sliver_bytes),
             ("store_slivers", "Slivers on the volume", &self.gauges.slivers),
             ("missing_slivers", "Slivers that this member must hold and doesn't", &self.gauges.missing_slivers),
@@ -212,6 +222,7 @@ impl Metrics {
             ("view_revision", "Revision of the newest view", &self.gauges.view_revision),
             ("member_healthy", "1 while the member takes writes", &self.gauges.healthy),
             ("peers_reachable", "Peers that answered the last round", &self.gauges.reachable),
+            ("unrecoverable_blobs", "Blobs found to be unrecoverable", &self.gauges.unrecoverable),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
@@ -232,6 +243,7 @@ impl Metrics {
             registry.register(name, help, counter.clone());
         }
         registry.register("repair_received_bytes", "Bytes received for repair", self.repair_received.clone());
+        registry.register("repair_looks", "Looks for what is left of a blob", self.looks.clone());
         let (held, answered) = (self.challenges_held.clone(), self.challenges_answered.clone());
         registry.register("challenge_rounds", "Rounds of challenges held with peers", held);
         registry.register("challenge_answers", "Rounds of challenges answered", answered);

@@ -2,12 +2,12 @@
 
 mod fleet;
 
-use fleet::{Fleet, OrderChanges, content, eventually, get, put};
+use fleet::{Fleet, OrderChanges, content, eventually, get, lose, put};
 use weft_node::member::{Condition, Member};
 use weft_proto::v1::{Inventory, Retire, Target};
-use weft_protocol::{ShardSet, View};
+use weft_protocol::ShardSet;
 use weft_redstuff::{Axis, BlobId, Hash};
-use weft_store::{Room, StoreError, View as _};
+use weft_store::{Room, View as _};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
@@ -150,13 +150,6 @@ async fn retire(fleet: &Fleet) {
     }
 }
 
-/// `without(lost)`, in which they are declared destroyed (R7).
-fn recovered(fleet: &Fleet, lost: &[u32]) -> View {
-    let seats = fleet.newest().seats.iter().filter(|seat| lost.contains(&seat.member.0));
-    let declared = seats.map(|seat| (seat.member, seat.incarnation)).collect();
-    View { declared, ..fleet.without(lost) }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn r7_survivors_mend_a_loss_beyond_f_once_a_person_has_declared_it() {
     let mut fleet = Fleet::start(7).await;
@@ -168,7 +161,7 @@ async fn r7_survivors_mend_a_loss_beyond_f_once_a_person_has_declared_it() {
     }
     fleet.whole().await;
     let lost = [4, 5, 6];
-    let next = recovered(&fleet, &lost);
+    let next = fleet.declaring(&lost);
     // While one of them lives, the declaration is refused, and nobody refuses the view for it.
     let order = OrderChanges { seal_order: Some(fleet.seal_order(&next)), ..OrderChanges::default() };
     for id in [0, 6] {
@@ -273,23 +266,6 @@ async fn members_seal_a_view_among_themselves() {
         })
         .await;
     }
-}
-
-/// Removes what a member holds of a blob, and puts it on its work list: as if the put had passed it by.
-async fn lose(member: &Member, blob: BlobId) {
-    let shards = member.must_hold();
-    let write = member.store().write(Room::Reserved, move |tx| {
-        if let Some(upload) = tx.holding(&blob.0)? {
-            for (place, _) in tx.slivers(upload, None, usize::MAX)? {
-                tx.remove_sliver(&place)?;
-            }
-        }
-        for shard in shards.iter() {
-            tx.add_missing(&blob.0, shard)?;
-        }
-        Ok::<_, StoreError>(())
-    });
-    write.await.expect("the store takes it");
 }
 
 /// Replaces what a member holds of a blob of one stripe, and its hashes: what it serves and signs of it is wrong.

@@ -191,6 +191,7 @@ async fn write(
         image: subject.image(&context.image),
     };
     let mut status = subject.status.clone();
+    let listed_before = status.unrecoverable.is_some();
     record::record(&mut status, plan, &recording);
     report::fill(&mut status, subject, &observed.world, plan, session, now);
     report::write(subject, &status, session, &context.telemetry, now).await?;
@@ -199,6 +200,9 @@ async fn write(
         session.seal = Some(seal.clone());
     }
     context.events.recorded(subject, plan).await;
+    if !listed_before && subject.status.unrecoverable.is_some() {
+        context.events.unrecoverable(subject, plan).await;
+    }
     subject.status.fleet_id.as_deref().map(str::parse).transpose().map_err(ReconcileError::Fleet)
 }
 

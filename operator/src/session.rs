@@ -67,3 +67,13 @@ pub struct Session {
     /// When it was last written what an epoch has moved.
     pub told_moves: Option<Timestamp>,
 }
+
+impl Session {
+    /// What was planned last, as far as it holds under this view.
+    pub fn orders_under(&self, view: Option<Hash>) -> Vec<MemberOrder> {
+        if self.orders_for == view {
+            return self.orders.clone();
+        }
+        self.orders.iter().map(MemberOrder::under_another_view).collect()
+    }
+}

@@ -73,6 +73,7 @@ pub struct Telemetry {
     pub write_margin: Family<Committee, Gauge>,
     pub missing_slivers: Family<Committee, Gauge>,
     pub missing_bytes: Family<Committee, Gauge>,
+    pub unrecoverable_blobs: Family<Committee, Gauge>,
     pub members_serving: Family<Committee, Gauge>,
     ready: AtomicBool,
     /// Seconds since the epoch at which the event loop last turned.
@@ -91,6 +92,7 @@ impl Telemetry {
             write_margin: Family::default(),
             missing_slivers: Family::default(),
             missing_bytes: Family::default(),
+            unrecoverable_blobs: Family::default(),
             members_serving: Family::default(),
             ready: AtomicBool::new(false),
             pulse: AtomicI64::new(jiff::Timestamp::now().as_second()),
@@ -122,14 +124,24 @@ impl Telemetry {
         );
         to.register("weft_committee_missing_slivers", "Slivers that holders lack", self.missing_slivers.clone());
         to.register("weft_committee_missing_bytes", "Bytes of slivers that holders lack", self.missing_bytes.clone());
+        to.register(
+            "weft_committee_unrecoverable_blobs",
+            "Blobs of which too little is left to read or mend them",
+            self.unrecoverable_blobs.clone(),
+        );
         to.register("weft_committee_members_serving", "Members that answer", self.members_serving.clone());
     }
 
     /// Forgets a committee that is gone.
     pub fn forget(&self, committee: &Committee) {
-        for family in
-            [&self.read_margin, &self.write_margin, &self.missing_slivers, &self.missing_bytes, &self.members_serving]
-        {
+        for family in [
+            &self.read_margin,
+            &self.write_margin,
+            &self.missing_slivers,
+            &self.missing_bytes,
+            &self.unrecoverable_blobs,
+            &self.members_serving,
+        ] {
             family.remove(committee);
         }
     }

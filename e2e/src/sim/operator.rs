@@ -73,7 +73,7 @@ impl Leader {
     async fn round(&mut self) -> Option<Duration> {
         let (mut world, addresses) = self.read()?;
         let view = view_of(&world.record);
-        let orders = if self.session.orders_for == view { self.session.orders.clone() } else { Vec::new() };
+        let orders = self.session.orders_under(view);
         self.order(&world.record, &addresses, &orders).await;
         world.heard = self.heard();
         world.missed.clone_from(&self.session.missed);

@@ -1,13 +1,15 @@
 //! What a member reports of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_proto::v1::{self, Ailment, Inventory, ShardReport};
 use weft_protocol::Encoder;
 use weft_redstuff::BlobId;
 use weft_store::View;
 
-use super::{Condition, Identity, Kind, Known, Member, MemberError, index::Totals, moved::Moved, records};
+use super::{
+    Condition, Identity, Kind, Known, Member, MemberError, index::Totals, moved::Moved, records, unrecoverable,
+};
 use crate::metrics::Levels;
 
 /// Rows of the work list read at a time.
@@ -39,6 +41,8 @@ impl Member {
         let id = |id: weft_protocol::ViewId| id.encode(Encoder::new()).finish().into();
         let newest = known.newest.as_ref();
         let (ailment, ailment_message) = self.ailment();
+        // One list for all that is told: who reads it sees by `set_aside` what the rest leaves out.
+        let (listed, unrecoverable) = (self.listed(), self.tell_unrecoverable()?);
         Ok(Inventory {
             identity: Some(self.identity.wire()),
             public_key: self.identity.public_key().0.to_vec().into(),
@@ -52,7 +56,7 @@ impl Member {
             blobs: totals.live,
             tombstones: totals.tombstones,
             registry_digest: self.registry_digest().0.to_vec().into(),
-            shards: self.shard_reports(&known, &totals)?,
+            shards: self.shard_reports(&known, &totals, &listed)?,
             held_slivers: view.totals().slivers,
             held_sliver_bytes: view.totals().sliver_bytes,
             reachable: self.reachable().into_iter().map(|member| member.0).collect(),
@@ -73,6 +77,9 @@ impl Member {
             accusations: self.accusations()?.iter().map(|accusation| accusation.encode().into()).collect(),
             time_floor: self.time_floor().map(|floor| floor.encode().into()).unwrap_or_default(),
             moved: records::moved(&view)?.iter().map(Moved::wire).collect(),
+            unrecoverable: unrecoverable.blobs,
+            unrecoverable_blobs: unrecoverable.total,
+            set_aside: unrecoverable::wire(unrecoverable::set_aside(&view, &listed)?.keys()),
         })
     }
 
@@ -103,7 +110,13 @@ impl Member {
         }
     }
 
-    fn lacks(&self, known: &Known, totals: &Totals) -> Result<BTreeMap<u8, Lack>, MemberError> {
+    /// What shards miss, without `listed` blobs.
+    fn lacks(
+        &self,
+        known: &Known,
+        totals: &Totals,
+        listed: &BTreeSet<BlobId>,
+    ) -> Result<BTreeMap<u8, Lack>, MemberError> {
         let all = Lack { slivers: totals.slivers, bytes: totals.bytes, blobs: totals.blobs };
         let lack = |shard| (shard, if known.work.contains(shard) { Lack::default() } else { all });
         let mut lacks: BTreeMap<u8, Lack> = self.must_hold().iter().map(lack).collect();
@@ -114,8 +127,9 @@ impl Member {
             let Some(last) = page.last() else { return Ok(lacks) };
             after = Some(*last);
             for (blob, shard) in page {
-                // What the last uploads still bring is no loss (R22).
-                if coming.get(&BlobId(blob)).is_some_and(|shards| shards.contains(shard)) {
+                // What the last uploads still bring is no loss (R22), and what can't be had back is told apart (R20).
+                let comes = coming.get(&BlobId(blob)).is_some_and(|shards| shards.contains(shard));
+                if comes || listed.contains(&BlobId(blob)) {
                     continue;
                 }
                 let Some(Kind::Live { slivers, bytes, position: _ }) = self.index.get(&BlobId(blob)) else { continue };
@@ -126,7 +140,12 @@ impl Member {
         }
     }
 
-    fn shard_reports(&self, known: &Known, totals: &Totals) -> Result<Vec<ShardReport>, MemberError> {
+    fn shard_reports(
+        &self,
+        known: &Known,
+        totals: &Totals,
+        listed: &BTreeSet<BlobId>,
+    ) -> Result<Vec<ShardReport>, MemberError> {
         let newest = known.newest.as_ref();
         let own = newest.map(|newest| super::shards_in(&self.identity, &newest.view)).unwrap_or_default();
         let report = |(shard, lack): (u8, Lack)| ShardReport {
@@ -137,7 +156,7 @@ impl Member {
             target: !own.contains(shard),
             verified: lack.blobs == 0 && known.verified.contains(shard),
         };
-        Ok(self.lacks(known, totals)?.into_iter().map(report).collect())
+        Ok(self.lacks(known, totals, listed)?.into_iter().map(report).collect())
     }
 
     /// The inventory of a volume that isn't this process's to serve (R1).
@@ -155,7 +174,7 @@ impl Member {
     /// What the gauges show.
     pub fn levels(&self) -> Result<Levels, MemberError> {
         let (known, view, totals) = (self.known(), self.store.view(), self.index.totals());
-        let lacks = self.lacks(&known, &totals)?;
+        let lacks = self.lacks(&known, &totals, &self.listed())?;
         let (slivers, bytes) =
             lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
         Ok(Levels {
@@ -168,6 +187,7 @@ impl Member {
             view: known.newest.as_ref().map(|newest| newest.view.position()).unwrap_or_default(),
             healthy: self.condition() == Condition::Healthy && self.store.health().read_only.is_none(),
             reachable: self.reachable().len() as u64,
+            unrecoverable: self.unrecoverable()?.len() as u64,
         })
     }
 }

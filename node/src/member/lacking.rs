@@ -4,11 +4,13 @@
 //! blob there lacks; summed over the fleet, that bounds what the worst blob of the slot lacks, and it is exact while
 //! few blobs are missing anything. It costs 256 bytes however many blobs there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use weft_protocol::ShardSet;
+use weft_redstuff::BlobId;
 use weft_store::{StoreError, View, slot_of};
 
-use super::{Member, MemberError, index::PARTS as SLOTS, lock, shards_in};
+use super::{Member, MemberError, index::PARTS as SLOTS, lock, shards_in, unrecoverable::set_aside};
 
 /// For each slot, how many shards some blob may lack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,32 +53,38 @@ impl Lacking {
 
 impl Member {
     /// What blobs lack of the shards that the newest view gives this member. Blobs whose uploads may still be coming
-    /// in don't count (R22).
+    /// in don't count (R22), nor those that are listed as unrecoverable (R20).
     pub(crate) fn lacking(&self) -> Result<Lacking, MemberError> {
         let known = self.known();
         let own = known.newest.as_ref().map(|newest| shards_in(&self.identity, &newest.view)).unwrap_or_default();
         let unlisted = own.difference(known.work);
         let mut lacking = Lacking([unlisted.len(); SLOTS]);
         let view = self.store.view();
-        let coming = self.coming(&view)?;
+        let uncounted = self.uncounted(&view)?;
         for ((shard, slot), count) in view.missing_counts()? {
             let listed = own.contains(shard) && !unlisted.contains(shard);
-            if listed && count > coming.get(&(shard, slot)).copied().unwrap_or(0) {
+            if listed && count > uncounted.get(&(shard, slot)).copied().unwrap_or(0) {
                 lacking.0[usize::from(slot)] += 1;
             }
         }
         Ok(lacking)
     }
 
-    /// How many blobs, by shard and slot, are on the work list only because their uploads still come in.
-    fn coming(&self, view: &impl View) -> Result<HashMap<(u8, u8), u64>, StoreError> {
-        let mut coming = HashMap::new();
+    /// How many blobs, by shard and slot, are on the work list without counting as missing.
+    fn uncounted(&self, view: &impl View) -> Result<HashMap<(u8, u8), u64>, StoreError> {
+        let mut rows: BTreeMap<BlobId, ShardSet> = set_aside(view, &self.listed())?;
         for (blob, shards) in self.all_coming_in() {
-            for shard in view.missing_of(&blob.0)?.into_iter().filter(|shard| shards.contains(*shard)) {
-                *coming.entry((shard, slot_of(&blob.0))).or_default() += 1;
+            let missing = view.missing_of(&blob.0)?.into_iter().filter(|shard| shards.contains(*shard));
+            let row = rows.entry(blob).or_default();
+            *row = row.union(missing.collect());
+        }
+        let mut uncounted = HashMap::new();
+        for (blob, shards) in rows {
+            for shard in shards.iter() {
+                *uncounted.entry((shard, slot_of(&blob.0))).or_default() += 1;
             }
         }
-        Ok(coming)
+        Ok(uncounted)
     }
 
     /// Remembers what the peers that answered the last exchange told.

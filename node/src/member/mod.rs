@@ -27,6 +27,7 @@ mod retire;
 mod signing;
 mod slivers;
 mod syncing;
+mod unrecoverable;
 mod upload;
 mod verify;
 mod views;
@@ -62,8 +63,10 @@ pub(crate) use order::Order;
 pub(crate) use reads::Filter;
 pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use registry::Late;
+pub(crate) use retire::Retire;
 pub(crate) use slivers::axis as sliver_axis;
 pub(crate) use syncing::ToSync;
+use unrecoverable::Blobs;
 pub(crate) use upload::StripeUpload;
 pub(crate) use void::Said;
 
@@ -141,7 +144,12 @@ pub struct Member {
     repair_limit: AtomicU64,
     /// Counts changes of work list, view and target.
     changed: watch::Sender<u64>,
-    retiring: tokio::sync::Mutex<Option<(Hash, ShardSet)>>,
+    /// The last order to drop copies that was carried out.
+    retiring: tokio::sync::Mutex<Option<Retire>>,
+    /// Blobs that repair has found to be unrecoverable (R20). Kept in memory: it costs a few questions to know them again.
+    unrecoverable: Mutex<Blobs>,
+    /// Those that the operator's newest order lists.
+    listed: Mutex<Blobs>,
     /// What isn't served to members that are being challenged (R28).
     closings: Mutex<Closings>,
     /// Milliseconds between rounds with one peer; 0: none are held.

@@ -109,6 +109,8 @@ impl Member {
             repair_limit: AtomicU64::new(0),
             changed: tokio::sync::watch::Sender::new(0),
             retiring: tokio::sync::Mutex::default(),
+            unrecoverable: Mutex::default(),
+            listed: Mutex::default(),
             closings: Mutex::default(),
             challenge_interval: AtomicU64::new(0),
             unanswered: Mutex::default(),

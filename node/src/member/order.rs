@@ -1,13 +1,16 @@
 //! The operator's order: the member's whole desired state (R3 – R5).
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use weft_proto::v1;
 use weft_protocol::{FenceError, Incarnation, MemberId, Seal, SealOrder, ShardSet, SignedView, TermClaim};
-use weft_redstuff::Hash;
+use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx};
 
-use super::{Condition, Member, MemberError, Peer, Peers, Target, lock, moved, records, views};
+use super::{Blobs, Condition, Member, MemberError, Peer, Peers, Retire, Target, lock, moved, records, views};
 
 /// An order, read.
 #[derive(Debug)]
@@ -18,8 +21,9 @@ pub(crate) struct Order {
     seal: Option<SealOrder>,
     peers: Peers,
     target: Option<Target>,
-    /// Hash of the view in effect that the copies are spare under, and their shards (R23).
-    retire: Option<(Hash, ShardSet)>,
+    retire: Option<Retire>,
+    /// The blobs that are listed as unrecoverable (R20).
+    listed: Blobs,
     repair_bytes_per_second: u64,
     challenge_interval_ms: u64,
     /// The encoded time floor (R15).
@@ -30,11 +34,14 @@ impl Order {
     pub(crate) fn parse(request: &v1::OrderRequest) -> Result<Self, MemberError> {
         let some = |bytes: &bytes::Bytes| if bytes.is_empty() { None } else { Some(bytes.clone()) };
         let peers = request.peers.iter();
+        let blob = |id: &bytes::Bytes| BlobId::from_slice(id).ok_or(MemberError::Malformed { field: "unrecoverable" });
+        let listed: Blobs = Arc::new(request.unrecoverable.iter().map(blob).collect::<Result<_, _>>()?);
         let retire = match &request.retire {
             None => None,
             Some(retire) => {
                 let view = Hash::from_slice(&retire.view).ok_or(MemberError::Malformed { field: "retire.view" })?;
-                Some((view, shard_set(&retire.shards, "retire.shards")?))
+                let shards = shard_set(&retire.shards, "retire.shards")?;
+                Some(Retire { view, shards, keeps: listed.clone() })
             }
         };
         let target = match &request.target {
@@ -49,6 +56,7 @@ impl Order {
             peers: peers.map(|peer| ((MemberId(peer.member), peer.incarnation), peer.address.clone())).collect(),
             target,
             retire,
+            listed,
             repair_bytes_per_second: request.budgets.map_or(0, |budgets| budgets.repair_bytes_per_second),
             challenge_interval_ms: request.challenge_interval_ms,
             time_floor: request.time_floor.clone(),
@@ -88,15 +96,17 @@ impl Member {
 
     /// Carries out an order, as far as it is durable at once. Gives what it says may be dropped, for
     /// [`Member::retire`]: that takes longer than the operator waits.
-    pub(crate) async fn obey(&self, order: Order) -> Result<Option<(Hash, ShardSet)>, MemberError> {
+    pub(crate) async fn obey(&self, order: Order) -> Result<Option<Retire>, MemberError> {
         self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
         self.challenge_interval.store(order.challenge_interval_ms, Ordering::Relaxed);
-        let (retire, time_floor) = (order.retire, order.time_floor.clone());
+        let (retire, listed) = (order.retire.clone(), order.listed.clone());
+        let time_floor = order.time_floor.clone();
         self.heed_declared(order.seal.as_ref())?;
         // A member that may be behind what it signed gives no refusals (R1).
         let may_refuse = self.condition() == Condition::Healthy;
         let before = self.known();
         let write = self.store.write(Room::Reserved, move |tx| apply(tx, order, may_refuse)).await?;
+        self.set_listed(listed);
         if write.value {
             self.refresh()?;
             let after = self.known();
@@ -143,6 +153,7 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
         mut peers,
         target,
         retire: _,
+        listed: _,
         repair_bytes_per_second: _,
         challenge_interval_ms: _,
         time_floor: _,

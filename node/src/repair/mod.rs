@@ -3,8 +3,10 @@
 //! A shard that another member still holds is copied ([`crate::migrate`]); otherwise its slivers are rebuilt from the
 //! symbols of the slivers that cross them: secondaries first, for they need only k1 helpers and put this member back
 //! into the game for the primaries. The list is durable, slivers are stored one by one, so a crash loses no more than a
-//! batch. There is no terminal error: what can't be rebuilt now is tried again with other helpers.
+//! batch. There is no terminal error: what can't be rebuilt now is tried again with other helpers; seldom, where too
+//! little is left to rebuild it from (R20).
 
+mod evidence;
 mod pass;
 mod rebuild;
 mod select;
@@ -18,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use weft_redstuff::{Axis, BlobId};
 use weft_store::View as _;
 
@@ -33,8 +36,13 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Runs for the life of the process.
 pub async fn run(member: Arc<Member>) {
-    let mut repair =
-        Repair { member, attempts: HashMap::new(), doubts: suspects::Doubts::default(), pass: pass::Pass::default() };
+    let mut repair = Repair {
+        member,
+        attempts: HashMap::new(),
+        doubts: suspects::Doubts::default(),
+        evidence: evidence::Evidence::default(),
+        pass: pass::Pass::default(),
+    };
     loop {
         match repair.round().await {
             Ok(Progress::Some) => {}
@@ -65,15 +73,22 @@ struct Repair {
     attempts: HashMap<(BlobId, u8), usize>,
     /// Who is asked last.
     doubts: suspects::Doubts,
+    /// What can't be had back.
+    evidence: evidence::Evidence,
     pass: pass::Pass,
 }
 
 impl Repair {
     async fn round(&mut self) -> Result<Progress, work::WorkError> {
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
-        let attempts = &self.attempts;
-        let attempt = |blob, shard| attempts.get(&(blob, shard)).copied().unwrap_or(0);
-        let items = work::next(&self.member, &fleet, &mut self.pass, attempt, BATCH_ITEMS)?;
+        let started = self.member.env().clock.now();
+        self.evidence.refresh(&self.member, &fleet, started).await?;
+        let Self { member, attempts, evidence, pass, .. } = self;
+        let attempt = |blob, shard| {
+            let rests = evidence.rests(&blob);
+            (!rests).then(|| attempts.get(&(blob, shard)).copied().unwrap_or(0))
+        };
+        let items = work::next(member, &fleet, pass, attempt, BATCH_ITEMS)?;
         if items.is_empty() {
             if self.member.store().view().totals().missing == 0 {
                 self.attempts.clear();
@@ -82,7 +97,6 @@ impl Repair {
             return Ok(Progress::None);
         }
         self.doubts.under(fleet.newest.view.hash());
-        let started = self.member.env().clock.now();
         let before = self.member.repair_bytes();
         let items = self.confirm(items).await?;
         if fleet.is_unheard() {
@@ -94,14 +108,14 @@ impl Repair {
             items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));
         migrate::copy(&self.member, &copies).await;
         for axis in [Axis::Secondary, Axis::Primary] {
-            let Self { attempts, doubts, .. } = self;
+            let Self { attempts, doubts, evidence, .. } = self;
             let attempt = |item: &Item| attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0);
-            rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, attempt, doubts).await;
+            rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, attempt, evidence, doubts).await;
         }
-        let mut progress = self.settle(copies.iter().chain(&rebuilds))?;
-        if items.confirmed > 0 {
-            progress = Progress::Some;
-        }
+        let tried = copies.len() + rebuilds.len();
+        let failed = self.settle(copies.into_iter().chain(rebuilds))?;
+        let progress = if items.confirmed > 0 || failed.len() < tried { Progress::Some } else { Progress::None };
+        self.look_into(&fleet, &failed, started).await?;
         let moved = self.member.repair_bytes() - before;
         self.member.throttle(started, moved).await;
         Ok(progress)
@@ -123,18 +137,26 @@ impl Repair {
         Ok(Remaining { confirmed: all - still.len(), still })
     }
 
-    /// Notes what is whole now and what must be tried otherwise.
-    fn settle<'i>(&mut self, items: impl Iterator<Item = &'i Item>) -> Result<Progress, work::WorkError> {
-        let mut progress = Progress::None;
+    /// Notes what is whole now and what must be tried otherwise: gives what failed.
+    fn settle(&mut self, items: impl Iterator<Item = Item>) -> Result<Vec<Item>, work::WorkError> {
+        let mut failed = Vec::new();
         for item in items {
             let key = (item.blob, item.shard);
-            if work::is_missing(&self.member, item)? {
+            if work::is_missing(&self.member, &item)? {
                 *self.attempts.entry(key).or_default() += 1;
+                failed.push(item);
             } else {
                 self.attempts.remove(&key);
-                progress = Progress::Some;
             }
         }
-        Ok(progress)
+        Ok(failed)
+    }
+
+    /// Finds out whether what failed again can be had back at all (R20).
+    async fn look_into(&mut self, fleet: &work::Fleet, failed: &[Item], now: Instant) -> Result<(), work::WorkError> {
+        let Self { member, attempts, evidence, .. } = self;
+        let often = |item: &&Item| attempts.get(&(item.blob, item.shard)).is_some_and(|n| *n >= evidence::FAILURES);
+        let blobs: Vec<BlobId> = failed.iter().filter(often).map(|item| item.blob).collect();
+        evidence.look(member, fleet, blobs.into_iter(), now).await
     }
 }

@@ -9,6 +9,7 @@ use weft_protocol::MemberId;
 use weft_redstuff::{Axis, BlobId, Code, Hash, rebuild_sliver, symbol};
 
 use super::{
+    evidence::Evidence,
     select::{Circumstances, Helpers, helpers},
     suspects::{self, Doubts},
     symbols,
@@ -29,17 +30,21 @@ pub(super) struct Unit {
 }
 
 /// Rebuilds what `items` lack on one axis, as far as helpers serve; what fails stays on the work list. Who gave nothing,
-/// or something wrong, is doubted from then on (R18).
+/// or something wrong, is doubted from then on (R18). `attempt` tells how often an item failed.
 pub(super) async fn rebuild(
     member: &Member,
     fleet: &Fleet,
     items: &[Item],
     axis: Axis,
     attempt: impl Fn(&Item) -> usize,
+    evidence: &Evidence,
     doubts: &mut Doubts,
 ) {
-    let units = items.iter().flat_map(|item| units(member, fleet, item, axis, attempt(item), doubts.of(&item.blob)));
-    let mut units: Vec<Unit> = units.collect();
+    let mut all = Vec::new();
+    for item in items {
+        all.extend(units(member, fleet, (item, axis, attempt(item)), evidence, doubts.of(&item.blob)));
+    }
+    let mut units = all;
     for (blob, peer) in gather(member, fleet, &mut units).await {
         doubts.add(blob, peer);
     }
@@ -62,17 +67,17 @@ pub(super) async fn rebuild(
 fn units(
     member: &Member,
     fleet: &Fleet,
-    item: &Item,
-    axis: Axis,
-    attempt: usize,
+    (item, axis, attempt): (&Item, Axis, usize),
+    evidence: &Evidence,
     doubted: &BTreeSet<MemberId>,
 ) -> Vec<Unit> {
-    let of = Circumstances {
+    let of = |stripe| Circumstances {
         view: &fleet.newest.view,
         me: member.identity().member,
         moved: fleet.moved,
         reachable: &fleet.reachable,
         doubted,
+        held: evidence.held(&item.blob, stripe),
     };
     let wanted = item.slivers().filter(|(_, of_axis, _)| *of_axis == axis);
     wanted
@@ -91,7 +96,7 @@ fn units(
                 index,
                 symbol_size,
                 expected: hashes.get(axis, index)?,
-                helpers: helpers(&of, axis, &local, attempt)?,
+                helpers: helpers(&of(stripe), axis, &local, attempt)?,
                 symbols: Vec::new(),
             })
         })

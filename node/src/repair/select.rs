@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_protocol::{MemberId, ShardSet, View};
+use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::{Axis, Code};
 
 /// Where the symbols of one rebuild come from. Indices are those of the crossing slivers.
@@ -23,7 +23,12 @@ pub(crate) struct Circumstances<'v> {
     pub(crate) reachable: &'v [MemberId],
     /// Who gave nothing or something wrong of this blob: they come last of all (R18).
     pub(crate) doubted: &'v BTreeSet<MemberId>,
+    /// What members have of the stripe, where everybody was asked: what the view gives them is a guess.
+    pub(crate) held: Option<&'v [Held]>,
 }
+
+/// Axis and index of a sliver that a member says to hold.
+pub(crate) type Held = (MemberId, Axis, u16);
 
 /// Whom to ask first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +47,16 @@ pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt
     let needed = usize::from(code.slivers_to_decode(axis.crossing()));
     let mut chosen = Helpers { local: local.to_vec(), remote: BTreeMap::new() };
     chosen.local.truncate(needed);
-    let mut wanting = needed - chosen.local.len();
+    let (mut wanting, mut taken) = (needed - chosen.local.len(), BTreeSet::new());
     for standing in [Standing::Settled, Standing::Moved, Standing::Doubted] {
         let mut offers = offers(of, code, axis.crossing(), local, standing);
         let rotation = attempt % offers.len().max(1);
         offers.rotate_left(rotation);
-        for (member, index) in offers.into_iter().take(wanting) {
-            chosen.remote.entry(member).or_default().push(index);
-            wanting -= 1;
+        for (member, index) in offers {
+            if wanting > 0 && taken.insert(index) {
+                chosen.remote.entry(member).or_default().push(index);
+                wanting -= 1;
+            }
         }
     }
     (wanting == 0).then_some(chosen)
@@ -63,12 +70,18 @@ fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], wan
         (false, false) => Standing::Settled,
     };
     let seats = of.view.seats.iter().filter(|seat| seat.member != of.me && of.reachable.contains(&seat.member));
+    let has = |seat: &Seat| -> Vec<u16> {
+        let Some(held) = of.held else {
+            return seat.shards.iter().map(|shard| code.sliver_index(u16::from(shard), crossing)).collect();
+        };
+        let its = held.iter().filter(|(member, axis, _)| (*member, *axis) == (seat.member, crossing));
+        its.map(|(_, _, index)| *index).collect()
+    };
     let mut offers: Vec<(usize, MemberId, u16)> = seats
         .flat_map(|seat| {
-            seat.shards
-                .iter()
-                .filter(|shard| standing(seat.member, *shard) == wanted)
-                .map(|shard| code.sliver_index(u16::from(shard), crossing))
+            has(seat)
+                .into_iter()
+                .filter(|index| standing(seat.member, code.shard_of(crossing, *index) as u8) == wanted)
                 .filter(|index| !local.contains(index))
                 .enumerate()
                 .map(|(turn, index)| (turn, seat.member, index))
@@ -80,7 +93,7 @@ fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], wan
 
 #[cfg(test)]
 mod tests {
-    use weft_protocol::{Authority, FleetId, Incarnation, Seat, SigningKey, VolumeId};
+    use weft_protocol::{Authority, FleetId, Incarnation, SigningKey, VolumeId};
 
     use super::*;
 
@@ -113,12 +126,8 @@ mod tests {
     fn choose(axis: Axis, local: &[u16], reachable: &[MemberId], attempt: usize) -> Option<Helpers> {
         let (view, moved) = (view(), ShardSet::EMPTY);
         let doubted = BTreeSet::new();
-        helpers(
-            &Circumstances { view: &view, me: MemberId(0), moved, reachable, doubted: &doubted },
-            axis,
-            local,
-            attempt,
-        )
+        let of = Circumstances { view: &view, me: MemberId(0), moved, reachable, doubted: &doubted, held: None };
+        helpers(&of, axis, local, attempt)
     }
 
     fn total(helpers: &Helpers) -> usize {
@@ -154,8 +163,8 @@ mod tests {
     fn shards_that_just_moved_come_last() {
         let (view, reachable) = (view(), members(1..7));
         let moved: ShardSet = [1, 8, 15].into_iter().collect();
-        let of =
-            Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable, doubted: &BTreeSet::new() };
+        let (me, doubted) = (MemberId(0), BTreeSet::new());
+        let of = Circumstances { view: &view, me, moved, reachable: &reachable, doubted: &doubted, held: None };
         let chosen = helpers(&of, Axis::Primary, &[], 0).unwrap();
         let from_moved = |index: &u16| moved.contains(view.code.shard_of(Axis::Secondary, *index) as u8);
         assert!(!chosen.remote.values().flatten().any(from_moved), "{chosen:?}");
@@ -166,12 +175,34 @@ mod tests {
         // Two of six: no window of ten that turns through the others' shards would leave both out.
         let (view, reachable, moved) = (view(), members(1..7), ShardSet::EMPTY);
         let doubted: BTreeSet<MemberId> = members([1, 4]).into_iter().collect();
-        let of = Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable, doubted: &doubted };
+        let me = MemberId(0);
+        let of = Circumstances { view: &view, me, moved, reachable: &reachable, doubted: &doubted, held: None };
         for attempt in 0..24 {
             let chosen = helpers(&of, Axis::Secondary, &[], attempt).unwrap();
             assert!(chosen.remote.keys().all(|member| !doubted.contains(member)), "{chosen:?}");
         }
         // Where the others aren't enough, they are asked all the same.
         assert_eq!(total(&helpers(&of, Axis::Primary, &[], 0).unwrap()), 19);
+    }
+
+    /// Ten of 28 primaries are left, here and there, and two members have one of them: these very ten are asked for.
+    #[test]
+    fn what_members_are_known_to_hold_is_asked_for_and_nothing_else() {
+        let (view, reachable, moved) = (view(), members(1..7), [1, 8].into_iter().collect());
+        let held: Vec<Held> =
+            [(1, 1), (1, 8), (2, 9), (3, 3), (3, 17), (4, 25), (5, 5), (5, 12), (6, 6), (6, 27), (2, 6)]
+                .map(|(member, index)| (MemberId(member), Axis::Primary, index))
+                .into();
+        let doubted: BTreeSet<MemberId> = members([2, 5]).into_iter().collect();
+        for attempt in 0..24 {
+            let held = Some(&held[..]);
+            let of =
+                Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable, doubted: &doubted, held };
+            let chosen = helpers(&of, Axis::Secondary, &[], attempt).expect("ten are left");
+            let mut indices: Vec<u16> = chosen.remote.values().flatten().copied().collect();
+            indices.sort_unstable();
+            assert_eq!(indices, [1, 3, 5, 6, 8, 9, 12, 17, 25, 27]);
+            assert_eq!(helpers(&of, Axis::Primary, &[], attempt), None, "there are no secondaries");
+        }
     }
 }

@@ -110,12 +110,12 @@ fn sources(member: &Member) -> BTreeMap<u8, Vec<Peer>> {
 
 /// The next batch of the work list, which the pass tells the order of. Blobs whose upload may still be coming in are
 /// left for later. Empty when the pass has ended.
-/// `attempt` tells how often an item failed.
+/// `attempt` tells how often an item failed; `None`: it isn't to be tried now.
 pub(super) fn next(
     member: &Member,
     fleet: &Fleet,
     pass: &mut Pass,
-    attempt: impl Fn(BlobId, u8) -> usize,
+    attempt: impl Fn(BlobId, u8) -> Option<usize>,
     limit: usize,
 ) -> Result<Vec<Item>, WorkError> {
     pass.begin(member, fleet.newest.view.hash())?;
@@ -131,8 +131,9 @@ pub(super) fn next(
             if member.coming_in(&blob).contains(shard) {
                 continue;
             }
+            let Some(attempt) = attempt(blob, shard) else { continue };
             let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
-            let source = fleet.source(shard, attempt(blob, shard));
+            let source = fleet.source(shard, attempt);
             let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
             bytes += item.bytes();
             items.push(item);

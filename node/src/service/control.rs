@@ -26,10 +26,10 @@ impl control_server::Control for Control {
             Err(error) if error.is_old_term() => return Err(self.member.refuse_old(error)?),
             obeyed => obeyed?,
         };
-        if let Some((view, shards)) = retire {
+        if let Some(retire) = retire {
             let member = self.member.clone();
             tokio::spawn(async move {
-                if let Err(error) = member.retire(view, shards).await {
+                if let Err(error) = member.retire(retire).await {
                     tracing::warn!(%error, "copies could not be dropped");
                 }
             });

@@ -5,6 +5,7 @@
 mod certificates;
 mod clock;
 pub mod liar;
+mod losses;
 mod operator;
 pub mod requests;
 pub mod timeless;
@@ -36,6 +37,7 @@ use weft_store::{FILE, Options, fake::FakeDisk};
 
 pub use certificates::Authority;
 pub use clock::TestClock;
+pub use losses::lose;
 pub use operator::OrderChanges;
 
 pub const FLEET: FleetId = FleetId([7; 16]);

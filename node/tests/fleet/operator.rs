@@ -9,7 +9,7 @@ use weft_protocol::{
     Authority, Incarnation, MemberId, PublicKey, Seal, SealOrder, Seat, ShardSet, Signed, SignedView, TermClaim,
     TimeFloor, View, VolumeId,
 };
-use weft_redstuff::Code;
+use weft_redstuff::{BlobId, Code};
 
 use super::{FLEET, Fleet, eventually};
 
@@ -19,6 +19,8 @@ pub struct OrderChanges {
     pub seal_order: Option<SealOrder>,
     pub target: Option<weft_proto::v1::Target>,
     pub retire: Option<weft_proto::v1::Retire>,
+    /// The blobs that are listed as unrecoverable (R20).
+    pub unrecoverable: Vec<BlobId>,
     /// Another term than the operator's.
     pub term: Option<u64>,
     /// Another time floor than the fleet's.
@@ -53,6 +55,7 @@ impl Fleet {
             budgets: None,
             challenge_interval_ms: self.challenge_interval_ms,
             time_floor: changes.time_floor.or_else(|| self.time_floor()).map(|f| f.encode().into()).unwrap_or_default(),
+            unrecoverable: changes.unrecoverable.iter().map(|blob| blob.0.to_vec().into()).collect(),
         };
         Ok(ControlClient::new(channel).order(request).await?.into_inner())
     }
@@ -111,6 +114,13 @@ impl Fleet {
             fewest.shards.insert(shard);
         }
         View { revision: view.revision + 1, predecessor: Some(view.id()), seats, term: self.term, ..view.clone() }
+    }
+
+    /// `without(lost)`, in which they are declared destroyed (R7).
+    pub fn declaring(&self, lost: &[u32]) -> View {
+        let seats = self.newest().seats.iter().filter(|seat| lost.contains(&seat.member.0));
+        let declared = seats.map(|seat| (seat.member, seat.incarnation)).collect();
+        View { declared, ..self.without(lost) }
     }
 
     /// The next epoch's view, in which `member`'s present incarnation takes `shards` from whoever holds them.

@@ -9,7 +9,7 @@ use crate::{
     draft::{Draft, shards},
     epochs,
     measure::{Measure, measure},
-    rewind,
+    rewind, unrecoverable,
 };
 
 const LACKING: [&str; 2] = ["lacks something or doesn't answer", "lack something or don't answer"];
@@ -20,10 +20,10 @@ pub(crate) fn conclude(draft: Draft<'_>) -> Plan {
     let conditions = conditions(&draft, measured);
     let epoch = epoch_pointer(&draft);
     let Measure { margin, survives, missing, answering: _, gone: _ } = measured.unwrap_or_default();
-    let Draft { members, mut steps, withheld, wake_at, .. } = draft;
+    let Draft { members, mut steps, withheld, wake_at, unrecoverable, .. } = draft;
     // What is recorded comes before what is made: a view, a loss, a number is known before anyone acts on it.
     steps.sort_by_key(|step| !step.act.is_record());
-    Plan { steps, withheld, members, orders, epoch, margin, survives, missing, conditions, wake_at }
+    Plan { steps, withheld, members, orders, epoch, margin, survives, missing, unrecoverable, conditions, wake_at }
 }
 
 fn epoch_pointer(draft: &Draft<'_>) -> (u64, u64) {
@@ -66,7 +66,8 @@ fn orders(draft: &Draft<'_>) -> Vec<MemberOrder> {
             Some((view.hash(), all.difference(needed)))
         });
         let seal = sealing && world.view().and_then(seat).is_some();
-        MemberOrder { member: who.0, incarnation: who.1, seal, target, retire }
+        let unrecoverable = draft.unrecoverable.ids.clone();
+        MemberOrder { member: who.0, incarnation: who.1, seal, target, retire, unrecoverable }
     };
     whos.into_iter().map(order).collect()
 }
@@ -107,7 +108,9 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
         (None, Some((_, message))) if stalled.status == Truth::False => condition(true, "Working", message.clone()),
         (None, _) => condition(false, "Idle", ""),
     };
-    let ready = match unfinished {
+    // Nothing works at what can't be mended: it waits for a person, or for a volume.
+    let unrecoverable = unrecoverable::message(draft).map(|message| ("Unrecoverable", message));
+    let ready = match unrecoverable.clone().or(unfinished) {
         None => condition(true, "Fulfilled", format!("{} members serve with full margins", draft.members.len())),
         Some((reason, message)) => condition(false, reason, message),
     };
@@ -115,10 +118,11 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
         available: available(draft, &measure),
         ready: if heard { ready } else { unknown("no member answers the operator") },
         progressing,
-        degraded: match (heard, measure.gone.len()) {
-            (false, _) => unknown("no member answers the operator"),
-            (true, 0) => condition(false, "FullMargin", ""),
-            (true, gone) => condition(true, "BelowFullMargin", shards(gone, LACKING)),
+        degraded: match (heard, measure.gone.len(), unrecoverable) {
+            (false, _, _) => unknown("no member answers the operator"),
+            (true, _, Some((reason, message))) => condition(true, reason, message),
+            (true, 0, None) => condition(false, "FullMargin", ""),
+            (true, gone, None) => condition(true, "BelowFullMargin", shards(gone, LACKING)),
         },
         stalled,
         rewound,

@@ -6,9 +6,9 @@ use weft_protocol::{MemberId, View};
 use weft_redstuff::Code;
 
 use crate::{
-    Act, IncarnationRecord, MemberRecord, MemberState, Rewind, Step, Timestamp, Withheld, World,
+    Act, IncarnationRecord, MemberRecord, MemberState, Rewind, Step, Timestamp, Unrecoverable, Withheld, World,
     assign::{Place, Who},
-    beyond,
+    beyond, unrecoverable,
 };
 
 /// What the stages of planning share and add to, one after another.
@@ -25,6 +25,8 @@ pub(crate) struct Draft<'w> {
     pub(crate) stalled: Option<(&'static str, String)>,
     /// How the objects were found behind the fleet: nothing is destroyed (R26).
     pub(crate) rewound: Option<Rewind>,
+    /// The blobs that are listed (R20).
+    pub(crate) unrecoverable: Unrecoverable,
 }
 
 impl<'w> Draft<'w> {
@@ -39,6 +41,7 @@ impl<'w> Draft<'w> {
             wake_at: None,
             stalled: None,
             rewound: None,
+            unrecoverable: unrecoverable::listed(world),
         }
     }
 

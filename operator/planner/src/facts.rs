@@ -5,6 +5,7 @@ use std::time::Duration;
 use weft_protocol::{
     Accusation, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, Signed, SignedView, ViewId,
 };
+use weft_redstuff::BlobId;
 
 use crate::Timestamp;
 
@@ -135,6 +136,11 @@ pub struct Inventory {
     /// For each of the 256 slots of blob IDs, how many of its shards in the newest view some blob lacks; empty: none
     /// lacks any.
     pub lacking: Vec<u8>,
+    /// Blobs that are unrecoverable by its own evidence, the smallest first, bounded; and how many there are (R20).
+    pub unrecoverable: Vec<BlobId>,
+    pub unrecoverable_blobs: u64,
+    /// Blobs that it lacks something of, and leaves out of everything above, because the order listed them (R20).
+    pub set_aside: Vec<BlobId>,
     /// The accusations that it stands by, unchecked (R29).
     pub accusations: Vec<Accusation>,
     /// Incarnations that have let its challenges in a row go by, and for how long (R29).

@@ -1,11 +1,13 @@
 //! Questions that a world answers by looking things up.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use weft_protocol::{MemberId, Seat, ShardSet, View};
-use weft_redstuff::Code;
+use weft_redstuff::{BlobId, Code};
 
-use crate::{Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, PodPhase, Timestamp, World};
+use crate::{
+    Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, PodPhase, Timestamp, World, unrecoverable,
+};
 
 /// How old a member's last answer may be for the member to count as answering. Orders must go out more often.
 pub const ANSWER_HOLDS: Duration = Duration::from_secs(15);
@@ -95,9 +97,9 @@ impl World {
     /// Shards of the view that some blob may lack at their holder, by what holders that answer say; those of holders
     /// that don't answer are left out.
     pub(crate) fn lacking(&self, view: &View, now: Timestamp) -> ShardSet {
-        view.seats.iter().fold(view.vacant(), |lacking, seat| {
-            lacking.union(self.seat_answer(seat, now).map_or(ShardSet::EMPTY, |answer| lacking_at(view, seat, answer)))
-        })
+        let listed = unrecoverable::set(self);
+        let lacks = |seat| self.seat_answer(seat, now).map(|answer| lacking_at(view, seat, answer, &listed));
+        view.seats.iter().filter_map(lacks).fold(view.vacant(), ShardSet::union)
     }
 
     /// Shards of the view whose holder doesn't answer.
@@ -118,12 +120,16 @@ pub(crate) fn knows(view: &View, answer: &Inventory) -> bool {
 }
 
 /// The shards of a seat that some blob may lack: all of them, where its member doesn't know.
-fn lacking_at(view: &View, seat: &Seat, answer: &Inventory) -> ShardSet {
-    if knows(view, answer) { told_lacking(seat, answer) } else { seat.shards }
+fn lacking_at(view: &View, seat: &Seat, answer: &Inventory, listed: &BTreeSet<BlobId>) -> ShardSet {
+    if knows(view, answer) { told_lacking(seat, answer, listed) } else { seat.shards }
 }
 
-/// The shards of a seat that some blob lacks, of those blobs that the member knows.
-pub(crate) fn told_lacking(seat: &Seat, answer: &Inventory) -> ShardSet {
+/// The shards of a seat that some blob lacks, of those blobs that the member knows, and that aren't listed as
+/// unrecoverable: all of them, where it leaves out another one.
+pub(crate) fn told_lacking(seat: &Seat, answer: &Inventory, listed: &BTreeSet<BlobId>) -> ShardSet {
+    if unrecoverable::hides(answer, listed) {
+        return seat.shards;
+    }
     let whole: ShardSet = (answer.shards.iter())
         .filter(|report| !report.target && report.missing_slivers == 0)
         .map(|report| report.shard)

@@ -24,6 +24,7 @@ mod rewind;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+mod unrecoverable;
 mod views;
 mod world;
 
@@ -33,9 +34,11 @@ pub use floor::FloorClock;
 pub use known::ANSWER_HOLDS;
 pub use measure::SLOTS;
 pub use plan::{
-    Act, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Withheld,
+    Act, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Unrecoverable,
+    Withheld,
 };
 pub use time::Timestamp;
+pub use unrecoverable::LISTED;
 pub use world::{
     Committee, EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record,
     Rewind, Spread, World,

@@ -9,6 +9,7 @@ use crate::{
     draft::Draft,
     judge::NEW_VIEW,
     known::{knows, told_lacking},
+    unrecoverable,
 };
 
 /// For how long after a view change what members told before counts for the margin.
@@ -36,10 +37,11 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     let lost = lost.map(|seat| seat.shards).collect();
     let mut gone = view.vacant().union(lost);
     let mut worst = Worst::new(gone);
+    let listed = unrecoverable::set(world);
     for seat in &view.seats {
         let answer = world.seat_answer(seat, now);
         let answer = answer.filter(|answer| knows_lacks(draft, view, seat, answer));
-        let lacks = answer.map_or(seat.shards, |answer| told_lacking(seat, answer));
+        let lacks = answer.map_or(seat.shards, |answer| told_lacking(seat, answer, &listed));
         gone = gone.union(lacks);
         worst.count(lacks.difference(lost), answer);
     }
@@ -191,6 +193,9 @@ mod tests {
             accusations: Vec::new(),
             unanswered: Vec::new(),
             lacking,
+            unrecoverable: Vec::new(),
+            unrecoverable_blobs: 0,
+            set_aside: Vec::new(),
         }
     }
 

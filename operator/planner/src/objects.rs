@@ -8,7 +8,7 @@ use crate::{
     Act, ClaimPhase, EpochPhase, IncarnationRecord, MemberState, Pod, PodPhase,
     assign::Who,
     draft::{Draft, named},
-    nodes, returns, rewind,
+    nodes, returns, rewind, unrecoverable,
 };
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
@@ -152,7 +152,10 @@ fn obstacle(draft: &Draft<'_>) -> Option<String> {
     if next || world.epoch(view.epoch).is_none_or(|epoch| epoch.phase != EpochPhase::Retired) {
         return Some("R23: its shards' new owners haven't retired its copy".to_owned());
     }
-    (!world.is_whole(view, draft.now)).then(|| "R23: margins are not full".to_owned())
+    if !world.is_whole(view, draft.now) {
+        return Some("R23: margins are not full".to_owned());
+    }
+    unrecoverable::obstacle(draft)
 }
 
 /// Whether nothing can come back of it: no volume is behind the claim, and no process runs.

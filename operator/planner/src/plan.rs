@@ -3,7 +3,7 @@
 use std::fmt;
 
 use weft_protocol::{Incarnation, MemberId, Seal, ShardSet, SignedView, View};
-use weft_redstuff::{Code, Hash};
+use weft_redstuff::{BlobId, Code, Hash};
 
 use crate::{EpochPhase, MemberRecord, Rewind, Timestamp};
 
@@ -27,6 +27,7 @@ pub struct Plan {
     pub margin: Margin,
     pub survives: Survives,
     pub missing: Missing,
+    pub unrecoverable: Unrecoverable,
     pub conditions: Conditions,
     /// When time alone may change the plan.
     pub wake_at: Option<Timestamp>,
@@ -43,6 +44,16 @@ pub struct MemberOrder {
     pub target: Option<(u64, ShardSet)>,
     /// The hash of the view in effect, and the shards whose spare copies may go under it (R23).
     pub retire: Option<(Hash, ShardSet)>,
+    /// The listed blobs: what they lack isn't missing, and no copy of them goes (R20).
+    pub unrecoverable: Vec<BlobId>,
+}
+
+impl MemberOrder {
+    /// What is left of an order when the view has changed since it was planned.
+    #[must_use]
+    pub fn under_another_view(&self) -> Self {
+        Self { seal: false, target: None, retire: None, ..self.clone() }
+    }
 }
 
 /// One thing to do, and why.
@@ -246,6 +257,14 @@ pub struct Survives {
 pub struct Missing {
     pub slivers: u64,
     pub bytes: u64,
+}
+
+/// Blobs of which too little is left to read or mend them (R20). No margin counts them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unrecoverable {
+    pub blobs: u64,
+    /// The smallest IDs, in order, [`LISTED`](crate::LISTED) at the most.
+    pub ids: Vec<BlobId>,
 }
 
 /// The conditions of the committee.

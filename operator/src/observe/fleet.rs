@@ -11,6 +11,7 @@ use weft_client::ConnectError;
 use weft_planner::{Heard, MemberOrder, PodPhase, Record, Timestamp};
 use weft_proto::v1::{self, control_client::ControlClient};
 use weft_protocol::{FleetId, Seal, SealOrder, ShardSet, SigningKey, TermClaim, TimeFloor};
+use weft_redstuff::BlobId;
 
 use crate::{
     observe::inventory::{self, Answer, InventoryError},
@@ -172,6 +173,7 @@ impl Common {
     fn request(&self, standing: &Standing<'_>, which: Incarnation, order: Option<&MemberOrder>) -> v1::OrderRequest {
         let (member, incarnation) = which;
         let shards = |set: &ShardSet| Bytes::copy_from_slice(&set.to_bytes());
+        let id = |blob: &BlobId| Bytes::copy_from_slice(&blob.0);
         let target = order.and_then(|order| order.target.as_ref());
         let retire = order.and_then(|order| order.retire.as_ref());
         let records = standing.record.members.iter().filter(|record| record.id == member);
@@ -195,6 +197,7 @@ impl Common {
             budgets: Some(v1::Budgets { repair_bytes_per_second: standing.bandwidth }),
             challenge_interval_ms: standing.challenges.as_millis() as u64,
             time_floor: self.time_floor.clone(),
+            unrecoverable: order.map(|order| order.unrecoverable.iter().map(id).collect()).unwrap_or_default(),
         }
     }
 }

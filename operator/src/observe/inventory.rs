@@ -9,6 +9,7 @@ use weft_protocol::{
     Accusation, DecodeError, Decoder, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, Signed, SignedView,
     TimeFloor, ViewId, VolumeId,
 };
+use weft_redstuff::BlobId;
 
 use crate::session::{Moved, Room};
 
@@ -72,6 +73,9 @@ pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
         // One that can't be read is worth as much as one that isn't signed.
         unanswered: said.unanswered.iter().map(unanswered).collect(),
         accusations: said.accusations.iter().filter_map(|accusation| Accusation::decode(accusation).ok()).collect(),
+        unrecoverable: blobs(&said.unrecoverable)?,
+        unrecoverable_blobs: said.unrecoverable_blobs,
+        set_aside: blobs(&said.set_aside)?,
     };
     // Likewise.
     let floor = TimeFloor::decode(&said.time_floor).ok();
@@ -96,6 +100,11 @@ fn shard(report: &v1::ShardReport) -> Result<ShardReport, InventoryError> {
         target: report.target,
         verified: report.verified,
     })
+}
+
+/// No more than can be listed: a member may say anything.
+fn blobs(said: &[bytes::Bytes]) -> Result<Vec<BlobId>, InventoryError> {
+    said.iter().take(weft_planner::LISTED).map(|id| Ok(BlobId(fixed("blob ID", id)?))).collect()
 }
 
 fn lacking(slots: &[u8]) -> Result<Vec<u8>, InventoryError> {

@@ -126,9 +126,9 @@ pub async fn observe(
         let view = record.view.as_ref().map(|view| &view.view);
         let floor = floor::advance(session, view, env.now(), env.monotonic());
         let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges, floor };
-        // What was planned for another view isn't wanted under this one.
+        // What was planned for another view isn't wanted under this one, but for what is listed.
         let view = record.view.as_ref().map(|view| view.view.hash());
-        let orders = if session.orders_for == view { session.orders.clone() } else { Vec::new() };
+        let orders = session.orders_under(view);
         let silent = fleet::order(session, &standing, &addresses, &orders, || env.now()).await;
         session.unheard = silent > 0;
     }

@@ -34,10 +34,20 @@ impl Events {
 
     /// Tells of a step that was carried out, if it is worth it. An event that can't be published holds nothing up.
     pub async fn tell(&self, subject: &Subject, step: &Step) {
-        let Some((type_, reason)) = worth(step) else { return };
+        let Some(worth) = worth(step) else { return };
         // Events that differ in nothing but their note would be counted as one.
-        let action = format!("{} {}", step.act.name(), step.target).chars().take(128).collect();
-        let note = format!("{}: {}", step.target, step.reason).chars().take(1000).collect();
+        let action = format!("{} {}", step.act.name(), step.target);
+        self.publish(subject, worth, &action, &format!("{}: {}", step.target, step.reason)).await;
+    }
+
+    /// Tells that blobs have turned out to be unrecoverable, when none were before (R20).
+    pub async fn unrecoverable(&self, subject: &Subject, plan: &Plan) {
+        let message = &plan.conditions.degraded.message;
+        self.publish(subject, (EventType::Warning, "Unrecoverable"), "ListUnrecoverable", message).await;
+    }
+
+    async fn publish(&self, subject: &Subject, (type_, reason): (EventType, &'static str), action: &str, note: &str) {
+        let [action, note] = [(action, 128), (note, 1000)].map(|(text, most)| text.chars().take(most).collect());
         let event = Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None };
         if let Err(error) = self.0.publish(&event, &subject.reference()).await {
             let error = &error as &dyn std::error::Error;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use weft_crds::{
     Accusation, EpochPointer, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus, Survives,
-    committee_condition,
+    Unrecoverable, committee_condition,
 };
 use weft_planner::{MemberState, Plan, Timestamp, World};
 use weft_protocol::Statement;
@@ -31,6 +31,8 @@ use crate::{
 const PACE: Duration = Duration::from_secs(5);
 /// How many steps and withheld steps status tells.
 const STEPS: usize = 20;
+/// How many unrecoverable blobs status names.
+const UNRECOVERABLE: usize = 16;
 /// How many accusations status tells.
 const ACCUSATIONS: usize = 16;
 
@@ -59,6 +61,7 @@ pub fn fill(
     status.margin = Some(Margin { read: plan.margin.read, write: plan.margin.write });
     status.survives = Some(Survives { members: plan.survives.members, zones: plan.survives.zones });
     status.missing = Some(Missing { slivers: plan.missing.slivers, bytes: plan.missing.bytes });
+    status.unrecoverable = unrecoverable(plan);
     status.storage_factor = status.encoding.map(|encoding| {
         let (n, f) = (f64::from(encoding.shards), f64::from(encoding.fault_tolerance));
         format!("{:.2}", n / (n - 2.0 * f) + n / (n - f))
@@ -95,6 +98,13 @@ fn steps(plan: &Plan) -> Vec<PlannedAct> {
         withheld_by: Some(withheld.by.clone()),
     });
     steps.chain(withheld).take(STEPS).collect()
+}
+
+/// What a person has to know of blobs that can't be had back (R20).
+fn unrecoverable(plan: &Plan) -> Option<Unrecoverable> {
+    let weft_planner::Unrecoverable { blobs, ids } = &plan.unrecoverable;
+    let ids = ids.iter().take(UNRECOVERABLE).map(ToString::to_string).collect();
+    (*blobs > 0).then_some(Unrecoverable { blobs: *blobs, ids })
 }
 
 /// The newest accusations, with what anyone can check them by.
@@ -158,7 +168,7 @@ pub async fn write(
 /// A status without what only runs.
 fn lasting(mut status: Value) -> Value {
     if let Some(fields) = status.as_object_mut() {
-        for running in ["plan", "missing", "margin", "replicas"] {
+        for running in ["plan", "missing", "margin", "replicas", "unrecoverable"] {
             fields.remove(running);
         }
     }
@@ -200,5 +210,6 @@ pub fn measure(telemetry: &Telemetry, subject: &Subject, plan: &Plan) {
     telemetry.write_margin.get_or_create(&labels).set(i64::from(plan.margin.write));
     telemetry.missing_slivers.get_or_create(&labels).set(plan.missing.slivers as i64);
     telemetry.missing_bytes.get_or_create(&labels).set(plan.missing.bytes as i64);
+    telemetry.unrecoverable_blobs.get_or_create(&labels).set(plan.unrecoverable.blobs as i64);
     telemetry.members_serving.get_or_create(&labels).set(serving as i64);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_planner::{Act, MemberState, Plan, PodPhase, Step, World};
 use weft_protocol::{MemberId, Seat, ShardSet, View};
+use weft_redstuff::BlobId;
 
 use crate::model::Model;
 
@@ -133,6 +134,9 @@ impl Look<'_> {
                     if seated.contains(&of) || !only.is_empty() {
                         wrong.push(format!("claim {member}-{incarnation} goes, which alone has {only:?}"));
                     }
+                    if self.has_of_lost(of, ShardSet::first(self.view.code.shards()), &[]) {
+                        wrong.push(format!("claim {member}-{incarnation} goes, which has slivers of lost blobs (R20)"));
+                    }
                 }
                 Act::DeletePod { member, incarnation, uid, .. } => {
                     let pod = self.model.cluster.pods.iter().find(|pod| pod.uid == *uid);
@@ -154,9 +158,22 @@ impl Look<'_> {
             (view == self.view.hash()).then_some(((order.member, order.incarnation), shards))
         });
         let only = orders.map(|(of, shards)| (of, self.only_at(of, shards.iter())));
-        only.filter(|(_, only)| !only.is_empty())
-            .map(|(of, only)| format!("{of:?} drops {only:?}, which it alone has"))
+        let only = only.filter(|(_, only)| !only.is_empty());
+        let whole = only.map(|(of, only)| format!("{of:?} drops {only:?}, which it alone has"));
+        let lost = self.planned.orders.iter().filter(|order| {
+            let drops = order.retire.map(|(_, shards)| shards).unwrap_or_default();
+            self.has_of_lost((order.member, order.incarnation), drops, &order.unrecoverable)
+        });
+        whole
+            .chain(lost.map(|order| format!("member {} drops what it has of lost blobs (R20)", order.member)))
             .collect()
+    }
+
+    /// Whether a volume has slivers of these shards of blobs of which too few are left, but for those that are listed.
+    fn has_of_lost(&self, of: Who, shards: ShardSet, listed: &[BlobId]) -> bool {
+        let keeps = self.model.volumes.get(&of).into_iter().flat_map(|process| &process.keeps);
+        let mut kept = keeps.filter(|(_, kept)| !kept.intersection(shards).is_empty()).map(|(blob, _)| blob);
+        kept.any(|blob| self.model.lost_blobs.contains(blob) && !listed.contains(blob))
     }
 
     /// No member leaves the record while a view seats it.

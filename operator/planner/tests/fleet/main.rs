@@ -12,3 +12,4 @@ mod random;
 mod returns;
 mod rewinds;
 mod scenarios;
+mod unrecoverable;

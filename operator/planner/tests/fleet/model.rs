@@ -1,7 +1,10 @@
 //! The operator's other half in miniature: it observes, records, orders and acts as a plan says, and checks at every
 //! step what must never happen.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use weft_planner::{
     Act, Committee, EpochWish, Gateway, Heard, MemberOrder, Plan, PodPhase, Record, Rewind, Step, Timestamp, Truth,
@@ -9,11 +12,11 @@ use weft_planner::{
     testing::{self, Cluster},
 };
 use weft_protocol::{Authority, FleetId, MemberId, Seal, SealOrder, ShardSet, SignedView, SigningKey, TermClaim, View};
-use weft_redstuff::Hash;
+use weft_redstuff::{BlobId, Hash};
 
 use crate::{
     checks,
-    process::{BLOBS, Order, Process},
+    process::{BLOBS, Blobs, Order, Process},
 };
 
 pub(crate) const TICK: Duration = Duration::from_secs(5);
@@ -31,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) asks_every: u32,
     ticks: u32,
     pub(crate) blobs: u64,
+    /// Blobs beside those of which too few slivers are left (R20).
+    pub(crate) lost_blobs: BTreeSet<BlobId>,
     pub(crate) last: Option<Plan>,
     /// Acts done, by name.
     pub(crate) done: BTreeMap<&'static str, usize>,
@@ -79,6 +84,7 @@ impl Model {
             asks_every: 1,
             ticks: 0,
             blobs: 0,
+            lost_blobs: BTreeSet::new(),
             last: None,
             done: BTreeMap::new(),
             touched: BTreeMap::new(),
@@ -285,7 +291,9 @@ impl Model {
             SealOrder::declaring(term, view.view.hash(), successor, declaration, &self.key)
         });
         let reachable: Vec<MemberId> = self.running().into_iter().map(|who| who.0).collect();
-        for who in self.running() {
+        let blobs = Blobs { whole: self.blobs, lost: &self.lost_blobs };
+        let running = self.running();
+        for who in running {
             let orders: Option<&MemberOrder> =
                 planned.orders.iter().find(|order| (order.member, order.incarnation) == who);
             let order = Order {
@@ -296,7 +304,7 @@ impl Model {
                 extras: orders,
             };
             let process = self.volumes.get_mut(&who).expect("it runs");
-            if let Some(inventory) = process.obey(&order, self.blobs, reachable.clone()) {
+            if let Some(inventory) = process.obey(&order, blobs, reachable.clone()) {
                 self.missed.remove(&who);
                 self.heard.insert(who, Heard { member: who.0, incarnation: who.1, at: self.now, inventory });
             }

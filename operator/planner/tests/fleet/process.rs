@@ -1,6 +1,9 @@
 //! A member's process on its volume.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use weft_planner::{Inventory, MemberOrder, ShardReport};
 use weft_protocol::{
@@ -12,6 +15,15 @@ use weft_redstuff::{BlobId, Hash};
 /// How many blobs the fleet keeps; a shard has two slivers of each.
 pub(crate) const BLOBS: u64 = 400;
 const SLIVER_BYTES: u64 = 1000;
+
+/// What the fleet keeps.
+#[derive(Clone, Copy)]
+pub(crate) struct Blobs<'a> {
+    /// How many blobs are whole or mended.
+    pub(crate) whole: u64,
+    /// Blobs of which too few slivers are left everywhere (R20).
+    pub(crate) lost: &'a BTreeSet<BlobId>,
+}
 
 /// What the operator sends.
 pub(crate) struct Order<'a> {
@@ -37,6 +49,12 @@ pub(crate) struct Process {
     synced: Option<ViewId>,
     /// Whether it has the registry.
     knows: bool,
+    /// Blobs beside the others of which slivers are here, of these shards, and too few everywhere (R20).
+    pub(crate) keeps: BTreeMap<BlobId, ShardSet>,
+    /// What it says instead of those that it lacks.
+    pub(crate) makes_up: Option<BTreeSet<BlobId>>,
+    /// Those that the last order listed.
+    listed: BTreeSet<BlobId>,
     /// What it says of others.
     pub(crate) accusations: Vec<Accusation>,
     pub(crate) unanswered: Vec<((MemberId, u32), Duration)>,
@@ -63,6 +81,9 @@ impl Process {
             exchanges: 0,
             synced: None,
             knows: false,
+            keeps: BTreeMap::new(),
+            makes_up: None,
+            listed: BTreeSet::new(),
             accusations: Vec::new(),
             unanswered: Vec::new(),
             lie: None,
@@ -95,8 +116,8 @@ impl Process {
 
     /// Makes the volume another incarnation's: of what it knew nothing stays, of what it holds everything.
     pub(crate) fn readmit(&mut self, number: u32, seed: u64, trust: PublicKey) {
-        let held = std::mem::take(&mut self.held);
-        *self = Self { held, ..Self::new(self.fleet, self.member, number, seed, trust) };
+        let (held, keeps) = (std::mem::take(&mut self.held), std::mem::take(&mut self.keeps));
+        *self = Self { held, keeps, ..Self::new(self.fleet, self.member, number, seed, trust) };
     }
 
     fn seat(&self) -> ShardSet {
@@ -104,8 +125,9 @@ impl Process {
         seat.filter(|seat| seat.incarnation == self.incarnation).map(|seat| seat.shards).unwrap_or_default()
     }
 
-    /// Obeys an order, and answers. `existing` is how many blobs there are.
-    pub(crate) fn obey(&mut self, order: &Order<'_>, existing: u64, reachable: Vec<MemberId>) -> Option<Inventory> {
+    /// Obeys an order, and answers.
+    pub(crate) fn obey(&mut self, order: &Order<'_>, blobs: Blobs<'_>, reachable: Vec<MemberId>) -> Option<Inventory> {
+        let existing = blobs.whole;
         self.fence.claim(&order.claim).ok()?;
         let before = self.fence.newest().map(|newest| newest.view.hash());
         if let Some(first) = order.first
@@ -131,11 +153,16 @@ impl Process {
         {
             assert!(self.seat().intersection(shards).is_empty(), "a member is told to drop what it serves");
             self.held.retain(|shard, _| !shards.contains(*shard));
+            let listed = order.extras.map(|order| order.unrecoverable.as_slice()).unwrap_or_default();
+            for (_, kept) in self.keeps.iter_mut().filter(|(blob, _)| !listed.contains(blob)) {
+                *kept = kept.difference(shards);
+            }
         }
+        self.listed = order.extras.into_iter().flat_map(|order| order.unrecoverable.iter().copied()).collect();
         for shard in self.seat().union(self.target).iter() {
             self.held.entry(shard).or_insert(existing);
         }
-        Some(self.inventory(existing, reachable))
+        Some(self.inventory(blobs, reachable))
     }
 
     /// A second of exchange and repair. `sources`: how many shards are whole somewhere that can be asked. A primary
@@ -158,16 +185,21 @@ impl Process {
         }
     }
 
-    fn inventory(&mut self, existing: u64, reachable: Vec<MemberId>) -> Inventory {
-        let seat = self.seat();
+    fn inventory(&mut self, blobs: Blobs<'_>, reachable: Vec<MemberId>) -> Inventory {
+        let (seat, existing) = (self.seat(), blobs.whole);
+        let whole = |blob: &BlobId| self.keeps.get(blob).is_some_and(|kept| seat.difference(*kept).is_empty());
+        let lacks: BTreeSet<BlobId> = blobs.lost.iter().filter(|blob| self.knows && !whole(blob)).copied().collect();
+        let uncounted: BTreeSet<BlobId> = lacks.intersection(&self.listed).copied().collect();
+        let counted = (lacks.len() - uncounted.len()) as u64;
         let report = |(shard, missing): (&u8, &u64)| ShardReport {
             shard: *shard,
-            missing_slivers: missing * 2,
-            missing_bytes: missing * 2 * SLIVER_BYTES,
-            missing_blobs: *missing,
+            missing_slivers: (missing + counted) * 2,
+            missing_bytes: (missing + counted) * 2 * SLIVER_BYTES,
+            missing_blobs: missing + counted,
             target: !seat.contains(*shard),
-            verified: *missing == 0,
+            verified: missing + counted == 0,
         };
+        let unrecoverable = self.makes_up.clone().unwrap_or(lacks);
         let wanted = seat.union(self.target);
         let shards: Vec<ShardReport> =
             self.held.iter().filter(|(shard, _)| wanted.contains(**shard)).map(report).collect();
@@ -208,6 +240,9 @@ impl Process {
             lacking: if lacking > 0 { vec![lacking; weft_planner::SLOTS] } else { Vec::new() },
             accusations: self.accusations.clone(),
             unanswered: self.unanswered.clone(),
+            unrecoverable_blobs: unrecoverable.len() as u64,
+            unrecoverable: unrecoverable.into_iter().collect(),
+            set_aside: uncounted.into_iter().collect(),
         }
     }
 }

@@ -1,0 +1,22 @@
+//! What goes behind a member's back.
+
+use weft_node::member::Member;
+use weft_redstuff::BlobId;
+use weft_store::{Room, StoreError, View as _};
+
+/// Removes what a member holds of a blob, and puts it on its work list: as if the put had passed it by.
+pub async fn lose(member: &Member, blob: BlobId) {
+    let shards = member.must_hold();
+    let write = member.store().write(Room::Reserved, move |tx| {
+        if let Some(upload) = tx.holding(&blob.0)? {
+            for (place, _) in tx.slivers(upload, None, usize::MAX)? {
+                tx.remove_sliver(&place)?;
+            }
+        }
+        for shard in shards.iter() {
+            tx.add_missing(&blob.0, shard)?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    write.await.expect("the store takes it");
+}
