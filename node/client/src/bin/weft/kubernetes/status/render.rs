@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use weft_crds::{Incarnation, Margin, MemberState, MemberStatus, Missing, Survives};
+use weft_crds::{Incarnation, Margin, MemberState, MemberStatus, Missing, Survives, Unrecoverable};
 
 use super::report::{Place, Report};
 use crate::kubernetes::text::{age, bytes, columns, count, duration, ranges, table};
@@ -80,7 +80,20 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         }
         facts.push(("Missing", line));
     }
+    if let Some(unrecoverable) = &report.unrecoverable {
+        facts.push(("Lost", lost(unrecoverable)));
+    }
     facts
+}
+
+fn lost(Unrecoverable { blobs, ids }: &Unrecoverable) -> String {
+    let what = if *blobs == 1 { "is unrecoverable" } else { "are unrecoverable" };
+    let more = if *blobs > ids.len() as u64 { ", …" } else { "" };
+    format!(
+        "{} {what}: {}{more}; a volume that comes back may heal, weft rm ID gives up",
+        count(*blobs, "blob"),
+        ids.join(", ")
+    )
 }
 
 fn members(members: &[MemberStatus], now: Timestamp) -> String {
@@ -139,6 +152,17 @@ mod tests {
         status.members.retain(|member| member.current.state == MemberState::Serving);
         status.epoch = Some(weft_crds::EpochPointer { current: 4, target: 4 });
         insta::assert_snapshot!(render(&Report::new(committee, None), testing::now()));
+    }
+
+    #[test]
+    fn unrecoverable_blobs_are_named() {
+        let mut committee = testing::committee();
+        committee.status.as_mut().unwrap().unrecoverable =
+            Some(Unrecoverable { blobs: 3, ids: vec!["aa11".to_owned(), "bb22".to_owned()] });
+        let text = render(&Report::new(committee, None), testing::now());
+        let line = text.lines().find(|line| line.starts_with("Lost")).unwrap();
+        let told = "3 blobs are unrecoverable: aa11, bb22, …; a volume that comes back may heal, weft rm ID gives up";
+        assert_eq!(line, format!("Lost      {told}"));
     }
 
     #[test]
