@@ -361,9 +361,21 @@ fn want_successor(draft: &mut Draft<'_>, at: usize) {
     draft.step(Act::Admit { member: id, incarnation: number }, named("member", (id, number)), reason);
 }
 
-/// A member that isn't wanted goes from the record when nothing of it is left.
+/// A member that isn't wanted goes from the record when nothing of it is left. A successor that no view names goes at once.
 fn forget_departed(draft: &mut Draft<'_>) {
     let (world, wanted) = (draft.world, draft.world.committee.members);
+    if !draft.watches_only() {
+        for member in draft.members.iter_mut().filter(|member| member.id.0 >= wanted) {
+            let named = |successor: &IncarnationRecord| {
+                let seats =
+                    [world.view(), world.latest()].into_iter().flatten().filter_map(|view| view.seat(member.id));
+                seats.into_iter().any(|seat| seat.incarnation.number == successor.number)
+            };
+            if !member.successor.as_ref().is_some_and(named) {
+                member.successor = None;
+            }
+        }
+    }
     draft.members.retain(|member| {
         let seated = [world.view(), world.latest()].into_iter().flatten().any(|view| view.seat(member.id).is_some());
         let objects = world.pods.iter().any(|pod| pod.member == member.id)

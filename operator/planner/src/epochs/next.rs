@@ -152,7 +152,10 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
         }
         // Why it is refused, the epoch's condition says.
         Some(_) => return,
-        None => assign::rebalance(&current, &places, &preferred, limits),
+        None => match assign::rebalance(&current, &places, &preferred, limits) {
+            owners if two_of_one_member(&owners) => without_replacements(draft, view, &preferred, limits),
+            owners => owners,
+        },
     };
     let minimum = assign::rebalance(&current, &places, &preferred, Limits { moves: n, ..limits });
     let (moves, minimum) = (assign::moved(&current, &owners), assign::moved(&current, &minimum));
@@ -170,6 +173,18 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let replan = draft.world.epoch(number).is_some();
     let act = if replan { Act::ReplanEpoch(content) } else { Act::CreateEpoch(content) };
     draft.step(act, name(number), why);
+}
+
+/// The owners when whoever is to be replaced keeps its shards for now: with all else that wants to move, not all of theirs
+/// would fit, and then none may (a view can't seat two incarnations of one member).
+fn without_replacements(
+    draft: &Draft<'_>,
+    view: &View,
+    preferred: &[Option<MemberId>],
+    limits: Limits,
+) -> Vec<Option<Who>> {
+    let places: Vec<_> = intend(draft, view, 0).participants.iter().map(|who| draft.place(*who)).collect();
+    assign::rebalance(&holders(view), &places, preferred, limits)
 }
 
 /// Why an epoch begins though nobody's place has changed: its owners are hardly any others, so it costs one seal.

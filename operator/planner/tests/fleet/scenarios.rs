@@ -611,3 +611,22 @@ fn r6_a_shard_that_falls_vacant_before_the_epoch_is_committed_gets_a_holder_in_t
     assert_eq!(model.record.view.as_ref().unwrap().view.vacant().len(), 0);
     assert_eq!(model.position().0, 3);
 }
+
+/// A member that is to leave is lost, and others are to be replaced: less may move than all that wants to. A replacement that
+/// would get but a part of its member's shards waits for another epoch, and keeps nobody else waiting.
+#[test]
+fn r6_replacements_give_way_to_who_comes_and_goes_where_not_all_can_move() {
+    for replaced in [&[1][..], &[1, 3], &[1, 2, 3]] {
+        let mut model = Model::rested(4, 12, 4);
+        model.committee.members = 5;
+        model.rest();
+        model.delete_claim_and_pod(4);
+        for _ in 0..4 {
+            model.tick();
+        }
+        model.committee.members = 4;
+        model.committee.replace = replaced.iter().map(|id| (MemberId(*id), 1)).collect();
+        model.rest();
+        assert_eq!(model.record.view.as_ref().unwrap().view.vacant().len(), 0);
+    }
+}
