@@ -11,7 +11,7 @@ use crate::{
     get, put, stripe,
 };
 
-/// How many shards took part in a put, and how many it takes, as it is told.
+/// How many shards could take part in a put, and how many it takes, as it is told.
 fn too_few(outcome: Result<Stored, PutError>) -> (u16, u16) {
     let error = outcome.expect_err("it is refused");
     let (left, quorum) = match &error {
@@ -40,7 +40,12 @@ async fn writes_end_beyond_f_and_reads_where_the_code_ends() {
         let inline = put(&client, 20 + away, &bytes[..50]).await;
         match away {
             1..=2 => assert!(written.is_ok() && inline.is_ok(), "{away} away"),
-            _ => assert_eq!((too_few(written), too_few(inline)), ((left, 19), (left, 19)), "{away} away"),
+            // It is refused once so many have failed that it must be; whoever has yet to fail still counts.
+            _ => {
+                for (told, quorum) in [too_few(written), too_few(inline)] {
+                    assert!((left..=16).contains(&told) && quorum == 19, "{away} away: {told} of {quorum}");
+                }
+            }
         }
         let read = get(&client, id, None).await;
         match away {
