@@ -113,28 +113,7 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     else {
         return;
     };
-    let obstacle = if intent.participants.len() * usize::from(f) < n {
-        Some(format!("R2: {} members of at most f = {f} shards can't hold {n}", intent.participants.len()))
-    } else if !stuck && !lacking.difference(view.vacant()).is_empty() {
-        Some(format!(
-            "R6: {}",
-            shards(lacking.len(), ["lacks something at its holder", "lack something at their holders"])
-        ))
-    } else if view.vacant().is_empty()
-        && draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed)
-    {
-        // With a vacant shard it can't be: all else is whole, and the next epoch gives that shard a holder.
-        Some(format!("R6: epoch {} isn't committed", view.epoch))
-    } else if !draft.is_established(view) {
-        Some(format!("R4: holders of n - f shards have yet to follow term {}", draft.world.record.term))
-    } else if let Some(since) = intent.ready_since
-        && !draft.has_passed(since, draft.world.committee.settle)
-    {
-        Some("epochs.settle: changes are collected".to_owned())
-    } else {
-        None
-    };
-    if let Some(by) = obstacle {
+    if let Some(by) = obstacle(draft, view, &intent, lacking) {
         draft.withhold("CreateEpoch", name(number), why, by);
         return;
     }
@@ -173,6 +152,32 @@ fn plan_next(draft: &mut Draft<'_>, view: &View) {
     let replan = draft.world.epoch(number).is_some();
     let act = if replan { Act::ReplanEpoch(content) } else { Act::CreateEpoch(content) };
     draft.step(act, name(number), why);
+}
+
+/// What keeps the next epoch from being planned.
+fn obstacle(draft: &mut Draft<'_>, view: &View, intent: &Intent, lacking: ShardSet) -> Option<String> {
+    let (n, f) = (usize::from(draft.code.shards()), draft.code.fault_tolerance());
+    if intent.participants.len() * usize::from(f) < n {
+        Some(format!("R2: {} members of at most f = {f} shards can't hold {n}", intent.participants.len()))
+    } else if !is_stuck(view) && !lacking.difference(view.vacant()).is_empty() {
+        Some(format!(
+            "R6: {}",
+            shards(lacking.len(), ["lacks something at its holder", "lack something at their holders"])
+        ))
+    } else if view.vacant().is_empty()
+        && draft.world.epoch(view.epoch).is_none_or(|epoch| epoch.phase < EpochPhase::Committed)
+    {
+        // With a vacant shard it can't be: all else is whole, and the next epoch gives that shard a holder.
+        Some(format!("R6: epoch {} isn't committed", view.epoch))
+    } else if !draft.is_established(view) {
+        Some(format!("R4: holders of n - f shards have yet to follow term {}", draft.world.record.term))
+    } else if let Some(since) = intent.ready_since
+        && !draft.has_passed(since, draft.world.committee.settle)
+    {
+        Some("epochs.settle: changes are collected".to_owned())
+    } else {
+        None
+    }
 }
 
 /// The owners when whoever is to be replaced keeps its shards for now: with all else that wants to move, not all of theirs
