@@ -1,8 +1,6 @@
 //! Members that cheat, each within what f bears: behind the back of a real process its slivers go, or are replaced, again
 //! and again. And what a member really holds, whatever it says.
 
-use std::collections::BTreeSet;
-
 use weft_node::member::Member;
 use weft_protocol::Entry;
 use weft_redstuff::{Axis, BlobId, Code, Hash, Metadata, StripeHashes, merkle};
@@ -11,25 +9,25 @@ use weft_store::{Room, SliverKey, StoreError, Tx, UploadNumber, View};
 /// Bytes before the hashes in the description of a stripe: its symbol size.
 const SIZE_BYTES: usize = 4;
 
-/// How a member cheats, and what it has done so far.
-#[derive(Debug, Clone)]
+/// How a member cheats.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Cheat {
     /// It keeps no sliver: what is rebuilt goes again.
     Forgets,
     /// It keeps other bytes, and hashes that fit them: what it serves and proves of these blobs is wrong.
-    Lies(BTreeSet<[u8; 32]>),
+    Lies,
 }
 
 impl Cheat {
-    pub(super) fn name(&self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Forgets => "keeps nothing",
-            Self::Lies(_) => "keeps other bytes",
+            Self::Lies => "keeps other bytes",
         }
     }
 
     /// Does it to everything that the member holds now. A store that takes no writes is left alone.
-    pub(super) fn go_on(&mut self, member: &Member) {
+    pub(super) fn go_on(self, member: &Member) {
         let Ok(held) = member.store().view().holdings(None, usize::MAX) else { return };
         match self {
             Self::Forgets => {
@@ -37,12 +35,13 @@ impl Cheat {
                     held.iter().try_for_each(|(_, upload)| forget(tx, *upload))
                 });
             }
-            Self::Lies(forged) => {
+            Self::Lies => {
                 let Some(code) = member.code() else { return };
                 for (blob, upload) in held {
-                    let write = move |tx: &mut Tx<'_>| forge(tx, code, upload);
-                    if !forged.contains(&blob) && member.store().write_blocking(Room::Reserved, write).is_ok() {
-                        forged.insert(blob);
+                    // What was mended meanwhile is forged again.
+                    let Ok(Some(Entry::Live { metadata, .. })) = member.entry(&BlobId(blob)) else { continue };
+                    if hashes(member, &BlobId(blob), &metadata).is_ok() {
+                        let _ = member.store().write_blocking(Room::Reserved, move |tx| forge(tx, code, upload));
                     }
                 }
             }

@@ -133,6 +133,8 @@ impl Run<'_> {
         }
         self.trace.event(self.sim.elapsed(), "phase", format_args!("no more trouble"));
         self.phase.set(Phase::Idle);
+        // What was wished last may not have been looked at yet.
+        self.stage.borrow_mut().rests_since = None;
         if !self.until(RESTING, |run| run.rests(REST)) {
             return self.stuck("the fleet doesn't come to rest");
         }

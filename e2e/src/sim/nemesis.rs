@@ -224,7 +224,7 @@ impl Nemesis {
         if stage.cheaters.contains_key(&who) || !self.may_lose(stage, &[who.0]) {
             return;
         }
-        let cheat = if self.dice.one_in(2) { Cheat::Forgets } else { Cheat::Lies(BTreeSet::new()) };
+        let cheat = if self.dice.one_in(2) { Cheat::Forgets } else { Cheat::Lies };
         stage.trace.event(time, "cheat", format_args!("{} {} from now on", host_of(who), cheat.name()));
         stage.cheaters.insert(who, cheat);
     }

@@ -102,7 +102,13 @@ pub(super) fn state(stage: &Stage) -> String {
         let levels = member.levels().ok();
         let levels = levels.map(|l| (l.view, l.missing_slivers, l.blobs, l.tombstones, l.reachable, l.healthy));
         let (condition, counts, target) = (member.condition(), member.counts(), member.target());
-        format!("{}: {condition:?}, counts {counts}, levels {levels:?}, {target:?}, missing {missing:?}", host_of(*who))
+        let own = stage.view().and_then(|view| view.view.seat(who.0)).map_or(ShardSet::EMPTY, |seat| seat.shards);
+        let lack = living(stage, Duration::ZERO).iter().find_map(|blob| cheat::lack(member, blob, own.iter()));
+        let lack = lack.unwrap_or_else(|| "lacks nothing".to_owned());
+        format!(
+            "{}: {condition:?}, counts {counts}, levels {levels:?}, {target:?}, missing {missing:?}, {lack}",
+            host_of(*who)
+        )
     };
     let members: Vec<String> = stage.members.iter().map(line).collect();
     let seats = stage

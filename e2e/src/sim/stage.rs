@@ -219,10 +219,9 @@ impl Stage {
     }
 
     /// Lets cheaters cheat.
-    pub(super) fn cheat(&mut self) {
-        let Self { cheaters, members, .. } = self;
-        for (who, cheat) in cheaters {
-            if let Some(member) = members.get(who) {
+    pub(super) fn cheat(&self) {
+        for (who, cheat) in &self.cheaters {
+            if let Some(member) = self.members.get(who) {
                 cheat.go_on(member);
             }
         }
