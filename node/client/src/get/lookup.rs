@@ -29,45 +29,59 @@ pub(crate) struct Live {
 }
 
 impl Client {
-    /// Looks a blob up. A delete that was answered is seen: members of 2f + 1 shards answer, so f + 1 of them had it,
-    /// and one of those tells the truth (R13). Where fewer answer at all, what they know is all that there is to know.
+    /// Looks a blob up. A delete that was answered is seen: synced members of 2f + 1 shards answer, so f + 1 of them had
+    /// it, and one of those tells the truth (R13). While a view is being sealed they may be fewer for a moment. Where
+    /// fewer answer at all, f + 1 shards' members do, for one of those had it if nobody lies, or they give slivers.
     /// "Not found" takes members synced to the view before, with 2f + 1 shards (R10).
     pub(crate) async fn lookup(&self, id: BlobId) -> Result<Live, GetError> {
         let mut attempt = 1;
         loop {
             let current = self.fleet().current().await?;
-            match Lookup::new(self.fleet(), &current, id).run().await {
-                Err(GetError::Unavailable { .. }) if attempt < ATTEMPTS => {
-                    attempt += 1;
-                    sleep(PAUSE).await;
-                    self.fleet().refresh().await?;
-                }
-                outcome => return outcome,
+            let outcome = Lookup::new(self.fleet(), &current, id, attempt == ATTEMPTS).run().await;
+            let settled = match &outcome {
+                Ok(found) => !found.changing,
+                Err(error) => !matches!(error, GetError::Unavailable { .. }),
+            };
+            if settled || attempt == ATTEMPTS {
+                return outcome.map(|found| found.live);
             }
+            attempt += 1;
+            sleep(PAUSE).await;
+            self.fleet().refresh().await?;
         }
     }
+}
+
+struct Known {
+    live: Live,
+    /// Enough members answer, but too few are synced and of our view to have seen each delete.
+    changing: bool,
 }
 
 struct Lookup<'a> {
     fleet: &'a Fleet,
     current: &'a Current,
     id: BlobId,
+    /// Whether it is the last attempt, for which every answer counts.
+    last: bool,
     /// Shards of members who answered anything.
     answered: ShardSet,
-    /// Shards of members whose "unknown" counts.
+    /// Shards of those among them that are synced and of our view.
+    counted: ShardSet,
+    /// Shards of those among these who don't know the blob.
     unknown: ShardSet,
     live: Option<Live>,
     failures: Vec<String>,
 }
 
 impl<'a> Lookup<'a> {
-    fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId) -> Self {
-        let (answered, unknown) = (ShardSet::EMPTY, ShardSet::EMPTY);
-        Self { fleet, current, id, answered, unknown, live: None, failures: Vec::new() }
+    fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId, last: bool) -> Self {
+        let (answered, counted, unknown) = (ShardSet::EMPTY, ShardSet::EMPTY, ShardSet::EMPTY);
+        Self { fleet, current, id, last, answered, counted, unknown, live: None, failures: Vec::new() }
     }
 
-    async fn run(mut self) -> Result<Live, GetError> {
-        let enough = 2 * self.current.view.code.fault_tolerance() + 1;
+    async fn run(mut self) -> Result<Known, GetError> {
+        let enough = self.enough();
         let mut waiting = self.current.by_health(self.id.0[31]).into_iter();
         let (mut asked, mut asked_shards) = (FuturesUnordered::new(), 0);
         let mut hedge = Instant::now();
@@ -87,28 +101,55 @@ impl<'a> Lookup<'a> {
                 },
                 () = sleep_until(hedge + HEDGE), if waiting.len() > 0 => {}
             }
-            let seen_deletes = self.answered.len() >= enough;
-            if (self.live.is_some() && seen_deletes) || self.is_unknown() {
+            if (self.live.is_some() && (self.has_seen_deletes() || (self.is_changing() && !self.last)))
+                || self.is_unknown()
+            {
                 return self.conclude();
             }
         }
     }
 
-    /// Whether somebody failed or doesn't know the blob: then it may take more.
+    /// Shards of which any n - f have f + 1 in common with.
+    fn enough(&self) -> u16 {
+        2 * self.current.view.code.fault_tolerance() + 1
+    }
+
+    fn has_seen_deletes(&self) -> bool {
+        self.counted.len() >= self.enough()
+    }
+
+    /// Whether enough have answered, and whoever is still to answer can't make enough of those that count.
+    fn is_changing(&self) -> bool {
+        let waiting = self.current.view.code.shards() - self.answered.len();
+        self.answered.len() >= self.enough() && self.counted.len() + waiting < self.enough()
+    }
+
+    /// Whether somebody failed, doesn't know the blob, or doesn't count: then it may take more.
     fn wants_everybody(&self) -> bool {
-        !self.failures.is_empty() || (self.live.is_none() && !self.answered.is_empty())
+        !self.failures.is_empty()
+            || (self.live.is_none() && !self.answered.is_empty())
+            || self.answered.len() > self.counted.len()
     }
 
     fn is_unknown(&self) -> bool {
-        self.live.is_none() && self.unknown.len() > 2 * self.current.view.code.fault_tolerance()
+        self.live.is_none() && self.unknown.len() >= self.enough()
     }
 
-    fn conclude(self) -> Result<Live, GetError> {
+    fn conclude(mut self) -> Result<Known, GetError> {
         if self.is_unknown() {
             return Err(GetError::NotFound(self.id));
         }
-        match self.live {
-            Some(live) => Ok(live),
+        let (answered, least) = (self.answered.len(), self.current.view.code.fault_tolerance() + 1);
+        let changing = answered >= self.enough() && !self.has_seen_deletes();
+        match self.live.take() {
+            // Of a coded blob so many have to give slivers, and nobody does that knows of its delete.
+            Some(live) if answered >= least || live.inline.is_none() => Ok(Known { live, changing }),
+            Some(_) => {
+                let few =
+                    format!("members of {answered} shards answer, and it may have been deleted: that takes {least}");
+                self.failures.push(few);
+                Err(GetError::Unavailable { blob: self.id, reasons: self.failures })
+            }
             None => Err(GetError::Unavailable { blob: self.id, reasons: self.failures }),
         }
     }
@@ -122,9 +163,12 @@ impl<'a> Lookup<'a> {
                 return Ok(());
             }
         };
+        let counts = counts && view.as_ref() == self.current.hash.as_bytes();
+        let counted = if counts { self.counted.union(holder.shards()) } else { self.counted };
         if entry.is_empty() {
             self.answered = self.answered.union(holder.shards());
-            if counts && view.as_ref() == self.current.hash.as_bytes() {
+            self.counted = counted;
+            if counts {
                 self.unknown = self.unknown.union(holder.shards());
             } else {
                 self.failures.push(format!("member {member}: its not knowing the blob doesn't count"));
@@ -136,6 +180,7 @@ impl<'a> Lookup<'a> {
             Ok(Found::Live(live)) if self.fleet.has_expired(&live.metadata) => Err(GetError::NotFound(self.id)),
             Ok(Found::Live(live)) => {
                 self.answered = self.answered.union(holder.shards());
+                self.counted = counted;
                 self.live.get_or_insert(live);
                 Ok(())
             }

@@ -2,7 +2,7 @@ use weft_client::{ByteRange, GetError, ListQuery};
 use weft_redstuff::BlobId;
 
 use crate::{
-    content,
+    content, eventually,
     fake::{FakeFleet, Fault},
     get, put, stripe,
 };
@@ -70,6 +70,30 @@ async fn not_found_takes_synced_members() {
     assert!(matches!(get(&client, unknown, None).await, Err(GetError::NotFound(_))));
     fleet.members[2].set(Fault::Unavailable);
     assert!(matches!(get(&client, unknown, None).await, Err(GetError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn a_member_that_is_not_synced_yet_hides_no_delete() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    // A blob of which the first five members are asked first.
+    let mut nonce = 0;
+    let id = loop {
+        nonce += 1;
+        let id = put(&client, nonce, &content(50)).await.unwrap().id;
+        if id.0[31].is_multiple_of(7) {
+            break id;
+        }
+    };
+    eventually("all members have the blob", || fleet.knowing(id) == 7).await;
+    let before = fleet.members[0].entry(id);
+    client.delete(id, &fleet.delete_key).await.unwrap();
+    // Five of those that signed its receipts have new owners, who have yet to be synced.
+    for member in &fleet.members[..5] {
+        member.set(Fault::NotSynced);
+        member.learn(before.clone());
+    }
+    assert!(matches!(get(&fleet.client(), id, None).await, Err(GetError::Deleted(_))));
 }
 
 #[tokio::test]

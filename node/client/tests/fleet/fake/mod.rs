@@ -118,6 +118,16 @@ impl Member {
         self.lock().refuses = true;
     }
 
+    /// What it knows of a blob that it knows.
+    pub(crate) fn entry(&self, id: BlobId) -> Entry {
+        self.lock().entries.get(&id).expect("the member knows it").clone()
+    }
+
+    /// It knows this of a blob, whatever it knew before.
+    pub(crate) fn learn(&self, entry: Entry) {
+        self.lock().entries.insert(entry.blob(), entry);
+    }
+
     /// It knows no view, like one that has just been started for the first time.
     pub(crate) fn forget_view(&self) {
         self.lock().view = None;
