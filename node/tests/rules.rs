@@ -241,6 +241,20 @@ async fn r6_a_view_that_moves_too_much_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_disk_fails_says_so_and_obeys_nothing() {
+    let fleet = Fleet::start(4).await;
+    fleet.places[&0].disk.fail_next_sync();
+    put(&fleet.client(), 1, &content(1, 200)).await;
+    let member = fleet.member(0);
+    eventually("the store takes no writes", || async { member.store().health().read_only.is_some() }).await;
+    let order = fleet.seal_order(&fleet.without(&[3]));
+    let changes = OrderChanges { seal_order: Some(order), term: Some(2), ..OrderChanges::default() };
+    let inventory = fleet.order(0, changes).await.unwrap();
+    assert_eq!((inventory.ailment(), inventory.term), (Ailment::ReadOnly, 1));
+    assert!(inventory.refusal.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_operator_orders() {
     let fleet = Fleet::start(4).await;
     let address = fleet.places[&0].address.to_string();

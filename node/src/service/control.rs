@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{Inventory, OrderRequest, control_server};
+use weft_store::StoreError;
 
 use super::caller::{Gate, Service};
-use crate::member::{Identity, Member, Order};
+use crate::member::{Identity, Member, MemberError, Order};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -24,6 +25,8 @@ impl control_server::Control for Control {
         let obeyed = if meant { self.member.obey(order).await } else { Ok(None) };
         let retire = match obeyed {
             Err(error) if error.is_old_term() => return Err(self.member.refuse_old(error)?),
+            // It can obey nothing any more; that it says so lets it be replaced.
+            Err(MemberError::Store(StoreError::ReadOnly { .. })) => None,
             obeyed => obeyed?,
         };
         if let Some(retire) = retire {

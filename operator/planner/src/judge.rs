@@ -294,6 +294,11 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
             None
         }
         Finding::Ailing { reason: reason @ "ForeignVolume", since: _ } if record.inherits.is_some() => Some(reason),
+        // It takes no more writes as long as its process lives, and holds nothing yet.
+        Finding::Ailing { reason: reason @ "ReadOnly", since: _ } => {
+            set(record, MemberState::Pending, reason, now);
+            Some(reason)
+        }
         Finding::Ailing { reason, since: _ } => {
             set(record, MemberState::Pending, reason, now);
             if reason == "ForeignVolume" {

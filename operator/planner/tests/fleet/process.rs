@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use weft_planner::{Inventory, MemberOrder, ShardReport};
+use weft_planner::{Ailment, Inventory, MemberOrder, ShardReport};
 use weft_protocol::{
     Accusation, BatchHeader, Fault, Fence, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, ShardSet,
     SignedView, SigningKey, Statement, TermClaim, ViewId, VolumeId, sign_batch,
@@ -60,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) unanswered: Vec<((MemberId, u32), Duration)>,
     /// What it reports instead of the order by which it refuses its view.
     pub(crate) lie: Option<SealOrder>,
+    /// Its volume takes no writes: it obeys nothing, and says so.
+    pub(crate) read_only: bool,
     sequence: u64,
 }
 
@@ -87,6 +89,7 @@ impl Process {
             accusations: Vec::new(),
             unanswered: Vec::new(),
             lie: None,
+            read_only: false,
             sequence: 0,
         }
     }
@@ -127,6 +130,9 @@ impl Process {
 
     /// Obeys an order, and answers.
     pub(crate) fn obey(&mut self, order: &Order<'_>, blobs: Blobs<'_>, reachable: Vec<MemberId>) -> Option<Inventory> {
+        if self.read_only {
+            return Some(self.inventory(blobs, reachable));
+        }
         let existing = blobs.whole;
         self.fence.claim(&order.claim).ok()?;
         let before = self.fence.newest().map(|newest| newest.view.hash());
@@ -236,7 +242,7 @@ impl Process {
             held_slivers: held,
             held_bytes: held * SLIVER_BYTES,
             reachable,
-            ailment: None,
+            ailment: self.read_only.then_some(Ailment::ReadOnly),
             lacking: if lacking > 0 { vec![lacking; weft_planner::SLOTS] } else { Vec::new() },
             accusations: self.accusations.clone(),
             unanswered: self.unanswered.clone(),

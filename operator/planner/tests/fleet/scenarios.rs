@@ -309,6 +309,34 @@ fn members_are_added_and_taken_away() {
 }
 
 #[test]
+fn a_newcomer_whose_volume_takes_no_writes_gets_another() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.members = 8;
+    model.until("CreatePod");
+    model.tick();
+    let newcomer = (MemberId(7), 1);
+    model.volumes.get_mut(&newcomer).expect("it runs").read_only = true;
+    model.rest();
+    assert_full(&model);
+    let seat = model.record.view.as_ref().unwrap().view.seat(MemberId(7)).unwrap();
+    assert_eq!(seat.incarnation.number, 2);
+    assert_eq!(model.cluster.claims.len(), 8, "its first volume is gone");
+}
+
+#[test]
+fn a_member_whose_volume_takes_no_writes_is_replaced() {
+    let mut model = Model::rested(7, 8, 4);
+    let begun = model.now;
+    model.volumes.get_mut(&(MemberId(3), 1)).expect("it runs").read_only = true;
+    model.until("ProposeView");
+    assert!(model.now >= begun + model.committee.unreachable_after, "its disk may work again within that time");
+    model.rest();
+    assert_full(&model);
+    let seat = model.record.view.as_ref().unwrap().view.seat(MemberId(3)).unwrap();
+    assert_eq!(seat.incarnation.number, 2);
+}
+
+#[test]
 fn a_custodian_gives_its_shard_away_though_there_are_more_members_than_shards() {
     let mut model = Model::new(7, 10, 4);
     model.committee.code = weft_redstuff::Code::new(7, 2).unwrap();
