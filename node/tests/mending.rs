@@ -45,6 +45,38 @@ async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
     }
 }
 
+/// Less than can be decoded is left at the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_has_that_takes_no_writes_any_more_helps_to_mend() {
+    let fleet = Fleet::start(7).await;
+    let client = fleet.client();
+    let bytes = content(3, 200_000);
+    let blob = put(&client, 1, &bytes).await.id;
+    fleet.whole().await;
+    fleet.places[&0].disk.fail_next_write();
+    let failing = fleet.member(0);
+    let mut nonce = 1;
+    eventually("the store takes no writes", || {
+        nonce += 1;
+        let (client, failing) = (client.clone(), failing.clone());
+        async move {
+            put(&client, nonce, &content(4, 100)).await;
+            failing.store().health().read_only.is_some()
+        }
+    })
+    .await;
+    for id in 3..7 {
+        lose(&fleet.member(id), blob).await;
+    }
+    for id in 1..7 {
+        eventually(&format!("member {id} is whole"), || async {
+            fleet.member(id).levels().is_ok_and(|levels| levels.missing_slivers == 0)
+        })
+        .await;
+    }
+    assert_eq!(get(&client, blob).await, bytes);
+}
+
 /// What a member says of its target's epoch and shards, all together: bytes copied, bytes rebuilt.
 fn moved(inventory: &Inventory, target: &Target) -> (u64, u64) {
     let shards = ShardSet::from_bytes(target.shards.as_ref().try_into().unwrap());

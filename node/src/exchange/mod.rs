@@ -10,7 +10,11 @@ mod sync;
 mod upkeep;
 mod void;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -18,6 +22,7 @@ use tonic::Status;
 use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
 use weft_protocol::{Encoder, Incarnation, MemberId, Signed, ViewId, VolumeId};
 use weft_redstuff::Hash;
+use weft_store::StoreError;
 
 use crate::member::{Lacking, Member, MemberError, Peer};
 pub(crate) use upkeep::{upkeep, verify};
@@ -38,9 +43,15 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
         let peers: Vec<Peer> = member.peers().into_keys().filter(|peer| *peer != own).collect();
         let replies = join_all(peers.iter().map(|peer| async { (*peer, ask(&member, *peer, None).await) })).await;
         let (mut digests, mut remembered, mut lacking) = (Heard::new(), Vec::new(), Lacking::default());
+        let mut reachable = BTreeSet::new();
         for (peer, reply) in replies {
             match reply {
                 Ok(reply) => {
+                    reachable.insert(peer);
+                    if reply.read_only {
+                        // What it remembers may be old, and its registry will never be like ours: it is there to be read.
+                        continue;
+                    }
                     digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, digest)));
                     remembered.push((peer, reply.remembered.clone()));
                     if let Some(told) = Lacking::read(&reply.lacking) {
@@ -55,7 +66,7 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
                 }
             }
         }
-        member.set_reachable(digests.keys().copied().collect());
+        member.set_reachable(reachable);
         member.set_peers_lacking(lacking);
         if let Err(error) = member.judge(&remembered).await {
             tracing::warn!(%error, "exchange: what peers remember of this volume could not be recorded");
@@ -109,15 +120,12 @@ async fn take(member: &Member, reply: &ExchangeReply) -> Result<(), MemberError>
 
 /// Learns what a peer's request tells, and answers it.
 pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<ExchangeReply, MemberError> {
-    member.learn(&request.newest, &request.seal).await?;
-    member.collect(&request.refusal, &request.successor).await?;
     // What was remembered before: a volume that came back behind it must hear of it.
     let remembered = match request.from.as_ref().and_then(incarnation) {
         Some((peer, incarnation)) => member.remembered(peer, incarnation)?,
         None => None,
     };
-    member.remember(Signed::decode(&request.sequence)?).await?;
-    member.heed(&request.time_floor).await?;
+    let read_only = !hear(member, &request).await?;
     let standing = if request.standing_for.is_empty() {
         None
     } else {
@@ -142,7 +150,25 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         time_floor: said.time_floor,
         lacking: member.lacking()?.wire(),
         horizon: horizon.map(|horizon| sync::write_horizon(horizon).into()).unwrap_or_default(),
+        read_only,
     })
+}
+
+/// Learns what a peer's request tells. `false`: the store takes no writes, so that nothing of it was recorded.
+async fn hear(member: &Member, request: &ExchangeRequest) -> Result<bool, MemberError> {
+    let heard = [
+        member.learn(&request.newest, &request.seal).await.map(drop),
+        member.collect(&request.refusal, &request.successor).await,
+        member.remember(Signed::decode(&request.sequence)?).await,
+        member.heed(&request.time_floor).await,
+    ];
+    for heard in heard {
+        match heard {
+            Err(MemberError::Store(StoreError::ReadOnly { .. })) => return Ok(false),
+            heard => heard?,
+        }
+    }
+    Ok(true)
 }
 
 fn incarnation(identity: &weft_proto::v1::Identity) -> Option<(MemberId, Incarnation)> {
