@@ -32,7 +32,8 @@ impl Client {
     /// Looks a blob up. A delete that was answered is seen: synced members of 2f + 1 shards answer, so f + 1 of them had
     /// it, and one of those tells the truth (R13). While a view is being sealed they may be fewer for a moment. Where
     /// fewer answer at all, f + 1 shards' members do, for one of those had it if nobody lies, or they give slivers.
-    /// "Not found" takes members synced to the view before, with 2f + 1 shards (R10).
+    /// "Not found" takes members synced to the view before, with 2f + 1 shards (R10), whatever the others say: a liar or a
+    /// newcomer may have the entry of a blob whose tombstone has been collected (R14).
     pub(crate) async fn lookup(&self, id: BlobId) -> Result<Live, GetError> {
         let mut attempt = 1;
         loop {
@@ -68,7 +69,8 @@ struct Lookup<'a> {
     answered: ShardSet,
     /// Shards of those among them that are synced and of our view.
     counted: ShardSet,
-    /// Shards of those among these who don't know the blob.
+    /// Shards of those among these who know the blob, and of those who don't.
+    known: ShardSet,
     unknown: ShardSet,
     live: Option<Live>,
     failures: Vec<String>,
@@ -76,8 +78,9 @@ struct Lookup<'a> {
 
 impl<'a> Lookup<'a> {
     fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId, last: bool) -> Self {
-        let (answered, counted, unknown) = (ShardSet::EMPTY, ShardSet::EMPTY, ShardSet::EMPTY);
-        Self { fleet, current, id, last, answered, counted, unknown, live: None, failures: Vec::new() }
+        let none = ShardSet::EMPTY;
+        let (answered, counted, known, unknown) = (none, none, none, none);
+        Self { fleet, current, id, last, answered, counted, known, unknown, live: None, failures: Vec::new() }
     }
 
     async fn run(mut self) -> Result<Known, GetError> {
@@ -86,7 +89,8 @@ impl<'a> Lookup<'a> {
         let (mut asked, mut asked_shards) = (FuturesUnordered::new(), 0);
         let mut hedge = Instant::now();
         loop {
-            let wanted = asked_shards < enough || self.wants_everybody() || hedge.elapsed() >= HEDGE;
+            let wanted =
+                asked.is_empty() || asked_shards < enough || self.wants_everybody() || hedge.elapsed() >= HEDGE;
             if wanted && let Some(holder) = waiting.next() {
                 asked_shards += holder.shards().len();
                 hedge = Instant::now();
@@ -101,9 +105,7 @@ impl<'a> Lookup<'a> {
                 },
                 () = sleep_until(hedge + HEDGE), if waiting.len() > 0 => {}
             }
-            if (self.live.is_some() && (self.has_seen_deletes() || (self.is_changing() && !self.last)))
-                || self.is_unknown()
-            {
+            if self.is_certain() || (self.live.is_some() && self.is_changing() && !self.last) {
                 return self.conclude();
             }
         }
@@ -131,8 +133,14 @@ impl<'a> Lookup<'a> {
             || self.answered.len() > self.counted.len()
     }
 
+    /// Whether no further answer matters: one of those who know it tells the truth, and no delete has been missed.
+    fn is_certain(&self) -> bool {
+        let honest = self.known.len() > self.current.view.code.fault_tolerance();
+        (honest && self.has_seen_deletes()) || self.is_unknown()
+    }
+
     fn is_unknown(&self) -> bool {
-        self.live.is_none() && self.unknown.len() >= self.enough()
+        self.unknown.len() >= self.enough()
     }
 
     fn conclude(mut self) -> Result<Known, GetError> {
@@ -181,6 +189,9 @@ impl<'a> Lookup<'a> {
             Ok(Found::Live(live)) => {
                 self.answered = self.answered.union(holder.shards());
                 self.counted = counted;
+                if counts {
+                    self.known = self.known.union(holder.shards());
+                }
                 self.live.get_or_insert(live);
                 Ok(())
             }

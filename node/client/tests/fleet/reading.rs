@@ -97,6 +97,22 @@ async fn a_member_that_is_not_synced_yet_hides_no_delete() {
 }
 
 #[tokio::test]
+async fn one_member_brings_no_blob_back_that_nobody_else_knows() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let id = put(&client, 1, &content(50)).await.unwrap().id;
+    eventually("all members have the blob", || fleet.knowing(id) == 7).await;
+    // It was deleted, and its tombstone has been collected; one of them has it from an old volume, say.
+    for member in &fleet.members[1..] {
+        member.forget(id);
+    }
+    assert!(matches!(get(&client, id, None).await, Err(GetError::NotFound(_))));
+    // While too few answer that it isn't there, it may be one that was just put.
+    fleet.members[1..4].iter().for_each(|member| member.set(Fault::NotSynced));
+    assert!(get(&client, id, None).await.is_ok());
+}
+
+#[tokio::test]
 async fn lists_are_in_order_and_page_by_page() {
     let fleet = FakeFleet::start().await;
     let client = fleet.client();

@@ -128,6 +128,10 @@ impl Member {
         self.lock().entries.insert(entry.blob(), entry);
     }
 
+    pub(crate) fn forget(&self, id: BlobId) {
+        self.lock().entries.remove(&id);
+    }
+
     /// It knows no view, like one that has just been started for the first time.
     pub(crate) fn forget_view(&self) {
         self.lock().view = None;
