@@ -132,6 +132,8 @@ pub struct Member {
     opened_at: u64,
     /// The highest sequence under which something was signed.
     signed: AtomicU64,
+    /// What peers are told of that, signed.
+    told_sequence: Mutex<Option<Signed>>,
     reachable: Mutex<BTreeSet<Peer>>,
     /// What the peers that answered the last exchange lack, summed.
     peers_lacking: Mutex<Lacking>,

@@ -99,6 +99,7 @@ impl Member {
             // Whoever was judged healthy may have signed anything up to then.
             opened_at: records::unjudged(&view)?.unwrap_or_default(),
             signed: AtomicU64::new(view.sequence()),
+            told_sequence: Mutex::default(),
             known: RwLock::new(Arc::new(known)),
             condition: RwLock::new(condition),
             reachable: Mutex::default(),

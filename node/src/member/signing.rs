@@ -38,7 +38,12 @@ impl Member {
             Condition::Healthy => self.signed.load(Ordering::Relaxed),
             Condition::WaitingForPeers | Condition::Rewound { .. } => self.opened_at,
         };
-        self.sign_at(Statement::Sequence, sequence)
+        // Every peer is told every second, and it seldom changes.
+        let mut told = lock(&self.told_sequence);
+        match &*told {
+            Some(signed) if signed.header.sequence == sequence => signed.clone(),
+            _ => told.insert(self.sign_at(Statement::Sequence, sequence)).clone(),
+        }
     }
 
     /// Remembers, durably, what an incarnation has signed, where its sequence is news. Only of incarnations that a view
