@@ -60,7 +60,7 @@ test-api: kubernetes-api ## Tests against a real API server (no root).
 test-long: kubernetes image ## The fleet tests that take long: degradation past f, machines drained and lost (root on Debian).
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) cargo test --package weft-e2e --features fleet --test fleet -- --ignored
 
-test: kubernetes image ## All tests, those on a local cluster too, and 12 simulations (root on Debian).
+test: kubernetes image ## All tests, those on a local cluster too, and 100 simulations (root on Debian).
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) e2e/test.sh
 
 generate: ## Write the files that are generated from the code.

@@ -7,7 +7,7 @@ all=(cargo test --workspace --all-features)
 
 "${all[@]}" --no-run
 log=$(mktemp)
-SEEDS=${SEEDS:-12} setsid chrt --idle 0 "${all[@]}" --test sim -- --nocapture >"$log" 2>&1 &
+SEEDS=${SEEDS:-100} setsid chrt --idle 0 "${all[@]}" --test sim -- --nocapture >"$log" 2>&1 &
 simulation=$!
 # With all that it has started: it is a group of its own.
 trap 'kill -- -"$simulation" 2>/dev/null || true; rm -f "$log"' EXIT

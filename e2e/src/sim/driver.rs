@@ -11,6 +11,7 @@ use turmoil::Sim;
 
 use super::{
     Options, Outcome,
+    blight::Blight,
     dice::Dice,
     ledger::Books,
     nemesis::{Blow, Nemesis},
@@ -119,9 +120,11 @@ impl Run<'_> {
         let start = self.sim.elapsed();
         let trouble = Duration::from_secs(60 + self.dice.below(120));
         let mut nemesis = Nemesis::new(seed, start + Duration::from_secs(5));
+        let mut blight = Blight::new(seed, start);
         while self.sim.elapsed() < start + trouble && self.is_well() {
             self.look_on();
             let time = self.sim.elapsed();
+            blight.strike(&mut self.stage.borrow_mut(), time);
             let blows = nemesis.strike(&mut self.stage.borrow_mut(), time);
             for blow in blows {
                 self.suffer(blow);
@@ -138,6 +141,11 @@ impl Run<'_> {
         if !self.until(RESTING, |run| run.rests(REST)) {
             return self.stuck("the fleet doesn't come to rest");
         }
+        // Where there was no quiet moment before.
+        let time = self.sim.elapsed();
+        if blight.strike(&mut self.stage.borrow_mut(), time) && !self.until(RESTING, |run| run.rests(REST)) {
+            return self.stuck("the fleet doesn't come to rest without a lost blob");
+        }
         oracle::at_rest(&mut self.stage.borrow_mut());
         self.phase.set(Phase::Verify);
         if !self.until(VERIFYING, |run| run.phase.get() == Phase::Verified) {
@@ -145,6 +153,21 @@ impl Run<'_> {
         }
         self.trace.event(self.sim.elapsed(), "phase", format_args!("everything was read"));
         self.silence();
+        self.give_up();
+    }
+
+    /// Where blobs are lost, the fleet is Ready once they are deleted (R20).
+    fn give_up(&mut self) {
+        let lost = |run: &Self| run.stage.borrow().has_lost();
+        if !self.is_well() || !lost(self) {
+            return;
+        }
+        self.phase.set(Phase::GiveUp);
+        if !self.until(VERIFYING, |run| !lost(run) && run.stage.borrow().is_at_rest() && run.rests(REST)) {
+            return self.stuck("lost blobs are deleted, and the fleet doesn't come to rest");
+        }
+        self.trace.event(self.sim.elapsed(), "phase", format_args!("what is lost was deleted"));
+        oracle::at_rest(&mut self.stage.borrow_mut());
     }
 
     /// A fleet at rest transfers nothing and plans nothing.

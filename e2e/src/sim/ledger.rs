@@ -21,6 +21,8 @@ pub(super) struct Account {
     /// When it ends, in seconds since 1970, if it does (R15).
     pub(super) expiry: Option<u64>,
     pub(super) fate: Fate,
+    /// Since when too little is left of it (R20).
+    pub(super) lost: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Account {
 impl Ledger {
     pub(super) fn stored(&mut self, id: BlobId, content: Bytes, at: Duration, expiry: Option<u64>) {
         // A put that was tried again has its old account.
-        self.blobs.entry(id).or_insert(Account { content, stored: at, expiry, fate: Fate::Stored });
+        self.blobs.entry(id).or_insert(Account { content, stored: at, expiry, fate: Fate::Stored, lost: None });
     }
 
     pub(super) fn set(&mut self, id: &BlobId, fate: Fate) {
@@ -65,9 +67,27 @@ impl Ledger {
         self.blobs.keys().copied().collect()
     }
 
-    /// Blobs that must be there at that time.
+    /// Notes that too little is left of a blob.
+    pub(super) fn lose(&mut self, id: &BlobId, at: Duration) {
+        if let Some(account) = self.blobs.get_mut(id) {
+            account.lost = Some(at);
+        }
+    }
+
+    /// Blobs of which too little is left, that nobody has deleted, and that haven't ended at that time.
+    pub(super) fn lost(&self, time: u64) -> impl Iterator<Item = (&BlobId, &Account)> {
+        let is_lost = move |account: &Account| {
+            account.lost.is_some() && account.fate != Fate::Deleted && !account.has_expired(time)
+        };
+        self.blobs.iter().filter(move |(_, account)| is_lost(account))
+    }
+
+    /// Blobs that must be there whole at that time.
     pub(super) fn living(&self, time: u64) -> impl Iterator<Item = (&BlobId, &Account)> {
-        self.blobs.iter().filter(move |(_, account)| account.fate == Fate::Stored && !account.has_expired(time))
+        let lives = move |account: &Account| {
+            account.fate == Fate::Stored && account.lost.is_none() && !account.has_expired(time)
+        };
+        self.blobs.iter().filter(move |(_, account)| lives(account))
     }
 
     /// Blobs that had ended by then.

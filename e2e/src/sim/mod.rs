@@ -4,6 +4,7 @@
 //! simulated network, clock, disks, randomness and cluster. Everything is on one thread, and everything that is left to
 //! chance follows from the seed: the same seed gives the same trace.
 
+mod blight;
 mod cheat;
 mod dice;
 mod driver;

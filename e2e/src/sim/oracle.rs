@@ -2,25 +2,30 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Once},
     time::Duration,
 };
 
 use weft_node::member::Member;
 use weft_planner::{MemberOrder, MemberState, Plan};
-use weft_protocol::{Seat, ShardSet, VolumeId};
-use weft_redstuff::{BlobId, Hash};
+use weft_protocol::{Entry, Seat, ShardSet, VolumeId};
+use weft_redstuff::{Axis, BlobId, Hash, Layout};
 use weft_store::View as _;
 
 use super::{
     Bug, cheat,
     env::unix,
+    ledger::{Account, Fate},
     stage::{Stage, Who, host_of},
 };
 
 /// After a put, holders that lag are still fed, and rebuild what they lack.
 const YOUNG: Duration = Duration::from_secs(60);
+/// The beginning of an epoch is noted so much later at most.
+const NOTED: Duration = Duration::from_secs(1);
+/// What is carried out was planned, from what members had said, so long ago at most.
+const PLANNED: Duration = Duration::from_secs(10);
 
 /// So long after its time a blob has expired everywhere, at rest: orders go out every 5 s.
 const ENDING: Duration = Duration::from_secs(15);
@@ -117,6 +122,16 @@ pub(super) fn state(stage: &Stage) -> String {
     format!("{}\nview {seats:?}\nepochs {:?}", members.join("\n"), stage.record.epochs)
 }
 
+/// What each member knows of a blob, for people.
+pub(super) fn known(stage: &Stage, blob: &BlobId) -> String {
+    let line = |(who, member): (&Who, &Arc<Member>)| {
+        let live = member.entry(blob).map(|entry| entry.map(|entry| entry.is_live()));
+        let view = member.newest().map(|newest| newest.view.position());
+        format!("{}: live {live:?}, view {view:?}, counts {}", host_of(*who), member.counts())
+    };
+    stage.members.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Judges a plan.
 pub(super) fn planned(stage: &mut Stage, planned: &Plan) {
     let reasons = planned.steps.iter().all(|step| !step.reason.is_empty() && !step.target.is_empty());
@@ -142,7 +157,42 @@ pub(super) fn destroyed(stage: &mut Stage, who: Who) {
         stage.violation(format!("the volume of {} is destroyed while the view names it (R24)", host_of(who)));
     } else if let Some(lack) = lack(stage, ShardSet::first(stage.committee.code.shards())) {
         stage.violation(format!("the volume of {} is destroyed while {lack} (R23)", host_of(who)));
+    } else if let Some(blob) = keeps_lost(stage, who, &[]) {
+        stage.violation(format!("the volume of {} is destroyed, with slivers of lost blob {blob} (R20)", host_of(who)));
     }
+}
+
+/// A blob of which too little is left and some of it is at this member, beside those that are listed.
+fn keeps_lost(stage: &Stage, who: Who, listed: &[BlobId]) -> Option<BlobId> {
+    let member = stage.members.get(&who).filter(|_| !stage.cheaters.contains_key(&who))?;
+    let holds = |blob: &&BlobId| member.held_slivers(blob, 0).is_ok_and(|held| !held.is_empty());
+    let books = stage.books.borrow();
+    let known = |account: &Account| account.lost.is_some_and(|since| stage.now.saturating_sub(since) >= PLANNED);
+    let lost = books.lost(unix(stage.now) + 1).filter(|(_, account)| account.fate == Fate::Stored && known(account));
+    lost.map(|(blob, _)| blob).find(|blob| holds(blob) && !listed.contains(blob)).copied()
+}
+
+/// Whether a blob has slivers: it doesn't lie in the registry.
+pub(super) fn is_coded(stage: &Stage, blob: &BlobId) -> bool {
+    let inline = Layout::max_inline_length(stage.committee.code);
+    stage.books.borrow().get(blob).is_some_and(|account| account.content.len() as u64 > inline)
+}
+
+/// Whether of every stripe of a blob there is enough, on the volumes of all honest members that run.
+pub(super) fn is_decodable(stage: &Stage, blob: &BlobId) -> bool {
+    let code = stage.committee.code;
+    let honest =
+        || stage.members.iter().filter(|(who, _)| !stage.cheaters.contains_key(*who)).map(|(_, member)| member);
+    let stripes = honest().find_map(|member| match member.entry(blob) {
+        Ok(Some(Entry::Live { metadata, .. })) => Some(metadata.layout.stripes()),
+        _ => None,
+    });
+    (0..stripes.unwrap_or_default()).all(|stripe| {
+        let held: BTreeSet<(Axis, u16)> =
+            honest().flat_map(|member| member.held_slivers(blob, stripe).unwrap_or_default()).collect();
+        let count = |axis| held.iter().filter(|(of, _)| *of == axis).count() as u16;
+        code.is_decodable(count(Axis::Primary), count(Axis::Secondary))
+    })
 }
 
 /// Judges orders to drop copies: what they are of must be whole at its holders, and `retainFor` have passed (R23).
@@ -157,10 +207,12 @@ pub(super) fn ordered(stage: &mut Stage, orders: &[MemberOrder]) {
         stage.trace.event(stage.now, "retire", format_args!("{} drops its copies", host_of(who)));
         let epoch = stage.view().map_or(0, |view| view.view.epoch);
         let age = stage.now.saturating_sub(stage.epochs.get(&epoch).copied().unwrap_or_default());
-        if age < stage.committee.retain_for {
+        if age + NOTED < stage.committee.retain_for {
             stage.violation(format!("{} is to drop its copies {age:?} after epoch {epoch} began (R23)", host_of(who)));
         } else if let Some(lack) = lack(stage, shards) {
             stage.violation(format!("{} is to drop its copies while {lack} (R23)", host_of(who)));
+        } else if let Some(blob) = keeps_lost(stage, who, &order.unrecoverable) {
+            stage.violation(format!("{} is to drop what it has of lost blob {blob} (R20)", host_of(who)));
         }
     }
 }
@@ -182,6 +234,7 @@ pub(super) fn at_rest(stage: &mut Stage) {
     if let Some(lack) = lacking {
         stage.violation(format!("a fleet at rest isn't whole: {lack}"));
     }
+    listed(stage);
     let books = stage.books.clone();
     let ended = unix(stage.now.saturating_sub(ENDING));
     for blob in books.borrow().expired(ended) {
@@ -192,7 +245,7 @@ pub(super) fn at_rest(stage: &mut Stage) {
     }
     for blob in books.borrow().deleted() {
         let live = |member: &Arc<Member>| member.entry(blob).is_ok_and(|entry| entry.is_some_and(|e| e.is_live()));
-        if let Some((who, _)) = stage.members.iter().find(|(_, member)| member.counts() && live(member)) {
+        if let Some((who, _)) = stage.members.iter().find(|(_, m)| m.counts() && takes_writes(m) && live(m)) {
             let who = host_of(*who);
             stage.violation(format!("{who} of a fleet at rest takes blob {blob} for live, which was deleted (R13)"));
             break;
@@ -200,16 +253,40 @@ pub(super) fn at_rest(stage: &mut Stage) {
     }
 }
 
-/// Whether a member's volume has an entry, slivers or work of a blob. A tombstone may outlive what it deleted.
+fn takes_writes(member: &Member) -> bool {
+    member.store().health().read_only.is_none()
+}
+
+/// Whether a member's volume has an entry, slivers or work of a blob. A tombstone may outlive what it deleted. A volume that
+/// takes no writes keeps what it has.
 fn has_any(member: &Member, blob: &BlobId) -> bool {
+    if !takes_writes(member) {
+        return false;
+    }
     let view = member.store().view();
     let live = member.entry(blob).map_or(true, |entry| entry.is_some_and(|entry| entry.is_live()));
     let held = view.holding(&blob.0).map_or(true, |holding| holding.is_some());
     live || held || view.missing_of(&blob.0).map_or(true, |missing| !missing.is_empty())
 }
 
+/// Judges what is listed: what is really lost, and nothing else (R20).
+fn listed(stage: &mut Stage) {
+    let listed = stage.last.as_ref().map(|plan| plan.unrecoverable.ids.clone()).unwrap_or_default();
+    let books = stage.books.clone();
+    let books = books.borrow();
+    if let Some(blob) = listed.iter().find(|blob| books.get(blob).is_none_or(|account| account.lost.is_none())) {
+        let enough = is_decodable(stage, blob);
+        stage.violation(format!("blob {blob} is listed, and isn't lost (R20); enough of it is left: {enough}"));
+    }
+    // The last look was a moment ago.
+    let mut lost = books.lost(unix(stage.now) + 1).filter(|(_, account)| account.fate == Fate::Stored);
+    if let Some((blob, _)) = lost.find(|(blob, _)| !listed.contains(blob)) {
+        stage.violation(format!("blob {blob} is lost, and isn't listed (R20)"));
+    }
+}
+
 /// Blobs that must be there, stored so long ago.
-fn living(stage: &Stage, age: Duration) -> Vec<BlobId> {
+pub(super) fn living(stage: &Stage, age: Duration) -> Vec<BlobId> {
     let books = stage.books.borrow();
     // The last look was a moment ago.
     let old = books.living(unix(stage.now) + 1).filter(|(_, account)| stage.now.saturating_sub(account.stored) >= age);

@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use weft_planner::{Act, Claim, IncarnationRecord, MemberState, Plan, Step, World};
+use weft_planner::{Act, Claim, IncarnationRecord, MemberState, Plan, Step, Unrecoverable, World};
 use weft_protocol::ShardSet;
 use weft_store::{Disk, DiskFile, Space, fake::FakeDisk};
 
@@ -35,6 +35,10 @@ pub enum Bug {
     HastyFloor,
     /// The operator makes no pods, so that nothing comes to rest.
     NoPods,
+    /// The operator lists no blob of which too little is left (R20).
+    ListsNothing,
+    /// The operator lists every such blob, and destroys and drops as if nothing were listed (R20).
+    KeepsNothing,
 }
 
 impl Bug {
@@ -44,6 +48,15 @@ impl Bug {
             Self::EarlyDestroy => planned.steps.extend(destroy_at_once(world)),
             Self::EarlyDrop => drop_at_once(planned, world),
             Self::NoPods => planned.steps.retain(|step| !matches!(step.act, Act::CreatePod { .. })),
+            Self::ListsNothing => {
+                planned.unrecoverable = Unrecoverable::default();
+                planned.orders.iter_mut().for_each(|order| order.unrecoverable.clear());
+            }
+            Self::KeepsNothing => {
+                let orders = planned.orders.iter_mut();
+                orders.filter(|order| order.retire.is_some()).for_each(|order| order.unrecoverable.clear());
+                planned.steps.extend(destroy_withheld(planned, world));
+            }
             Self::NoFsync
             | Self::EarlyAnswer
             | Self::EarlyDelete
@@ -75,12 +88,22 @@ fn destroy_at_once(world: &World) -> Vec<Step> {
         };
         !claim.terminating && member.is_some_and(lost)
     };
-    let destroy = |claim: &Claim| {
-        let (member, incarnation, uid) = (claim.member, claim.incarnation, claim.uid.clone());
-        let target = format!("claim {member}-{incarnation}");
-        Step { act: Act::DestroyClaim { member, incarnation, uid }, target, reason: "planted".to_owned() }
-    };
     world.claims.iter().filter(is_over).map(destroy).collect()
+}
+
+fn destroy(claim: &Claim) -> Step {
+    let (member, incarnation, uid) = (claim.member, claim.incarnation, claim.uid.clone());
+    let target = format!("claim {member}-{incarnation}");
+    Step { act: Act::DestroyClaim { member, incarnation, uid }, target, reason: "planted".to_owned() }
+}
+
+/// Claims that are kept for nothing but what is listed.
+fn destroy_withheld(planned: &Plan, world: &World) -> Vec<Step> {
+    let kept = planned.withheld.iter().filter(|kept| kept.act == "DestroyClaim" && kept.by.starts_with("R20"));
+    let named = |target: &str| {
+        world.claims.iter().find(move |claim| target == format!("claim {}-{}", claim.member, claim.incarnation))
+    };
+    kept.filter_map(|kept| named(&kept.target)).map(destroy).collect()
 }
 
 /// Orders that drop all that the view in effect and the targets don't ask for.

@@ -182,9 +182,18 @@ impl Stage {
         self.wrong.push(what);
     }
 
-    /// Whether the last plan had nothing to do, and the committee is Ready.
+    /// Whether there are blobs of which too little is left.
+    pub(super) fn has_lost(&self) -> bool {
+        self.books.borrow().lost(unix(self.now)).next().is_some()
+    }
+
+    /// Whether the last plan had nothing to do, and the committee is Ready, but for blobs of which too little is left.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.last.as_ref().is_some_and(|plan| plan.steps.is_empty() && plan.conditions.ready.status == Truth::True)
+        let lost = self.has_lost();
+        self.last.as_ref().is_some_and(|plan| {
+            let ready = &plan.conditions.ready;
+            plan.steps.is_empty() && (ready.status == Truth::True || (lost && ready.reason == "Unrecoverable"))
+        })
     }
 
     pub(super) fn view(&self) -> Option<&SignedView> {

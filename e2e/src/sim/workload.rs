@@ -14,6 +14,7 @@ use super::{
     env::unix,
     ledger::{Books, Fate, Got},
     net::SimConnector,
+    oracle,
     stage::{FLEET, Shared},
     trace::elapsed,
 };
@@ -33,6 +34,8 @@ pub(super) enum Phase {
     /// One of them reads everything.
     Verify,
     Verified,
+    /// One of them deletes what can't be had back.
+    GiveUp,
 }
 
 pub(super) struct Worker {
@@ -53,7 +56,8 @@ impl Worker {
             match self.phase.get() {
                 Phase::Busy => self.work(&client, &mut dice).await,
                 Phase::Verify if self.name == "client-0" => self.verify(&client).await,
-                Phase::Idle | Phase::Verify | Phase::Verified => {}
+                Phase::GiveUp if self.name == "client-0" => self.give_up(&client).await,
+                Phase::Idle | Phase::Verify | Phase::Verified | Phase::GiveUp => {}
             }
         }
     }
@@ -158,13 +162,21 @@ impl Worker {
         }
     }
 
-    /// Everything must be readable now, and what was deleted gone.
+    /// Deletes what too little is left of (R20).
+    async fn give_up(&self, client: &Client) {
+        let lost: Vec<BlobId> = self.books.borrow().lost(unix(elapsed())).map(|(id, _)| *id).collect();
+        for id in lost {
+            self.delete(client, id).await;
+        }
+    }
+
+    /// Everything must be readable now but what is lost, and what was deleted gone.
     async fn verify(&self, client: &Client) {
         let ids = self.books.borrow().ids();
         for id in ids {
             let Some(before) = self.books.borrow().get(&id).cloned() else { continue };
             let got = read(client, id, None).await;
-            if matches!(got, Got::Refused) && !before.has_expired(unix(elapsed())) {
+            if matches!(got, Got::Refused) && before.lost.is_none() && !before.has_expired(unix(elapsed())) {
                 self.stage.borrow_mut().violation(format!("blob {id} can't be read from a fleet at rest"));
             }
             self.judge(&id, before.fate, &got);
@@ -175,7 +187,9 @@ impl Worker {
     fn judge(&self, id: &BlobId, before: Fate, got: &Got) {
         let wrong = self.books.borrow().judge(id, before, got, unix(elapsed()));
         if let Some(wrong) = wrong {
-            self.stage.borrow_mut().violation(wrong);
+            let stage = &mut *self.stage.borrow_mut();
+            let known = oracle::known(stage, id);
+            stage.violation(format!("{wrong}\n{known}"));
         }
     }
 
