@@ -15,6 +15,8 @@ IMAGE ?= localhost/weft:dev
 LOCAL = cargo run --quiet --package weft-e2e --bin weft-cluster --
 DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
 WEFT = $(STATIC)/$(TRIPLE)/release/weft
+# Two builds at a time: each has long steps that take one processor.
+BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api target-dir image cluster-up cluster-down check model sim test-api test test-long generate
@@ -23,7 +25,8 @@ help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # A cluster of the user's own takes kubectl and helm, one of this machine's own everything.
-demo: $(if $(filter current,$(CLUSTER)),demo-tools,demo-able kubernetes) image ## A fleet on a real Kubernetes loses a worker and mends itself (CLUSTER=current: on yours).
+demo: $(if $(filter current,$(CLUSTER)),demo-tools image,demo-able) ## A fleet on a real Kubernetes loses a worker and mends itself (CLUSTER=current: on yours).
+	$(if $(filter current,$(CLUSTER)),,$(BUILT))
 	@$(DEMO) run --weft $(WEFT) --image $(IMAGE) --image-tar $(TAR)
 
 demo-down: ## End the demonstration, and leave nothing.
@@ -57,10 +60,12 @@ test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \
 		--features weft-client/api,weft-e2e/api,weft-operator/api --tests
 
-test-long: kubernetes image ## The fleet tests that take long: degradation past f, machines drained and lost (root on Debian).
+test-long: ## The fleet tests that take long: degradation past f, machines drained and lost (root on Debian).
+	$(BUILT)
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) cargo test --package weft-e2e --features fleet --test fleet -- --ignored
 
-test: kubernetes image ## All tests, those on a local cluster too, and 100 simulations (root on Debian).
+test: ## All tests, those on a local cluster too, and 100 simulations (root on Debian).
+	$(BUILT)
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) e2e/test.sh
 
 generate: ## Write the files that are generated from the code.

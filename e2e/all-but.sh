@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# usage: all-but.sh NAME PROGRAM [ARGUMENT ...]. Runs a test program, as Cargo's runner, unless it is that of the test NAME.
+# usage: all-but.sh NAMES PROGRAM [ARGUMENT ...]. Runs a test program, as Cargo's runner, unless it is that of one of the tests
+# NAMES, which blanks separate.
 set -euo pipefail
-name=$1
-shift
-if [[ ${1##*/} == "$name"-* ]]; then
-  echo "$name: runs apart"
-  exit
-fi
-exec "$@"
+for name in $1; do
+  if [[ ${2##*/} == "$name"-* ]]; then
+    echo "$name: runs apart"
+    exit
+  fi
+done
+exec "${@:2}"
