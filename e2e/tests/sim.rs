@@ -163,7 +163,7 @@ fn a_delete_that_is_answered_early_is_found() {
 
 #[test]
 fn a_volume_that_is_destroyed_early_is_found() {
-    is_found(Bug::EarlyDestroy, 20, "is destroyed while");
+    is_found(Bug::EarlyDestroy, 20, "is destroyed");
 }
 
 #[test]
