@@ -22,7 +22,6 @@ use tonic::Status;
 use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
 use weft_protocol::{Encoder, Incarnation, MemberId, Signed, ViewId, VolumeId};
 use weft_redstuff::Hash;
-use weft_store::StoreError;
 
 use crate::member::{Lacking, Member, MemberError, Peer};
 pub(crate) use upkeep::{upkeep, verify};
@@ -164,7 +163,7 @@ async fn hear(member: &Member, request: &ExchangeRequest) -> Result<bool, Member
     ];
     for heard in heard {
         match heard {
-            Err(MemberError::Store(StoreError::ReadOnly { .. })) => return Ok(false),
+            Err(error) if error.is_read_only() => return Ok(false),
             heard => heard?,
         }
     }

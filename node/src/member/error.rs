@@ -102,6 +102,11 @@ impl MemberError {
         matches!(self, Self::Order(error) if matches!(**error, FenceError::OldTerm { .. }))
     }
 
+    /// Whether the store takes no writes any more, until its process is started again.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Store(StoreError::ReadOnly { .. }))
+    }
+
     fn code(&self) -> Code {
         match self {
             Self::Store(StoreError::Full { .. }) => Code::ResourceExhausted,

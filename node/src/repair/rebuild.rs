@@ -44,13 +44,12 @@ pub(super) async fn rebuild(
     for item in items {
         all.extend(units(member, fleet, (item, axis, attempt(item)), evidence, doubts.of(&item.blob)));
     }
-    let mut units = all;
-    for (blob, peer) in gather(member, fleet, &mut units).await {
+    for (blob, peer) in gather(member, fleet, &mut all).await {
         doubts.add(blob, peer);
     }
     // Of each blob one is looked into: a liar is doubted for all of them.
     let mut wrong: BTreeMap<BlobId, Unit> = BTreeMap::new();
-    for unit in units {
+    for unit in all {
         if let Some(unit) = finish(member, fleet.newest.view.code, unit).await {
             wrong.entry(unit.blob).or_insert(unit);
         }

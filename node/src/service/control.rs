@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{Inventory, OrderRequest, control_server};
-use weft_store::StoreError;
 
 use super::caller::{Gate, Service};
-use crate::member::{Identity, Member, MemberError, Order};
+use crate::member::{Identity, Member, Order};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -26,7 +25,7 @@ impl control_server::Control for Control {
         let retire = match obeyed {
             Err(error) if error.is_old_term() => return Err(self.member.refuse_old(error)?),
             // It can obey nothing any more; that it says so lets it be replaced.
-            Err(MemberError::Store(StoreError::ReadOnly { .. })) => None,
+            Err(error) if error.is_read_only() => None,
             obeyed => obeyed?,
         };
         if let Some(retire) = retire {

@@ -294,17 +294,13 @@ fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationR
             None
         }
         Finding::Ailing { reason: reason @ "ForeignVolume", since: _ } if record.inherits.is_some() => Some(reason),
-        // It takes no more writes as long as its process lives, and holds nothing yet.
-        Finding::Ailing { reason: reason @ "ReadOnly", since: _ } => {
-            set(record, MemberState::Pending, reason, now);
-            Some(reason)
-        }
         Finding::Ailing { reason, since: _ } => {
             set(record, MemberState::Pending, reason, now);
             if reason == "ForeignVolume" {
                 draft.stall("ForeignVolume", format!("the volume of member {id} belongs to another fleet or member"));
             }
-            None
+            // It takes no more writes as long as its process lives, and holds nothing yet.
+            (reason == "ReadOnly").then_some(reason)
         }
         Finding::Silent { reason, since: _ } => {
             set(record, MemberState::Pending, &reason, now);

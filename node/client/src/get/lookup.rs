@@ -67,9 +67,7 @@ struct Lookup<'a> {
     last: bool,
     /// Shards of members who answered anything.
     answered: ShardSet,
-    /// Shards of those among them that are synced and of our view.
-    counted: ShardSet,
-    /// Shards of those among these who know the blob, and of those who don't.
+    /// Of those among them that are synced and of our view: shards of those who know the blob, and of those who don't.
     known: ShardSet,
     unknown: ShardSet,
     live: Option<Live>,
@@ -79,8 +77,8 @@ struct Lookup<'a> {
 impl<'a> Lookup<'a> {
     fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId, last: bool) -> Self {
         let none = ShardSet::EMPTY;
-        let (answered, counted, known, unknown) = (none, none, none, none);
-        Self { fleet, current, id, last, answered, counted, known, unknown, live: None, failures: Vec::new() }
+        let (answered, known, unknown) = (none, none, none);
+        Self { fleet, current, id, last, answered, known, unknown, live: None, failures: Vec::new() }
     }
 
     async fn run(mut self) -> Result<Known, GetError> {
@@ -116,21 +114,26 @@ impl<'a> Lookup<'a> {
         2 * self.current.view.code.fault_tolerance() + 1
     }
 
+    /// How many shards' members have answered that are synced and of our view.
+    fn counted(&self) -> u16 {
+        self.known.union(self.unknown).len()
+    }
+
     fn has_seen_deletes(&self) -> bool {
-        self.counted.len() >= self.enough()
+        self.counted() >= self.enough()
     }
 
     /// Whether enough have answered, and whoever is still to answer can't make enough of those that count.
     fn is_changing(&self) -> bool {
         let waiting = self.current.view.code.shards() - self.answered.len();
-        self.answered.len() >= self.enough() && self.counted.len() + waiting < self.enough()
+        self.answered.len() >= self.enough() && self.counted() + waiting < self.enough()
     }
 
     /// Whether somebody failed, doesn't know the blob, or doesn't count: then it may take more.
     fn wants_everybody(&self) -> bool {
         !self.failures.is_empty()
             || (self.live.is_none() && !self.answered.is_empty())
-            || self.answered.len() > self.counted.len()
+            || self.answered.len() > self.counted()
     }
 
     /// Whether no further answer matters: one of those who know it tells the truth, and no delete has been missed.
@@ -149,17 +152,15 @@ impl<'a> Lookup<'a> {
         }
         let (answered, least) = (self.answered.len(), self.current.view.code.fault_tolerance() + 1);
         let changing = answered >= self.enough() && !self.has_seen_deletes();
-        match self.live.take() {
+        if let Some(live) = self.live.take() {
             // Of a coded blob so many have to give slivers, and nobody does that knows of its delete.
-            Some(live) if answered >= least || live.inline.is_none() => Ok(Known { live, changing }),
-            Some(_) => {
-                let few =
-                    format!("members of {answered} shards answer, and it may have been deleted: that takes {least}");
-                self.failures.push(few);
-                Err(GetError::Unavailable { blob: self.id, reasons: self.failures })
+            if answered >= least || live.inline.is_none() {
+                return Ok(Known { live, changing });
             }
-            None => Err(GetError::Unavailable { blob: self.id, reasons: self.failures }),
+            let few = format!("members of {answered} shards answer, and it may have been deleted: that takes {least}");
+            self.failures.push(few);
         }
+        Err(GetError::Unavailable { blob: self.id, reasons: self.failures })
     }
 
     fn take(&mut self, holder: &Holder, answer: Result<LookupReply, Status>) -> Result<(), GetError> {
@@ -172,10 +173,8 @@ impl<'a> Lookup<'a> {
             }
         };
         let counts = counts && view.as_ref() == self.current.hash.as_bytes();
-        let counted = if counts { self.counted.union(holder.shards()) } else { self.counted };
         if entry.is_empty() {
             self.answered = self.answered.union(holder.shards());
-            self.counted = counted;
             if counts {
                 self.unknown = self.unknown.union(holder.shards());
             } else {
@@ -188,7 +187,6 @@ impl<'a> Lookup<'a> {
             Ok(Found::Live(live)) if self.fleet.has_expired(&live.metadata) => Err(GetError::NotFound(self.id)),
             Ok(Found::Live(live)) => {
                 self.answered = self.answered.union(holder.shards());
-                self.counted = counted;
                 if counts {
                     self.known = self.known.union(holder.shards());
                 }
