@@ -60,6 +60,7 @@ pub struct Levels {
 pub struct Metrics {
     gauges: Gauges,
     repair_received: Family<Kind, Counter>,
+    repair_discarded: Counter,
     rebuilt_bytes: Counter,
     rebuilt_slivers: Counter,
     migrate_received: Counter,
@@ -81,10 +82,21 @@ impl Metrics {
         self.received("repair", bytes);
     }
 
-    /// Stripe hashes and their paths that came from peers, bytes.
+    /// Stripe hashes and their paths that came from peers, bytes: of a blob whose slivers are rebuilt.
     pub fn hashes_received(&self, bytes: usize) {
         self.repair_received.get_or_create(&Kind { kind: "hashes" }).inc_by(bytes as u64);
         self.received("repair", bytes);
+    }
+
+    /// The same of a blob whose slivers are copied.
+    pub fn hashes_copied(&self, bytes: usize) {
+        self.migrate_received.inc_by(bytes as u64);
+        self.received("repair", bytes);
+    }
+
+    /// Symbols that had come from peers, and from which no sliver could be rebuilt, bytes.
+    pub(crate) fn symbols_discarded(&self, bytes: usize) {
+        self.repair_discarded.inc_by(bytes as u64);
     }
 
     /// A sliver was rebuilt from symbols, matched its hash and is stored.
@@ -232,8 +244,9 @@ impl Metrics {
     fn register_counters(&self, registry: &mut Registry) {
         let counters = [
             ("repair_rebuilt_bytes", "Bytes of slivers rebuilt from symbols", &self.rebuilt_bytes),
+            ("repair_discarded_bytes", "Bytes of symbols received in vain", &self.repair_discarded),
             ("repair_rebuilt_slivers", "Slivers rebuilt from symbols", &self.rebuilt_slivers),
-            ("migrate_received_bytes", "Bytes of whole slivers received", &self.migrate_received),
+            ("migrate_received_bytes", "Bytes of whole slivers and their hashes received", &self.migrate_received),
             ("migrate_copied_bytes", "Bytes of whole slivers stored", &self.copied_bytes),
             ("migrate_copied_slivers", "Whole slivers stored", &self.copied_slivers),
             ("store_rotten_slivers", "Slivers found rotten on disk", &self.rotten),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{extract::Request, middleware::Next};
-use fleet::{Fleet, OrderChanges, content, eventually, get, put, put_until};
+use fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, put, put_until};
 use futures::StreamExt;
 use prost::Message;
 use tonic::{Code, service::Routes};
@@ -23,7 +23,7 @@ use weft_proto::v1::{
 };
 use weft_protocol::{Accusation, Accusers, MemberId, Round, View};
 use weft_redstuff::{Axis, BlobId, rebuild_sliver};
-use weft_store::{Room, SliverKey, View as _};
+use weft_store::{SliverKey, View as _};
 
 const CHALLENGE: &str = "/weft.node.v1.Challenges/Challenge";
 
@@ -46,21 +46,6 @@ async fn put_some(fleet: &Fleet, count: u8, length: usize) -> Vec<BlobId> {
 async fn challenge(fleet: &mut Fleet, interval: Duration) {
     fleet.challenge_interval_ms = interval.as_millis() as u64;
     fleet.order_all(OrderChanges::default()).await;
-}
-
-/// Removes slivers from a member's store, as a hand on its volume might: nothing tells the member.
-async fn delete_slivers(member: &Member, blobs: &[BlobId]) {
-    let blobs = blobs.to_vec();
-    let write = member.store().write(Room::Reserved, move |tx| {
-        for blob in &blobs {
-            let Some(upload) = tx.holding(&blob.0)? else { continue };
-            for (place, _) in tx.slivers(upload, None, usize::MAX)? {
-                tx.remove_sliver(&place)?;
-            }
-        }
-        Ok::<_, weft_store::StoreError>(())
-    });
-    write.await.expect("the store takes it");
 }
 
 /// How many rounds that members held ended with `result`.

@@ -2,7 +2,7 @@
 
 mod fleet;
 
-use fleet::{Fleet, OrderChanges, content, eventually, get, lose, put};
+use fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, lose, put};
 use weft_node::member::{Condition, Member};
 use weft_proto::v1::{Inventory, Retire, Target};
 use weft_protocol::ShardSet;
@@ -298,6 +298,24 @@ async fn members_seal_a_view_among_themselves() {
         })
         .await;
     }
+}
+
+/// Two of six helpers have nothing to give, and nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn r18_what_a_helper_does_not_give_is_asked_of_others_and_what_the_rest_gave_is_kept() {
+    let fleet = Fleet::start(7).await;
+    let blob = put(&fleet.client(), 1, &content(1, 100_000)).await.id;
+    fleet.whole().await;
+    for id in [1, 4] {
+        delete_slivers(&fleet.member(id), &[blob]).await;
+    }
+    let loser = fleet.member(6);
+    let before = loser.metrics().repair_bytes();
+    lose(&loser, blob).await;
+    eventually("it has its slivers again", || async { loser.levels().unwrap().slivers == 8 }).await;
+    // Of each of four secondaries k1 symbols, of each primary k2 without the four that it then has at home.
+    let (symbol_size, _) = loser.stripe_hashes(&blob, 0).unwrap().expect("it has the hashes");
+    assert_eq!(loser.metrics().repair_bytes() - before, 4 * (10 + 19 - 4) * u64::from(symbol_size));
 }
 
 /// Replaces what a member holds of a blob of one stripe, and its hashes: what it serves and signs of it is wrong.

@@ -46,6 +46,8 @@ pub struct Counts {
     pub rebuilt_slivers: u64,
     /// Bytes of symbols and hashes that travelled for it.
     pub moved: u64,
+    /// Those of them from which nothing could be rebuilt.
+    pub discarded: u64,
     /// Bytes of slivers copied to new owners.
     pub migrated: u64,
     /// Bytes of slivers on all volumes at the end.
@@ -63,6 +65,7 @@ impl Counts {
             rebuilt: meter.growth("weft_repair_rebuilt_bytes_total"),
             rebuilt_slivers: meter.growth("weft_repair_rebuilt_slivers_total"),
             moved: meter.growth("weft_repair_received_bytes_total"),
+            discarded: meter.growth("weft_repair_discarded_bytes_total"),
             migrated: meter.growth("weft_migrate_copied_bytes_total"),
             stored: meter.level("weft_store_sliver_bytes"),
             received: meter.received(),

@@ -108,9 +108,10 @@ impl Repair {
             items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));
         migrate::copy(&self.member, &copies).await;
         for axis in [Axis::Secondary, Axis::Primary] {
-            let Self { attempts, doubts, evidence, .. } = self;
+            let Self { member, attempts, doubts, evidence, .. } = self;
             let attempt = |item: &Item| attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0);
-            rebuild::rebuild(&self.member, &fleet, &rebuilds, axis, attempt, evidence, doubts).await;
+            let mut rebuild = rebuild::Rebuild { member, fleet: &fleet, evidence, doubts };
+            rebuild.run(&rebuilds, axis, attempt).await;
         }
         let tried = copies.len() + rebuilds.len();
         let failed = self.settle(copies.into_iter().chain(rebuilds))?;

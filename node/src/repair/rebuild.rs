@@ -17,7 +17,7 @@ use super::{
 };
 use crate::member::{Member, Way};
 
-/// One sliver to rebuild, and the symbols that have come in for it.
+/// One sliver to rebuild.
 pub(super) struct Unit {
     pub(super) blob: BlobId,
     pub(super) stripe: u32,
@@ -25,146 +25,196 @@ pub(super) struct Unit {
     pub(super) index: u16,
     pub(super) symbol_size: u32,
     expected: Hash,
-    pub(super) helpers: Helpers,
+    /// How often its item failed.
+    attempt: usize,
+    /// Whom to ask next, for which symbols.
+    asked: Helpers,
+    /// Who gave which symbols.
+    pub(super) given: Helpers,
+    /// All that is at hand, by the indices of the crossing slivers: those of slivers held at home don't travel.
     pub(super) symbols: Vec<(u16, Bytes)>,
 }
 
-/// Rebuilds what `items` lack on one axis, as far as helpers serve; what fails stays on the work list. Who gave nothing,
-/// or something wrong, is doubted from then on (R18). `attempt` tells how often an item failed.
-pub(super) async fn rebuild(
-    member: &Member,
-    fleet: &Fleet,
-    items: &[Item],
-    axis: Axis,
-    attempt: impl Fn(&Item) -> usize,
-    evidence: &Evidence,
-    doubts: &mut Doubts,
-) {
-    let mut all = Vec::new();
-    for item in items {
-        all.extend(units(member, fleet, (item, axis, attempt(item)), evidence, doubts.of(&item.blob)));
+impl Unit {
+    fn is_complete(&self, code: Code) -> bool {
+        self.symbols.len() >= usize::from(code.slivers_to_decode(self.axis.crossing()))
     }
-    for (blob, peer) in gather(member, fleet, &mut all).await {
-        doubts.add(blob, peer);
+
+    /// Takes what a peer gave of what it was asked for, nothing for what it doesn't have. Gives whether it was all.
+    fn take(&mut self, peer: MemberId, answer: &mut impl Iterator<Item = Bytes>) -> bool {
+        let wanted = self.asked.remove(&peer).unwrap_or_default();
+        let asked = wanted.len();
+        let served = wanted.into_iter().zip(answer.take(asked));
+        let served: Vec<(u16, Bytes)> =
+            served.filter(|(_, symbol)| symbol.len() == self.symbol_size as usize).collect();
+        let all = served.len() == asked;
+        self.given.entry(peer).or_default().extend(served.iter().map(|(index, _)| *index));
+        self.symbols.extend(served);
+        all
     }
-    // Of each blob one is looked into: a liar is doubted for all of them.
-    let mut wrong: BTreeMap<BlobId, Unit> = BTreeMap::new();
-    for unit in all {
-        if let Some(unit) = finish(member, fleet.newest.view.code, unit).await {
-            wrong.entry(unit.blob).or_insert(unit);
-        }
-    }
-    for (blob, unit) in wrong {
-        for peer in suspects::liars(member, &fleet.newest.view, &unit).await {
-            tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
-            doubts.add(blob, peer);
+
+    fn request(&self, peer: MemberId) -> SymbolItem {
+        SymbolItem {
+            blob: Bytes::copy_from_slice(&self.blob.0),
+            stripe: self.stripe,
+            axis: self.axis as u32,
+            index: u32::from(self.index),
+            helpers: self.asked[&peer].iter().map(|index| u32::from(*index)).collect(),
         }
     }
 }
 
-/// The slivers of an item that are not yet there and have helpers enough.
-fn units(
-    member: &Member,
-    fleet: &Fleet,
-    (item, axis, attempt): (&Item, Axis, usize),
-    evidence: &Evidence,
-    doubted: &BTreeSet<MemberId>,
-) -> Vec<Unit> {
-    let of = |stripe| Circumstances {
-        view: &fleet.newest.view,
-        me: member.identity().member,
-        moved: fleet.moved,
-        reachable: &fleet.reachable,
-        doubted,
-        held: evidence.held(&item.blob, stripe),
-    };
-    let wanted = item.slivers().filter(|(_, of_axis, _)| *of_axis == axis);
-    wanted
-        .filter_map(|(stripe, _, index)| {
-            let held = member.held_slivers(&item.blob, stripe).ok()?;
-            if held.contains(&(axis, index)) {
-                return None;
+/// Rebuilds what items lack, all that a batch has of one axis together.
+pub(super) struct Rebuild<'r> {
+    pub(super) member: &'r Member,
+    pub(super) fleet: &'r Fleet,
+    pub(super) evidence: &'r Evidence,
+    pub(super) doubts: &'r mut Doubts,
+}
+
+impl Rebuild<'_> {
+    /// Goes as far as helpers serve; what fails stays on the work list. Who gave less than it was asked for, or something
+    /// wrong, is doubted from then on (R18). `attempt` tells how often an item failed.
+    pub(super) async fn run(&mut self, items: &[Item], axis: Axis, attempt: impl Fn(&Item) -> usize) {
+        let mut all = Vec::new();
+        for item in items {
+            for (stripe, _, index) in item.slivers().filter(|(_, of_axis, _)| *of_axis == axis) {
+                all.extend(self.unit(item, stripe, (axis, index), attempt(item)).await);
             }
-            let local: Vec<u16> =
-                held.iter().filter(|(held, _)| *held == axis.crossing()).map(|(_, index)| *index).collect();
-            let (symbol_size, hashes) = member.stripe_hashes(&item.blob, stripe).ok()??;
-            Some(Unit {
-                blob: item.blob,
-                stripe,
-                axis,
-                index,
-                symbol_size,
-                expected: hashes.get(axis, index)?,
-                helpers: helpers(&of(stripe), axis, &local, attempt)?,
-                symbols: Vec::new(),
-            })
-        })
-        .collect()
-}
-
-/// One request a peer carries everything that this batch wants of it. Gives the peers that don't have what is wanted of
-/// a blob, or don't give it.
-async fn gather(member: &Member, fleet: &Fleet, units: &mut [Unit]) -> BTreeSet<(BlobId, MemberId)> {
-    let mut asked: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
-    for (at, unit) in units.iter().enumerate() {
-        for peer in unit.helpers.remote.keys() {
-            asked.entry(*peer).or_default().push(at);
         }
-    }
-    let requests = asked.iter().map(|(peer, asked)| {
-        let items = asked.iter().map(|at| request(&units[*at], *peer)).collect();
-        symbols::ask(member, &fleet.newest.view, *peer, items)
-    });
-    let answers = join_all(requests).await;
-    let mut silent = BTreeSet::new();
-    for ((peer, asked), answer) in asked.into_iter().zip(answers) {
-        let mut answer = answer.into_iter();
-        for at in asked {
-            let unit = &mut units[at];
-            let (wanted, before) = (&unit.helpers.remote[&peer], unit.symbols.len());
-            let served = wanted.iter().copied().zip(answer.by_ref());
-            unit.symbols.extend(served.filter(|(_, symbol)| symbol.len() == unit.symbol_size as usize));
-            if unit.symbols.len() < before + wanted.len() {
-                silent.insert((unit.blob, peer));
+        self.gather(&mut all).await;
+        // Of each blob one is looked into: a liar is doubted for all of them.
+        let mut wrong: BTreeMap<BlobId, Unit> = BTreeMap::new();
+        for unit in all {
+            if let Some(unit) = self.finish(unit).await {
+                wrong.entry(unit.blob).or_insert(unit);
+            }
+        }
+        for (blob, unit) in wrong {
+            for peer in suspects::liars(self.member, &self.fleet.newest.view, &unit).await {
+                tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
+                self.doubts.add(blob, peer);
             }
         }
     }
-    silent
-}
 
-fn request(unit: &Unit, peer: MemberId) -> SymbolItem {
-    SymbolItem {
-        blob: Bytes::copy_from_slice(&unit.blob.0),
-        stripe: unit.stripe,
-        axis: unit.axis as u32,
-        index: u32::from(unit.index),
-        helpers: unit.helpers.remote[&peer].iter().map(|index| u32::from(*index)).collect(),
+    /// A sliver that isn't there yet and has helpers enough.
+    async fn unit(&self, item: &Item, stripe: u32, (axis, index): (Axis, u16), attempt: usize) -> Option<Unit> {
+        let held = self.member.held_slivers(&item.blob, stripe).ok()?;
+        if held.contains(&(axis, index)) {
+            return None;
+        }
+        let (symbol_size, hashes) = self.member.stripe_hashes(&item.blob, stripe).ok()??;
+        let mut unit = Unit {
+            blob: item.blob,
+            stripe,
+            axis,
+            index,
+            symbol_size,
+            expected: hashes.get(axis, index)?,
+            attempt,
+            asked: Helpers::new(),
+            given: Helpers::new(),
+            symbols: Vec::new(),
+        };
+        let code = self.fleet.newest.view.code;
+        for (_, local) in held.into_iter().filter(|(held, _)| *held == axis.crossing()) {
+            if !unit.is_complete(code) {
+                unit.symbols.extend(self.local(&unit, local).await);
+            }
+        }
+        unit.asked = self.helpers(&unit, &BTreeSet::new())?;
+        Some(unit)
     }
-}
 
-/// Puts the symbols together, compares the sliver with its committed hash, and stores it. Gives it back when it has
-/// another.
-async fn finish(member: &Member, code: Code, mut unit: Unit) -> Option<Unit> {
-    let (_, hashes) = member.stripe_hashes(&unit.blob, unit.stripe).ok().flatten()?;
-    let crossing = unit.axis.crossing();
-    for index in &unit.helpers.local {
-        let Ok(Some(sliver)) = member.read_sliver(&unit.blob, unit.stripe, crossing, *index).await else { continue };
-        if let Ok(symbol) = symbol(code, crossing, &sliver, unit.symbol_size, unit.index) {
-            unit.symbols.push((*index, symbol.into()));
+    /// The symbol that a sliver held at home gives.
+    async fn local(&self, unit: &Unit, index: u16) -> Option<(u16, Bytes)> {
+        let crossing = unit.axis.crossing();
+        let sliver = self.member.read_sliver(&unit.blob, unit.stripe, crossing, index).await.ok()??;
+        let symbol = symbol(self.fleet.newest.view.code, crossing, &sliver, unit.symbol_size, unit.index).ok()?;
+        Some((index, symbol.into()))
+    }
+
+    fn helpers(&self, unit: &Unit, silent: &BTreeSet<MemberId>) -> Option<Helpers> {
+        let of = Circumstances {
+            view: &self.fleet.newest.view,
+            me: self.member.identity().member,
+            moved: self.fleet.moved,
+            reachable: &self.fleet.reachable,
+            doubted: self.doubts.of(&unit.blob),
+            silent,
+            held: self.evidence.held(&unit.blob, unit.stripe),
+        };
+        let at_hand: Vec<u16> = unit.symbols.iter().map(|(index, _)| *index).collect();
+        helpers(&of, unit.axis, &at_hand, unit.attempt)
+    }
+
+    /// Asks for symbols: one request a peer carries everything that this batch wants of it. What one doesn't give is
+    /// asked of others, so that what came in isn't asked for again.
+    async fn gather(&mut self, units: &mut [Unit]) {
+        let code = self.fleet.newest.view.code;
+        let mut silent: BTreeMap<BlobId, BTreeSet<MemberId>> = BTreeMap::new();
+        loop {
+            let mut asked: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
+            for (at, unit) in units.iter().enumerate() {
+                for peer in unit.asked.keys() {
+                    asked.entry(*peer).or_default().push(at);
+                }
+            }
+            if asked.is_empty() {
+                break;
+            }
+            let requests = asked.iter().map(|(peer, asked)| {
+                let items = asked.iter().map(|at| units[*at].request(*peer)).collect();
+                symbols::ask(self.member, &self.fleet.newest.view, *peer, items)
+            });
+            let answers = join_all(requests).await;
+            for ((peer, asked), answer) in asked.into_iter().zip(answers) {
+                let mut answer = answer.into_iter();
+                for at in asked {
+                    if !units[at].take(peer, &mut answer) {
+                        silent.entry(units[at].blob).or_default().insert(peer);
+                    }
+                }
+            }
+            for unit in units.iter_mut().filter(|unit| !unit.is_complete(code)) {
+                unit.asked = silent.get(&unit.blob).and_then(|silent| self.helpers(unit, silent)).unwrap_or_default();
+            }
+        }
+        for (blob, peers) in silent {
+            for peer in peers {
+                self.doubts.add(blob, peer);
+            }
         }
     }
-    let inputs: Vec<(u16, &[u8])> = unit.symbols.iter().map(|(index, bytes)| (*index, &bytes[..])).collect();
-    let sliver = rebuild_sliver(code, unit.axis, unit.symbol_size, &inputs).ok()?;
-    if Hash::of(&sliver) != unit.expected {
-        tracing::warn!(blob = %unit.blob, stripe = unit.stripe, axis = unit.axis.name(), index = unit.index,
-            helpers = ?unit.helpers.remote.keys(), "a rebuilt sliver has not its committed hash; other helpers are next");
-        return Some(unit);
+
+    /// Puts the symbols together, compares the sliver with its committed hash, and stores it. Gives it back when it has
+    /// another.
+    async fn finish(&self, unit: Unit) -> Option<Unit> {
+        let Self { member, fleet, .. } = self;
+        let inputs: Vec<(u16, &[u8])> = unit.symbols.iter().map(|(index, bytes)| (*index, &bytes[..])).collect();
+        let sliver = rebuild_sliver(fleet.newest.view.code, unit.axis, unit.symbol_size, &inputs);
+        let travelled = unit.given.values().map(Vec::len).sum::<usize>() * unit.symbol_size as usize;
+        let Ok(sliver) = sliver else {
+            member.metrics().symbols_discarded(travelled);
+            return None;
+        };
+        if Hash::of(&sliver) != unit.expected {
+            member.metrics().symbols_discarded(travelled);
+            tracing::warn!(blob = %unit.blob, stripe = unit.stripe, axis = unit.axis.name(), index = unit.index,
+                helpers = ?unit.given.keys(), "a rebuilt sliver has not its committed hash; other helpers are next");
+            return Some(unit);
+        }
+        let (_, hashes) = member.stripe_hashes(&unit.blob, unit.stripe).ok().flatten()?;
+        let length = sliver.len();
+        let slivers = vec![(unit.axis, unit.index, Bytes::from(sliver))];
+        match member.put_slivers(unit.blob, unit.stripe, &hashes, unit.symbol_size, slivers, Way::Rebuilt).await {
+            Ok(()) => member.metrics().sliver_rebuilt(length),
+            Err(error) => {
+                member.metrics().symbols_discarded(travelled);
+                tracing::warn!(blob = %unit.blob, %error, "a rebuilt sliver could not be stored");
+            }
+        }
+        None
     }
-    let length = sliver.len();
-    let slivers = vec![(unit.axis, unit.index, Bytes::from(sliver))];
-    match member.put_slivers(unit.blob, unit.stripe, &hashes, unit.symbol_size, slivers, Way::Rebuilt).await {
-        Ok(()) => member.metrics().sliver_rebuilt(length),
-        Err(error) => tracing::warn!(blob = %unit.blob, %error, "a rebuilt sliver could not be stored"),
-    }
-    None
 }

@@ -5,13 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::{Axis, Code};
 
-/// Where the symbols of one rebuild come from. Indices are those of the crossing slivers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Helpers {
-    /// Held at home: these symbols don't travel.
-    pub(crate) local: Vec<u16>,
-    pub(crate) remote: BTreeMap<MemberId, Vec<u16>>,
-}
+/// Who is to give which symbols of one rebuild, by the indices of the crossing slivers.
+pub(crate) type Helpers = BTreeMap<MemberId, Vec<u16>>;
 
 /// What is known of the fleet when helpers are chosen.
 #[derive(Debug)]
@@ -23,6 +18,8 @@ pub(crate) struct Circumstances<'v> {
     pub(crate) reachable: &'v [MemberId],
     /// Who gave nothing or something wrong of this blob: they come last of all (R18).
     pub(crate) doubted: &'v BTreeSet<MemberId>,
+    /// Who was asked for symbols of this blob just now and didn't give them all: they aren't asked again at once.
+    pub(crate) silent: &'v BTreeSet<MemberId>,
     /// What members have of the stripe, where everybody was asked: what the view gives them is a guess.
     pub(crate) held: Option<&'v [Held]>,
 }
@@ -38,23 +35,21 @@ enum Standing {
     Doubted,
 }
 
-/// Chooses `k` helpers for one sliver of `axis`: what is held at home first, then settled shards, evenly over their
-/// holders, those that are doubted last. `attempt` rotates the choice among equals.
+/// Chooses whom to ask for the symbols that one sliver of `axis` wants besides those `at_hand`: settled shards first,
+/// evenly over their holders, those that are doubted last. `attempt` rotates the choice among equals.
 ///
-/// `None` when fewer than `k` helpers can be asked.
-pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt: usize) -> Option<Helpers> {
+/// `None` when too few can be asked.
+pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, at_hand: &[u16], attempt: usize) -> Option<Helpers> {
     let code = of.view.code;
-    let needed = usize::from(code.slivers_to_decode(axis.crossing()));
-    let mut chosen = Helpers { local: local.to_vec(), remote: BTreeMap::new() };
-    chosen.local.truncate(needed);
-    let (mut wanting, mut taken) = (needed - chosen.local.len(), BTreeSet::new());
+    let mut wanting = usize::from(code.slivers_to_decode(axis.crossing())).saturating_sub(at_hand.len());
+    let (mut chosen, mut taken) = (Helpers::new(), BTreeSet::new());
     for standing in [Standing::Settled, Standing::Moved, Standing::Doubted] {
-        let mut offers = offers(of, code, axis.crossing(), local, standing);
+        let mut offers = offers(of, code, axis.crossing(), at_hand, standing);
         let rotation = attempt % offers.len().max(1);
         offers.rotate_left(rotation);
         for (member, index) in offers {
             if wanting > 0 && taken.insert(index) {
-                chosen.remote.entry(member).or_default().push(index);
+                chosen.entry(member).or_default().push(index);
                 wanting -= 1;
             }
         }
@@ -63,13 +58,20 @@ pub(crate) fn helpers(of: &Circumstances<'_>, axis: Axis, local: &[u16], attempt
 }
 
 /// Crossing slivers of reachable holders, one of each member after the other.
-fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], wanted: Standing) -> Vec<(MemberId, u16)> {
+fn offers(
+    of: &Circumstances<'_>,
+    code: Code,
+    crossing: Axis,
+    at_hand: &[u16],
+    wanted: Standing,
+) -> Vec<(MemberId, u16)> {
     let standing = |member: MemberId, shard: u8| match (of.doubted.contains(&member), of.moved.contains(shard)) {
         (true, _) => Standing::Doubted,
         (false, true) => Standing::Moved,
         (false, false) => Standing::Settled,
     };
-    let seats = of.view.seats.iter().filter(|seat| seat.member != of.me && of.reachable.contains(&seat.member));
+    let can_be_asked = |member| member != of.me && of.reachable.contains(&member) && !of.silent.contains(&member);
+    let seats = of.view.seats.iter().filter(|seat| can_be_asked(seat.member));
     let has = |seat: &Seat| -> Vec<u16> {
         let Some(held) = of.held else {
             return seat.shards.iter().map(|shard| code.sliver_index(u16::from(shard), crossing)).collect();
@@ -82,7 +84,7 @@ fn offers(of: &Circumstances<'_>, code: Code, crossing: Axis, local: &[u16], wan
             has(seat)
                 .into_iter()
                 .filter(|index| standing(seat.member, code.shard_of(crossing, *index) as u8) == wanted)
-                .filter(|index| !local.contains(index))
+                .filter(|index| !at_hand.contains(index))
                 .enumerate()
                 .map(|(turn, index)| (turn, seat.member, index))
         })
@@ -123,22 +125,34 @@ mod tests {
         ids.into_iter().map(MemberId).collect()
     }
 
-    fn choose(axis: Axis, local: &[u16], reachable: &[MemberId], attempt: usize) -> Option<Helpers> {
-        let (view, moved) = (view(), ShardSet::EMPTY);
-        let doubted = BTreeSet::new();
-        let of = Circumstances { view: &view, me: MemberId(0), moved, reachable, doubted: &doubted, held: None };
-        helpers(&of, axis, local, attempt)
+    static NOBODY: BTreeSet<MemberId> = BTreeSet::new();
+
+    fn of<'v>(view: &'v View, reachable: &'v [MemberId]) -> Circumstances<'v> {
+        Circumstances {
+            view,
+            me: MemberId(0),
+            moved: ShardSet::EMPTY,
+            reachable,
+            doubted: &NOBODY,
+            silent: &NOBODY,
+            held: None,
+        }
+    }
+
+    fn choose(axis: Axis, at_hand: &[u16], reachable: &[MemberId], attempt: usize) -> Option<Helpers> {
+        helpers(&of(&view(), reachable), axis, at_hand, attempt)
     }
 
     fn total(helpers: &Helpers) -> usize {
-        helpers.local.len() + helpers.remote.values().map(Vec::len).sum::<usize>()
+        helpers.values().map(Vec::len).sum()
     }
 
     #[test]
-    fn symbols_at_home_do_not_travel() {
+    fn symbols_at_hand_do_not_travel() {
         let chosen = choose(Axis::Secondary, &[0, 7, 14, 21], &members(1..7), 0).unwrap();
-        assert_eq!((total(&chosen), chosen.local.len()), (10, 4));
-        assert!(chosen.remote.values().all(|indices| indices.len() == 1), "evenly: {chosen:?}");
+        assert_eq!(total(&chosen), 6);
+        assert!(chosen.values().all(|indices| indices.len() == 1), "evenly: {chosen:?}");
+        assert_eq!(choose(Axis::Secondary, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &[], 0), Some(Helpers::new()));
     }
 
     #[test]
@@ -160,26 +174,36 @@ mod tests {
     }
 
     #[test]
+    fn who_gave_less_than_it_should_is_not_asked_for_what_is_wanting() {
+        let (view, reachable, silent) = (view(), members(1..7), members([3]).into_iter().collect());
+        let mut asked = choose(Axis::Primary, &[], &reachable, 0).unwrap();
+        let wanting = asked.remove(&MemberId(3)).unwrap().len();
+        let came_in: Vec<u16> = asked.into_values().flatten().collect();
+        let of = Circumstances { silent: &silent, ..of(&view, &reachable) };
+        let chosen = helpers(&of, Axis::Primary, &came_in, 0).unwrap();
+        assert_eq!(total(&chosen), wanting);
+        assert!(!chosen.contains_key(&MemberId(3)), "{chosen:?}");
+        assert!(!chosen.values().flatten().any(|index| came_in.contains(index)), "{chosen:?}");
+    }
+
+    #[test]
     fn shards_that_just_moved_come_last() {
         let (view, reachable) = (view(), members(1..7));
         let moved: ShardSet = [1, 8, 15].into_iter().collect();
-        let (me, doubted) = (MemberId(0), BTreeSet::new());
-        let of = Circumstances { view: &view, me, moved, reachable: &reachable, doubted: &doubted, held: None };
-        let chosen = helpers(&of, Axis::Primary, &[], 0).unwrap();
+        let chosen = helpers(&Circumstances { moved, ..of(&view, &reachable) }, Axis::Primary, &[], 0).unwrap();
         let from_moved = |index: &u16| moved.contains(view.code.shard_of(Axis::Secondary, *index) as u8);
-        assert!(!chosen.remote.values().flatten().any(from_moved), "{chosen:?}");
+        assert!(!chosen.values().flatten().any(from_moved), "{chosen:?}");
     }
 
     #[test]
     fn who_is_doubted_comes_last_whatever_the_attempt() {
         // Two of six: no window of ten that turns through the others' shards would leave both out.
-        let (view, reachable, moved) = (view(), members(1..7), ShardSet::EMPTY);
+        let (view, reachable) = (view(), members(1..7));
         let doubted: BTreeSet<MemberId> = members([1, 4]).into_iter().collect();
-        let me = MemberId(0);
-        let of = Circumstances { view: &view, me, moved, reachable: &reachable, doubted: &doubted, held: None };
+        let of = Circumstances { doubted: &doubted, ..of(&view, &reachable) };
         for attempt in 0..24 {
             let chosen = helpers(&of, Axis::Secondary, &[], attempt).unwrap();
-            assert!(chosen.remote.keys().all(|member| !doubted.contains(member)), "{chosen:?}");
+            assert!(chosen.keys().all(|member| !doubted.contains(member)), "{chosen:?}");
         }
         // Where the others aren't enough, they are asked all the same.
         assert_eq!(total(&helpers(&of, Axis::Primary, &[], 0).unwrap()), 19);
@@ -196,10 +220,9 @@ mod tests {
         let doubted: BTreeSet<MemberId> = members([2, 5]).into_iter().collect();
         for attempt in 0..24 {
             let held = Some(&held[..]);
-            let of =
-                Circumstances { view: &view, me: MemberId(0), moved, reachable: &reachable, doubted: &doubted, held };
+            let of = Circumstances { moved, doubted: &doubted, held, ..of(&view, &reachable) };
             let chosen = helpers(&of, Axis::Secondary, &[], attempt).expect("ten are left");
-            let mut indices: Vec<u16> = chosen.remote.values().flatten().copied().collect();
+            let mut indices: Vec<u16> = chosen.values().flatten().copied().collect();
             indices.sort_unstable();
             assert_eq!(indices, [1, 3, 5, 6, 8, 9, 12, 17, 25, 27]);
             assert_eq!(helpers(&of, Axis::Primary, &[], attempt), None, "there are no secondaries");

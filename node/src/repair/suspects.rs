@@ -45,7 +45,7 @@ impl Doubts {
 /// committed to, or who don't show these: whole slivers have hashes, symbols have none.
 pub(super) async fn liars(member: &Member, view: &View, unit: &Unit) -> Vec<MemberId> {
     let Ok(Some((_, hashes))) = member.stripe_hashes(&unit.blob, unit.stripe) else { return Vec::new() };
-    let suspects = unit.helpers.remote.iter().filter_map(|(peer, indices)| Some((view.seat(*peer)?, indices)));
+    let suspects = unit.given.iter().filter_map(|(peer, indices)| Some((view.seat(*peer)?, indices)));
     let examined = suspects.map(|(seat, indices)| examine(member, view.code, &hashes, unit, seat, indices));
     join_all(examined).await.into_iter().flatten().collect()
 }

@@ -30,7 +30,7 @@ pub(super) async fn ask(member: &Member, view: &View, peer: MemberId, items: Vec
     let wanted: usize = items.iter().map(|item| item.helpers.len()).sum();
     let mut symbols = Vec::with_capacity(wanted);
     if let Err(status) = receive(member, view, peer, SymbolsRequest { items }, &mut symbols).await {
-        tracing::debug!(%peer, %status, "symbols: the peer does not serve");
+        tracing::info!(%peer, %status, "symbols: the peer does not serve; others are asked");
     }
     symbols.resize(wanted, Bytes::new());
     symbols

@@ -186,7 +186,11 @@ async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> Result
     let mut served = vec![false; wanted.len()];
     while let Some(reply) = replies.message().await? {
         let Some((item, stripe)) = wanted.get(reply.item as usize).copied() else { continue };
-        member.metrics().hashes_received(reply.hashes.len() + reply.path.iter().map(bytes::Bytes::len).sum::<usize>());
+        let bytes = reply.hashes.len() + reply.path.iter().map(bytes::Bytes::len).sum::<usize>();
+        match item.source {
+            Source::Symbols => member.metrics().hashes_received(bytes),
+            Source::Copy(_) => member.metrics().hashes_copied(bytes),
+        }
         let Ok(hashes) = StripeHashes::decode(item.layout.code(), &reply.hashes) else { continue };
         let path: Vec<Hash> = reply.path.iter().filter_map(|hash| Hash::from_slice(hash)).collect();
         let proven = merkle::verify(&item.root, &hashes.root(), stripe, item.layout.stripes(), &path);

@@ -37,7 +37,7 @@ use weft_store::{FILE, Options, fake::FakeDisk};
 
 pub use certificates::Authority;
 pub use clock::TestClock;
-pub use losses::lose;
+pub use losses::{delete_slivers, lose};
 pub use operator::OrderChanges;
 
 pub const FLEET: FleetId = FleetId([7; 16]);
