@@ -170,14 +170,22 @@ impl Run<'_> {
         oracle::at_rest(&mut self.stage.borrow_mut());
     }
 
-    /// A fleet at rest transfers nothing and plans nothing.
+    /// A fleet at rest transfers nothing and plans nothing. Where a lost blob expires it isn't at rest: what was kept for
+    /// its sake may go (R15, R20).
     fn silence(&mut self) {
         let transferred =
             |run: &Self| -> u64 { run.stage.borrow().members.values().map(|member| member.repair_bytes()).sum() };
-        let (before, steps) = (transferred(self), self.trace.counts().get("plan").copied());
+        let listed = |run: &Self| run.stage.borrow().last.as_ref().map(|plan| plan.unrecoverable.clone());
+        if !self.until(RESTING, |run| run.rests(REST)) {
+            return self.stuck("the fleet doesn't come to rest when everything was read");
+        }
+        let (before, steps, lost) = (transferred(self), self.trace.counts().get("plan").copied(), listed(self));
         let until = self.sim.elapsed() + REST;
         while self.sim.elapsed() < until && self.is_well() {
             self.look_on();
+        }
+        if listed(self) != lost {
+            return self.silence();
         }
         if transferred(self) != before || self.trace.counts().get("plan").copied() != steps {
             self.stage.borrow_mut().violation("a fleet at rest isn't silent".to_owned());
