@@ -6,6 +6,7 @@ use crate::{
     Act, Condition, Conditions, EpochPhase, MemberOrder, MemberRecord, MemberState, Plan, PodPhase, Truth,
     assign::Who,
     beyond,
+    budget::budget,
     draft::{Draft, shards},
     epochs,
     measure::{Measure, measure},
@@ -14,23 +15,33 @@ use crate::{
 
 const LACKING: [&str; 2] = ["lacks something or doesn't answer", "lack something or don't answer"];
 
-pub(crate) fn conclude(draft: Draft<'_>) -> Plan {
+pub(crate) fn conclude(mut draft: Draft<'_>) -> Plan {
     let measured = draft.world.view().map(|view| measure(&draft, view));
     let orders = orders(&draft);
     let conditions = conditions(&draft, measured);
-    let epoch = epoch_pointer(&draft);
+    let epoch = epochs::pointer(&draft);
+    let budget = budget(&draft);
+    if measured.is_some() && budget.evictable == 0 {
+        draft.withhold("AllowEviction", "a member's pod", "a Node may be drained", budget.reason.as_str());
+    }
     let Measure { margin, survives, missing, answering: _, gone: _ } = measured.unwrap_or_default();
     let Draft { members, mut steps, withheld, wake_at, unrecoverable, .. } = draft;
     // What is recorded comes before what is made: a view, a loss, a number is known before anyone acts on it.
     steps.sort_by_key(|step| !step.act.is_record());
-    Plan { steps, withheld, members, orders, epoch, margin, survives, missing, unrecoverable, conditions, wake_at }
-}
-
-fn epoch_pointer(draft: &Draft<'_>) -> (u64, u64) {
-    let current = draft.world.view().map_or(0, |view| view.epoch);
-    let open = |phase| matches!(phase, EpochPhase::Planned | EpochPhase::Migrating | EpochPhase::Sealing);
-    let next = draft.world.epoch(current + 1).filter(|epoch| open(epoch.phase));
-    (current, next.map_or(current, |epoch| epoch.number))
+    Plan {
+        steps,
+        withheld,
+        members,
+        orders,
+        epoch,
+        margin,
+        survives,
+        missing,
+        unrecoverable,
+        budget,
+        conditions,
+        wake_at,
+    }
 }
 
 /// One order for every incarnation that has a process, old ones too: so they learn that they are fenced.
@@ -172,7 +183,7 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
     });
     let custody: u16 = draft.members.iter().map(|member| member.custody.len() as u16).sum();
     let epoch = draft.world.epoch(view.epoch);
-    let (current, target) = epoch_pointer(draft);
+    let (current, target) = epochs::pointer(draft);
     if !measure.gone.is_empty() {
         Some(("NotWhole", shards(measure.gone.len(), LACKING)))
     } else if let Some(told) = more_members_than_shards(draft) {

@@ -31,6 +31,14 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
     }
 }
 
+/// The epoch in effect, and the one that is worked towards (the same when none is).
+pub(crate) fn pointer(draft: &Draft<'_>) -> (u64, u64) {
+    let current = draft.world.view().map_or(0, |view| view.epoch);
+    let open = |phase| matches!(phase, EpochPhase::Planned | EpochPhase::Migrating | EpochPhase::Sealing);
+    let next = draft.world.epoch(current + 1).filter(|epoch| open(epoch.phase));
+    (current, next.map_or(current, |epoch| epoch.number))
+}
+
 /// The holders that an epoch's record names.
 pub(crate) fn owners_of(epoch: &EpochRecord) -> Vec<Option<Who>> {
     let numbers: BTreeMap<MemberId, u32> = epoch.members.iter().copied().collect();

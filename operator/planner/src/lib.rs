@@ -6,6 +6,7 @@
 mod accused;
 mod assign;
 mod beyond;
+mod budget;
 mod conclude;
 mod draft;
 mod epochs;
@@ -28,6 +29,7 @@ mod unrecoverable;
 mod views;
 mod world;
 
+pub use budget::Budget;
 pub use evidence::NODE_GONE_AFTER;
 pub use facts::{Ailment, Claim, ClaimPhase, Gateway, Heard, Inventory, Node, Pod, PodPhase, ShardReport, Volume};
 pub use floor::FloorClock;

@@ -62,10 +62,9 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
         }
     }
     let (n, f) = (i32::from(view.code.shards()), i32::from(view.code.fault_tolerance()));
-    let held = n - i32::from(gone.len());
     Measure {
         margin: Margin { read: n - worst.lacks() - (n - 2 * f), write: i32::from(writable.len()) - (n - f) },
-        survives: survives(draft, view, gone, held - (n - f)),
+        survives: survives(draft, view, gone),
         missing,
         answering: answering.len(),
         gone,
@@ -119,16 +118,29 @@ fn knows_lacks(draft: &Draft<'_>, view: &View, seat: &Seat, answer: &Inventory) 
 
 /// How many of the largest holders, and of the largest zones, may go together and leave n − f shards whole: then
 /// everything can be read, written and mended.
-fn survives(draft: &Draft<'_>, view: &View, gone: ShardSet, spare: i32) -> Survives {
-    let mut members = Vec::new();
+fn survives(draft: &Draft<'_>, view: &View, gone: ShardSet) -> Survives {
     let mut zones: BTreeMap<Option<&str>, i32> = BTreeMap::new();
-    for seat in &view.seats {
-        let held = i32::from(seat.shards.difference(gone).len());
+    for (seat, load) in loads(view, gone) {
         let record = draft.incarnation((seat.member, seat.incarnation.number));
-        *zones.entry(record.and_then(|record| record.zone.as_deref())).or_default() += held;
-        members.push(held);
+        *zones.entry(record.and_then(|record| record.zone.as_deref())).or_default() += load;
     }
-    Survives { members: largest_within(members, spare), zones: largest_within(zones.into_values().collect(), spare) }
+    let zones = largest_within(zones.into_values().collect(), spare(view, gone));
+    Survives { members: most_members(view, gone), zones }
+}
+
+/// How many members may go besides `gone`, whichever they are, and leave n − f shards whole.
+pub(crate) fn most_members(view: &View, gone: ShardSet) -> u32 {
+    largest_within(loads(view, gone).map(|(_, load)| load).collect(), spare(view, gone))
+}
+
+/// How many shards each seat has that aren't gone.
+fn loads(view: &View, gone: ShardSet) -> impl Iterator<Item = (&Seat, i32)> {
+    view.seats.iter().map(move |seat| (seat, i32::from(seat.shards.difference(gone).len())))
+}
+
+/// How many shards may go besides `gone`.
+fn spare(view: &View, gone: ShardSet) -> i32 {
+    i32::from(view.code.fault_tolerance()) - i32::from(gone.len())
 }
 
 fn largest_within(mut loads: Vec<i32>, mut spare: i32) -> u32 {

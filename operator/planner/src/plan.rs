@@ -5,7 +5,7 @@ use std::fmt;
 use weft_protocol::{Incarnation, MemberId, Seal, ShardSet, SignedView, View};
 use weft_redstuff::{BlobId, Code, Hash};
 
-use crate::{EpochPhase, MemberRecord, Rewind, Timestamp};
+use crate::{Budget, EpochPhase, MemberRecord, Rewind, Timestamp};
 
 /// What shall be done, told and waited for.
 ///
@@ -28,6 +28,8 @@ pub struct Plan {
     pub survives: Survives,
     pub missing: Missing,
     pub unrecoverable: Unrecoverable,
+    /// How many members may be evicted. What it forbids is forbidden before any step is taken, records too.
+    pub budget: Budget,
     pub conditions: Conditions,
     /// When time alone may change the plan.
     pub wake_at: Option<Timestamp>,

@@ -1,6 +1,6 @@
 //! A Kubernetes in miniature: a scheduler, a provisioner of local volumes, and garbage collection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::MemberId;
 
@@ -14,6 +14,8 @@ pub struct Cluster {
     pub powered: BTreeMap<String, bool>,
     pub pods: Vec<Pod>,
     pub claims: Vec<Claim>,
+    /// Nodes that take no new pods.
+    pub cordoned: BTreeSet<String>,
     /// No volume can be made.
     pub full: bool,
     serial: u64,
@@ -31,7 +33,8 @@ impl Cluster {
         };
         let nodes: Vec<Node> = (0..nodes).map(node).collect();
         let powered = nodes.iter().map(|node| (node.name.clone(), true)).collect();
-        Self { nodes, powered, pods: Vec::new(), claims: Vec::new(), full: false, serial: 0 }
+        let (pods, claims, cordoned) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self { nodes, powered, pods, claims, cordoned, full: false, serial: 0 }
     }
 
     fn uid(&mut self) -> String {
@@ -93,6 +96,7 @@ impl Cluster {
     pub fn cut(&mut self, name: &str, now: Timestamp) {
         self.powered.insert(name.to_owned(), false);
         self.node(name).unready_since.get_or_insert(now);
+        self.call_pods(name, false);
     }
 
     /// Cuts the power of a node that Kubernetes goes on calling Ready.
@@ -103,6 +107,21 @@ impl Cluster {
     pub fn restore(&mut self, name: &str) {
         self.powered.insert(name.to_owned(), true);
         self.node(name).unready_since = None;
+        self.call_pods(name, true);
+    }
+
+    fn call_pods(&mut self, node: &str, ready: bool) {
+        let running = self.pods.iter_mut().filter(|pod| pod.phase == PodPhase::Running);
+        running.filter(|pod| pod.node.as_deref() == Some(node)).for_each(|pod| pod.ready = ready);
+    }
+
+    /// Evicts a member's pod, as the API server does under a disruption budget: only while more than so many pods are
+    /// ready. Returns whether it goes.
+    pub fn evict(&mut self, member: MemberId, min_available: u32) -> bool {
+        let healthy = self.pods.iter().filter(|pod| pod.ready && !pod.terminating).count() as u32;
+        let pod = self.pods.iter_mut().find(|pod| pod.member == member && pod.ready && !pod.terminating);
+        let evicted = pod.filter(|_| healthy > min_available);
+        evicted.map(|pod| pod.terminating = true).is_some()
     }
 
     /// Takes a node and its volumes away for good; the claims stay.
@@ -163,7 +182,7 @@ impl Cluster {
             let pinned = self.claims[claim].volume.as_ref().map(|volume| volume.pinned_to[0].clone());
             let chosen = self.claims[claim].selected.clone().or_else(|| self.emptiest(&pod.avoids));
             let chosen = chosen.filter(|_| !self.full);
-            let Some(node) = pinned.clone().or(chosen).filter(|node| self.seems_up(node)) else {
+            let Some(node) = pinned.clone().or(chosen).filter(|node| self.takes_pods(node)) else {
                 self.pods[at].waiting = Some("Unschedulable".to_owned());
                 continue;
             };
@@ -186,10 +205,10 @@ impl Cluster {
         }
     }
 
-    /// What Kubernetes believes.
-    fn seems_up(&self, node: &str) -> bool {
+    /// By what Kubernetes believes.
+    fn takes_pods(&self, node: &str) -> bool {
         let up = |known: &&Node| known.gone_since.is_none() && known.unready_since.is_none();
-        self.nodes.iter().filter(up).any(|known| known.name == node)
+        self.nodes.iter().filter(up).any(|known| known.name == node) && !self.cordoned.contains(node)
     }
 
     fn emptiest(&self, avoids: &[String]) -> Option<String> {
@@ -197,7 +216,7 @@ impl Cluster {
         let zone = |node: &Node| -> usize {
             self.nodes.iter().filter(|other| other.zone == node.zone).map(|other| pods_on(&other.name)).sum()
         };
-        let up = self.nodes.iter().filter(|node| self.seems_up(&node.name) && !avoids.contains(&node.name));
+        let up = self.nodes.iter().filter(|node| self.takes_pods(&node.name) && !avoids.contains(&node.name));
         up.min_by_key(|node| (zone(node), pods_on(&node.name), node.name.clone())).map(|node| node.name.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_planner::{Act, MemberState, Plan, PodPhase, Step, World};
+use weft_planner::{ANSWER_HOLDS, Act, EpochPhase, MemberState, Plan, PodPhase, Step, World};
 use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::BlobId;
 
@@ -25,7 +25,21 @@ pub(crate) fn wrong(model: &Model, planned: &Plan) -> Vec<String> {
     wrong.extend(look.destroyed());
     wrong.extend(look.retired());
     wrong.extend(look.forgotten());
+    wrong.extend(look.evictions());
     wrong
+}
+
+/// Shards of the view in effect whose holder's pod runs: in truth, or as far as an operator can know that heard of it
+/// lately.
+pub(crate) fn served(model: &Model) -> ShardSet {
+    let lately = |who: &Who| model.heard.get(who).is_some_and(|heard| model.now - heard.at <= ANSWER_HOLDS);
+    let runs = |who: &Who| {
+        let mut pods = model.cluster.pods.iter().filter(|pod| (pod.member, pod.incarnation) == *who);
+        let up = pods.any(|pod| pod.phase == PodPhase::Running && pod.ready && !pod.terminating);
+        up && (model.cluster.runs_on(who.0, who.1).is_some() || lately(who))
+    };
+    let seats = model.record.view.iter().flat_map(|signed| &signed.view.seats);
+    seats.filter(|seat| runs(&who(seat))).map(|seat| seat.shards).collect()
 }
 
 /// The same world, with everything that has no order in another one.
@@ -176,6 +190,48 @@ impl Look<'_> {
         kept.any(|blob| self.model.lost_blobs.contains(blob) && !listed.contains(blob))
     }
 
+    /// What may be evicted is what the budget's number of pods comes to; and where that is anything, nothing else goes
+    /// on, nothing that is served lacks anything, and n − f shards are served whichever pods are away.
+    fn evictions(&self) -> Vec<String> {
+        let (budget, record) = (&self.planned.budget, &self.model.record);
+        let alive: Vec<_> =
+            self.model.cluster.pods.iter().filter(|pod| !pod.terminating && pod.phase != PodPhase::Ended).collect();
+        let ready = alive.iter().filter(|pod| pod.ready).count() as u32;
+        let mut wrong = Vec::new();
+        if budget.evictable != ready.saturating_sub(budget.min_available) || budget.evictable > 1 {
+            wrong.push(format!("{} of {ready} ready pods may be evicted: {budget:?}", budget.evictable));
+        }
+        if budget.evictable == 0 {
+            return wrong;
+        }
+        let open =
+            record.epochs.iter().any(|epoch| epoch.number > self.view.epoch && epoch.phase < EpochPhase::Committed);
+        if !self.planned.steps.is_empty() || record.pending.is_some() || open {
+            wrong.push(format!("a pod may be evicted while {:?} is done", self.planned.steps));
+        }
+        let served = served(self.model);
+        wrong.extend(
+            served
+                .iter()
+                .filter(|shard| !self.is_whole(*shard))
+                .map(|shard| format!("a pod may be evicted while shard {shard} lacks something")),
+        );
+        let may_serve = |seat: &&Seat| {
+            let mut pods = alive.iter().filter(|pod| (pod.member, pod.incarnation) == who(seat));
+            pods.any(|pod| !pod.ready || seat.shards.difference(served).is_empty())
+        };
+        let mut loads: Vec<u16> = self.view.seats.iter().filter(may_serve).map(|seat| seat.shards.len()).collect();
+        loads.sort_unstable_by_key(|load| std::cmp::Reverse(*load));
+        let away = (alive.len() as u32).saturating_sub(budget.min_available) as usize;
+        let left: u16 = loads.iter().skip(away).sum();
+        let quorum = self.view.code.shards() - self.view.code.fault_tolerance();
+        if left < quorum {
+            wrong
+                .push(format!("{away} pods may be away, and then {left} shards are served, of {quorum} that it takes"));
+        }
+        wrong
+    }
+
     /// No member leaves the record while a view seats it.
     fn forgotten(&self) -> Vec<String> {
         let known: BTreeSet<MemberId> = self.planned.members.iter().map(|member| member.id).collect();
@@ -238,6 +294,10 @@ fn planted_mistakes_are_found() {
     assert!(custody.contains("for nothing"), "{custody}");
     let much = planted(|_, view, planned| add(planned, Act::ProposeView(taken(view, (2, 0), &[0, 1, 2], 4))));
     assert!(much.contains("R6: 12 shards move"), "{much}");
+    let open = planted(|_, _, planned| planned.budget.min_available = 5);
+    assert!(open.contains("1 of 7 ready pods may be evicted"), "{open}");
+    let busy = planted(|_, view, planned| add(planned, Act::ProposeView(taken(view, (2, 0), &[1], 0))));
+    assert!(busy.contains("a pod may be evicted while"), "{busy}");
     let silent = planted(|_, _, planned| {
         add(planned, Act::ConfirmRewind);
         planned.steps[0].reason.clear();

@@ -3,6 +3,7 @@
 
 mod accusations;
 mod beyond;
+mod budgets;
 mod checks;
 mod epochs;
 mod kills;

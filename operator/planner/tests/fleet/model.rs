@@ -45,6 +45,8 @@ pub(crate) struct Model {
     pub(crate) calls: usize,
     /// At which call the operator dies, and whether after it.
     pub(crate) dies: Option<(usize, bool)>,
+    /// What the disruption budget over the members' pods says: how many must stay ready.
+    pub(crate) min_available: u32,
     /// Epoch objects that users made.
     pub(crate) wished: Vec<EpochWish>,
     /// False: the operator reaches no member.
@@ -90,6 +92,7 @@ impl Model {
             touched: BTreeMap::new(),
             calls: 0,
             dies: None,
+            min_available: 0,
             wished: Vec::new(),
             hears: true,
             readmitted: Vec::new(),
@@ -163,11 +166,29 @@ impl Model {
         assert_eq!(planned, plan(&shuffled, self.now), "the same world gives the same plan, however it is listed");
         let wrong = checks::wrong(self, &planned);
         assert!(wrong.is_empty(), "{wrong:#?}");
+        self.keep_budget(&planned);
         if !self.carry_out(&planned) {
             self.restart_operator();
         }
         self.last = Some(planned);
         self.pass();
+    }
+
+    /// Writes the disruption budget. Pods that have become ready since the last one must not have loosened it.
+    fn keep_budget(&mut self, planned: &Plan) {
+        let forbids = self.last.as_ref().is_some_and(|last| last.budget.evictable == 0);
+        let ready = self.cluster.pods.iter().filter(|pod| pod.ready && !pod.terminating).count() as u32;
+        assert!(!forbids || ready <= self.min_available, "{ready} are ready, and {} must be", self.min_available);
+        self.min_available = planned.budget.min_available;
+    }
+
+    /// Evicts a member's pod if the budget allows it, as `kubectl drain` asks for. Whatever it allows, n − f shards are
+    /// served without.
+    pub(crate) fn evict(&mut self, member: u32) -> bool {
+        let evicted = self.cluster.evict(MemberId(member), self.min_available);
+        let served = checks::served(self).len();
+        assert!(!evicted || served >= self.quorum(), "member {member} is evicted, and {served} shards are served");
+        evicted
     }
 
     /// Returns whether the operator has lived through it.

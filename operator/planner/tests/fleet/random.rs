@@ -13,6 +13,7 @@ enum Misfortune {
     ClaimDeleted(u32),
     NodeAway(u32, u32),
     NodeRemoved(u32),
+    NodeDrained(u32, u32),
     OperatorDies,
     OperatorDeaf(u32),
     Paused(u32),
@@ -29,6 +30,7 @@ fn misfortune() -> impl Strategy<Value = Misfortune> {
         (0..7_u32).prop_map(Misfortune::ClaimDeleted),
         (0..7_u32, 1..30_u32).prop_map(|(member, ticks)| Misfortune::NodeAway(member, ticks)),
         (0..7_u32).prop_map(Misfortune::NodeRemoved),
+        (0..7_u32, 1..30_u32).prop_map(|(member, ticks)| Misfortune::NodeDrained(member, ticks)),
         Just(Misfortune::OperatorDies),
         (1..20_u32).prop_map(Misfortune::OperatorDeaf),
         (1..20_u32).prop_map(Misfortune::Paused),
@@ -67,6 +69,20 @@ fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
                 model.cluster.lose_volumes(&node);
             }
         }
+        Misfortune::NodeDrained(member, ticks) if *losses < 2 && runs(model, member) => {
+            *losses += 1;
+            let node = model.node_of(member);
+            model.cluster.cordoned.insert(node.clone());
+            for _ in 0..ticks {
+                // Somebody else's drain goes on meanwhile.
+                for other in model.members_on(&node) {
+                    model.evict(other);
+                }
+                model.evict((member + 1) % 7);
+                model.tick();
+            }
+            model.cluster.cordoned.clear();
+        }
         Misfortune::OperatorDies => model.restart_operator(),
         Misfortune::OperatorDeaf(ticks) => {
             model.hears = false;
@@ -93,7 +109,11 @@ fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
             let number = model.position().0 + 1;
             model.wished = vec![EpochWish { number, owners: None, refused: None }];
         }
-        Misfortune::ClaimDeleted(_) | Misfortune::NodeAway(..) | Misfortune::NodeRemoved(_) | Misfortune::Drain(_) => {
+        Misfortune::ClaimDeleted(_)
+        | Misfortune::NodeAway(..)
+        | Misfortune::NodeRemoved(_)
+        | Misfortune::NodeDrained(..)
+        | Misfortune::Drain(_) => {
             model.committee.drain.clear();
             model.rest();
             *losses = 0;

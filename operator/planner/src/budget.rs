@@ -1,0 +1,117 @@
+//! How many of the members' pods may be evicted now: none, or one, by what the code bears the loss of.
+//!
+//! An eviction takes a ready pod while more than `min_available` are ready. Pods come and go between two looks of the
+//! operator's, and Kubernetes goes on evicting while it is away; so what is allowed is counted from all pods that may
+//! ever become ready, not from those that are. By evictions alone never more than `pods - min_available` of them are
+//! away at once, and that many are borne, whichever they are.
+
+use weft_protocol::{Seat, ShardSet, View};
+
+use crate::{
+    Act, EpochPhase, MemberState, Pod, PodPhase,
+    beyond::who,
+    draft::{Draft, named, shards, view_name},
+    epochs,
+    measure::most_members,
+    rewind,
+};
+
+/// What the disruption budget over the members' pods says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// 0 or 1: how many ready pods may be evicted, as things stand.
+    pub evictable: u32,
+    /// Pods that are ready or may become so.
+    pub pods: u32,
+    /// How many of them must stay ready.
+    pub min_available: u32,
+    /// A sentence without its full stop.
+    pub reason: String,
+}
+
+pub(crate) fn budget(draft: &Draft<'_>) -> Budget {
+    let alive = || draft.world.pods.iter().filter(|pod| is_alive(pod));
+    let pods = alive().count() as u32;
+    let away = alive().filter(|pod| !pod.ready).count() as u32;
+    // Those that this plan makes may be ready before the next one is made.
+    let made = draft.steps.iter().filter(|step| matches!(step.act, Act::CreatePod { .. })).count() as u32;
+    let none = |reason: String| Budget { evictable: 0, pods, min_available: pods + made, reason };
+    let Some(view) = draft.world.view() else { return none("the fleet has no view yet".to_owned()) };
+    if let Some(obstacle) = obstacle(draft, view) {
+        return none(obstacle);
+    }
+    let silent = silent(draft, view);
+    let borne = most_members(view, silent);
+    if away < borne {
+        let reason = format!("{borne} may be away at once, whichever they are, and {away} are");
+        return Budget { evictable: 1, pods, min_available: pods - away - 1, reason };
+    }
+    let silent = shards(silent.len(), ["more doesn't answer", "more don't answer"]);
+    none(format!("margin: {away} pods aren't ready, {silent}, and f = {}", view.code.fault_tolerance()))
+}
+
+/// Whether a pod is ready or may become so.
+fn is_alive(pod: &Pod) -> bool {
+    !pod.terminating && pod.phase != PodPhase::Ended
+}
+
+/// Shards that are gone though no pod of theirs counts as away: its member is silent or ailing, and Kubernetes calls
+/// its pod ready; or there is no pod.
+fn silent(draft: &Draft<'_>, view: &View) -> ShardSet {
+    let world = draft.world;
+    let is_silent = |seat: &&Seat| {
+        let mut pods = world.pods_of(seat.member, seat.incarnation.number).filter(|pod| is_alive(pod));
+        let serves = || world.seat_answer(seat, draft.now).is_some_and(|answer| answer.ailment.is_none());
+        pods.next().is_none_or(|pod| pod.ready && !serves())
+    };
+    view.seats.iter().filter(is_silent).map(|seat| seat.shards).collect()
+}
+
+/// Why nothing may be evicted, whatever the margin: the operator has something of its own to do, or data to mend.
+fn obstacle(draft: &Draft<'_>, view: &View) -> Option<String> {
+    let world = draft.world;
+    if draft.rewound.is_some() {
+        return Some(rewind::UNCONFIRMED.to_owned());
+    }
+    if let Some(step) = draft.steps.first() {
+        return Some(format!("{} {} comes first", step.act.name(), step.target));
+    }
+    if let Some(pending) = &world.record.pending {
+        return Some(format!("R5: {} is being sealed", view_name(&pending.view.view)));
+    }
+    if let Some(lost) = view.seats.iter().find(|seat| draft.is_lost(who(seat))) {
+        return Some(format!("{} is lost", named("member", who(lost))));
+    }
+    let custody: u16 = draft.members.iter().map(|member| member.custody.len() as u16).sum();
+    if custody > 0 {
+        return Some(shards(custody, ["is with a custodian", "are with custodians"]));
+    }
+    if let Some(changing) = changing(draft, view) {
+        return Some(changing);
+    }
+    let lacking = world.lacking(view, draft.now).len();
+    (lacking > 0).then(|| shards(lacking, ["lacks something at its holder", "lack something at their holders"]))
+}
+
+/// Who is to come or to go, or the epoch that is under way.
+fn changing(draft: &Draft<'_>, view: &View) -> Option<String> {
+    for member in &draft.members {
+        let current = (member.id, member.current.number);
+        let seated = view.seat(member.id).is_some_and(|seat| seat.incarnation.number == current.1);
+        let comes = matches!(member.current.state, MemberState::Pending | MemberState::Starting);
+        // Also one whose claim goes with its pod.
+        if seated && (draft.shall_leave(current) || member.current.state == MemberState::Draining) {
+            return Some(format!("{} is to give up its shards", named("member", current)));
+        }
+        if member.successor.is_some() || (!seated && comes) {
+            return Some(format!("member {} is to get shards on a new volume", member.id));
+        }
+    }
+    let (current, target) = epochs::pointer(draft);
+    if current != target {
+        return Some(format!("epoch {target} is under way"));
+    }
+    let phase = draft.world.epoch(current).map(|epoch| epoch.phase);
+    let settled = matches!(phase, Some(EpochPhase::Committed | EpochPhase::Retired));
+    (!settled).then(|| format!("epoch {current} isn't committed"))
+}
