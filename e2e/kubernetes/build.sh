@@ -4,7 +4,8 @@
 #   build.sh [all | api | PART ...]
 #   build.sh bin                       prints where the binaries lie
 #
-# `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl). What is built already is left alone.
+# `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl, and kube-controller-manager for single
+# controllers). What is built already is left alone.
 # Kubernetes itself lies in <cache>/<version>/bin, everything else in <cache>/parts/<part>-<version>/bin, and the former
 # holds links to the latter, so that one folder has all. KUBERNETES_VERSION chooses another version than the pinned one.
 set -euo pipefail
@@ -19,7 +20,7 @@ done <"$here/versions"
 
 kubernetes_commands=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy)
 all=(etcd kube-apiserver kubectl helm kube-controller-manager kube-scheduler kubelet kube-proxy containerd cni coredns local-path)
-api=(etcd kube-apiserver kubectl)
+api=(etcd kube-apiserver kubectl kube-controller-manager)
 bin=$cache/$KUBERNETES_VERSION/bin
 
 export GOFLAGS='-buildvcs=false -trimpath' GOWORK=off CGO_ENABLED=0

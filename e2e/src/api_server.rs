@@ -122,6 +122,21 @@ impl ApiServer {
         Ok(server)
     }
 
+    /// Starts some of Kubernetes' controllers, by their names; they end with what is returned.
+    pub fn controllers(&self, names: &str) -> Result<Controllers, ApiServerError> {
+        let name = "kube-controller-manager";
+        let arguments = [
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--controllers={names}"),
+            "--leader-elect=false".to_owned(),
+            // Nobody asks it anything.
+            "--secure-port=0".to_owned(),
+        ];
+        let log = self.folder.0.join(format!("{name}.log"));
+        let started = Bound::start(&self.parts.path(name)?, &arguments, &log);
+        started.map(Controllers).map_err(|source| ApiServerError::Start { name, source })
+    }
+
     /// Stops everything, and copies what etcd holds (about 8 s).
     pub fn snapshot(&mut self) -> Result<Snapshot, ApiServerError> {
         self.running = None;
@@ -174,6 +189,10 @@ impl ApiServer {
         Ok(())
     }
 }
+
+/// Controllers of Kubernetes that run.
+#[derive(Debug)]
+pub struct Controllers(#[expect(dead_code, reason = "it ends when it is dropped")] Bound);
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;

@@ -18,7 +18,7 @@ mod process;
 pub mod sim;
 mod wait;
 
-pub use api_server::{ApiServer, ApiServerError, Snapshot};
+pub use api_server::{ApiServer, ApiServerError, Controllers, Snapshot};
 pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options, RunId};
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};

@@ -141,6 +141,12 @@ impl Namespace {
         }
     }
 
+    /// Puts an object in the place of what was read: of that very version, if it names one.
+    pub async fn replace<K: Object>(&self, object: &K) -> Result<K, ApiError> {
+        let name = object.name_any();
+        self.api().replace(&name, &PostParams::default(), object).await.map_err(error::<K>("replace", &name))
+    }
+
     /// Merges a change into an object.
     pub async fn merge<K: Object>(&self, name: &str, change: &serde_json::Value) -> Result<K, ApiError> {
         let params = PatchParams::default();

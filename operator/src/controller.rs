@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -84,7 +85,8 @@ pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>
         .watches(api::<PersistentVolumeClaim>(&watches, namespace), labelled.clone(), of_label)
         .watches(api::<Secret>(&watches, namespace), labelled.clone(), of_label)
         .watches(api::<Service>(&watches, namespace), labelled.clone(), of_label)
-        .watches(api::<Deployment>(&watches, namespace), labelled, of_label)
+        .watches(api::<Deployment>(&watches, namespace), labelled.clone(), of_label)
+        .watches(api::<PodDisruptionBudget>(&watches, namespace), labelled, of_label)
         .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watcher::Config::default(), of_epoch)
         .reconcile_all_on(ticks(nodes));
     controller

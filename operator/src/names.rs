@@ -14,7 +14,8 @@ pub const INCARNATION: &str = "weft.dev/incarnation";
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Annotation of claims and of the CA's Secret: the fleet whose data they keep.
 pub const FLEET: &str = "weft.dev/fleet";
-/// Annotation of the CA's Secret: the newest term, so that it outlives the committee with the keys (R4).
+/// Annotation of the CA's Secret: the newest term, so that it outlives the committee with the keys (R4). Also of the
+/// members' disruption budget: that of the leader that wrote it last.
 pub const TERM: &str = "weft.dev/term";
 /// Annotation of pods and claims: the term of the newest leader that has revoked what was decided about them (R24).
 pub const TOUCHED: &str = "weft.dev/touched-in-term";
@@ -59,7 +60,12 @@ pub fn members_service(committee: &str) -> String {
     format!("{committee}-members")
 }
 
-/// The gateway's Deployment, Service, and Secret of tokens.
+/// The disruption budget over the members' pods.
+pub fn member_budget(committee: &str) -> String {
+    format!("{committee}-member")
+}
+
+/// The gateway's Deployment, Service, disruption budget, and Secret of tokens.
 pub fn gateway(committee: &str) -> String {
     format!("{committee}-gateway")
 }

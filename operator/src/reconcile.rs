@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::{core::v1::PersistentVolumeClaim, policy::v1::PodDisruptionBudget};
 use thiserror::Error;
 use weft_crds::StorageCommittee;
 use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth};
@@ -11,6 +11,7 @@ use weft_protocol::{DecodeError, FleetId};
 use crate::{
     act::{
         self, ActError, Means,
+        budgets::{self, Kept},
         foundation::{self, FoundationError},
         members::Which,
         record::{self, Recording},
@@ -75,8 +76,9 @@ pub enum Next {
 
 /// Reconciles the committee of that name.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next, ReconcileError> {
-    // Read live: a plan made of an older status would lose its compare-and-swap anyway.
     let namespace = Namespace { client: context.client.clone(), name: namespace.to_owned() };
+    let budget = budgets::read(&namespace, name).await?;
+    // Read live: a plan made of an older status would lose its compare-and-swap anyway.
     let Some(object) = namespace.get::<StorageCommittee>(name).await? else {
         context.forget(&namespace.name, name);
         return Ok(Next::Change);
@@ -89,7 +91,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let session = context.session(&subject);
     let mut session = session.lock().await;
     // Boxed: whoever awaits a reconciliation would be as large as all of its steps.
-    let result = Box::pin(proceed(context, &mut subject, &mut session)).await;
+    let result = Box::pin(proceed(context, &mut subject, &mut session, budget.as_ref())).await;
     if let Err(error) = &result
         && let Some(reason) = waits_for(error)
     {
@@ -100,7 +102,12 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     result
 }
 
-async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session) -> Result<Next, ReconcileError> {
+async fn proceed(
+    context: &Context,
+    subject: &mut Subject,
+    session: &mut Session,
+    budget: Option<&PodDisruptionBudget>,
+) -> Result<Next, ReconcileError> {
     let term = term::hold(subject, session, context.env.now()).await?;
     let objects = observe::objects(subject, &context.stores).await?;
     let keys = prepare(context, subject, session, &objects).await?;
@@ -111,6 +118,9 @@ async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session
         return Ok(Next::After(NEXT));
     }
     let plan = weft_planner::plan(&observed.world, now);
+    if keys.is_some() && is_closed(subject, session, budget, &plan).await? {
+        return Ok(Next::After(NEXT));
+    }
     let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
     report::moves::write(subject, session, &observed.objects.epochs, now).await?;
     report::measure(&context.telemetry, subject, &plan);
@@ -128,6 +138,19 @@ async fn proceed(context: &Context, subject: &mut Subject, session: &mut Session
         carry_out(context, &means, &plan).await;
     }
     Ok(next(&plan, session, now))
+}
+
+/// Lets as many members be evicted as the plan says. True: until now some could be, of whom the plan may not know.
+/// Nothing of it is done, not even recorded.
+async fn is_closed(
+    subject: &Subject,
+    session: &Session,
+    stored: Option<&PodDisruptionBudget>,
+    plan: &Plan,
+) -> Result<bool, ApiError> {
+    let kept = budgets::keep(subject, stored, &plan.budget, session.term.unwrap_or_default()).await?;
+    let seated = plan.epoch.0 > 0;
+    Ok(kept == Kept::Closed && seated)
 }
 
 /// Makes what a committee has whatever its members do, and gives its keys; `None` before its fleet is minted.

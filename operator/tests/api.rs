@@ -1,6 +1,7 @@
 //! The operator against a real API server: what it records and makes, before any member runs.
 
 mod beyond;
+mod budgets;
 mod epochs;
 mod lease;
 mod members;

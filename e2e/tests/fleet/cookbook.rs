@@ -36,9 +36,11 @@ const CHANGES: [Section; 5] = [
     }),
     ("A member is replaced", &[2, 4], |_, after| owners(after).eq(0..7)),
 ];
-const DRAINS: [Section; 2] = [
+const DRAINS: [Section; 3] = [
     ("A Node is cordoned", &[], |_, _| true),
     ("A Node is drained for a short time", &[], |before, after| attempt(after, 3) > attempt(before, 3)),
+    // More would be away than the code bears, and writes would fail.
+    ("Two Nodes are drained at the same time", &[], |before, after| (1..=2).contains(&restarted(before, after))),
 ];
 const MACHINES: [&str; 2] =
     ["A machine is off, and its Node said to be out of service", "A machine is off, and its Node deleted"];
@@ -175,6 +177,11 @@ fn serves(snapshot: &Snapshot) {
 
 fn attempt(snapshot: &Snapshot, id: u32) -> Option<u32> {
     member(snapshot, id).map(|member| member.current.attempt)
+}
+
+/// How many members have a new pod.
+fn restarted(before: &Snapshot, after: &Snapshot) -> usize {
+    after.members().iter().filter(|one| attempt(before, one.id) != Some(one.current.attempt)).count()
 }
 
 fn pods(snapshot: &Snapshot) -> BTreeSet<String> {

@@ -16,7 +16,7 @@ use weft_crds::DeletionPolicy;
 use weft_protocol::FleetId;
 
 use crate::{
-    act::{gateway, secrets::Keys, services},
+    act::{budgets, gateway, secrets::Keys, services},
     api::{ApiError, Object},
     names,
     subject::Subject,
@@ -35,10 +35,11 @@ pub enum FoundationError {
     Reclaim { volume: String, source: Box<kube::Error> },
 }
 
-/// Makes Services and the gateways' Deployment what they should be.
+/// Makes Services, the gateways' Deployment and their disruption budget what they should be.
 pub async fn ensure(subject: &Subject, fleet: FleetId, keys: &Keys, image: &str) -> Result<(), FoundationError> {
     keep(subject, services::members(subject)).await?;
     keep(subject, services::gateway(subject)).await?;
+    keep(subject, budgets::gateways(subject)).await?;
     keep(subject, gateway::deployment(subject, fleet, keys.trust(), image)).await
 }
 

@@ -1,5 +1,6 @@
 //! Act: carries out the plan's steps, each by itself; one that fails is planned again.
 
+pub mod budgets;
 pub mod destroy;
 pub mod epochs;
 pub mod foundation;
