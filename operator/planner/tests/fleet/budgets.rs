@@ -114,7 +114,7 @@ fn of_two_nodes_that_are_drained_at_once_the_second_waits_until_the_first_is_bac
     model.cluster.cordoned.remove(&nodes[0]);
     model.tick();
     for missing in model.volumes.get_mut(&(MemberId(0), 1)).expect("it is back").held.values_mut() {
-        *missing = 5;
+        *missing = 2000;
     }
     assert_eq!(drain(&mut model, &nodes[1]), [1]);
     while allowed(&model).0 == 0 {
@@ -199,9 +199,27 @@ fn drains_of_members_and_changes_of_their_number_leave_no_slack_and_no_block() {
 fn nothing_may_be_evicted_while_a_lost_members_shards_are_others_to_keep() {
     let mut model = Model::rested(7, 8, 4);
     model.delete_claim_and_pod(3);
+    while !why(&model).contains("are with custodians") {
+        assert!(model.position() < (2, 0), "{}", why(&model));
+        model.tick();
+    }
     forbids_until_committed(&mut model, 2);
     model.rest();
     assert_eq!(allowed(&model), (1, 6));
+}
+
+/// Three of four members can't hold all shards: the drain waits, and with it whoever else would take a member away.
+#[test]
+fn nothing_may_be_evicted_while_a_member_is_to_leave_and_cant() {
+    let mut model = Model::rested(4, 4, 4);
+    model.committee.drain.insert(MemberId(3));
+    for _ in 0..10 {
+        model.tick();
+        assert_eq!((allowed(&model), why(&model)), ((0, 4), "member 3-1 is to give up its shards"));
+    }
+    model.committee.drain.clear();
+    model.rest();
+    assert_full_of_four(&model);
 }
 
 #[test]
