@@ -14,6 +14,8 @@ pub mod committee_condition {
     pub const STALLED: &str = "Stalled";
     /// The objects were set back, and nobody has confirmed them.
     pub const CONTROL_PLANE_REWOUND: &str = "ControlPlaneRewound";
+    /// The operator comes with another image than members run, and nobody has said that they shall.
+    pub const UPGRADE_AVAILABLE: &str = "UpgradeAvailable";
     /// The largest member's shards would fit on the survivors.
     pub const CAPACITY_FOR_REPAIR: &str = "CapacityForRepair";
 }

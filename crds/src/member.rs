@@ -47,6 +47,9 @@ pub struct Incarnation {
     /// Since when it is in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// When it was restarted with another spec, where it served until then and hasn't since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarting: Option<Time>,
     /// The zone of its node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,

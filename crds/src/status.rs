@@ -19,7 +19,7 @@ pub struct StorageCommitteeStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Available, Ready, Progressing, Degraded, Stalled, `ControlPlaneRewound`, `CapacityForRepair`.
+    /// Available, Ready, Progressing, Degraded, Stalled, `ControlPlaneRewound`, `CapacityForRepair`, `UpgradeAvailable`.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[schemars(schema_with = "crate::status::conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -33,7 +33,7 @@ pub struct StorageCommitteeStatus {
     /// The code. It never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
-    /// The image that members run.
+    /// The image that members run, or restart with one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The newest view, whole; written before a node hears of it (R2).

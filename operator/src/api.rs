@@ -57,6 +57,11 @@ impl ApiError {
         self.source.code() == Some(409)
     }
 
+    /// Whether the API server has answered, and didn't do it.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.source, Cause::Refused(_))
+    }
+
     /// Whether the namespace is being deleted: nothing new is to be made in it, and everything in it goes.
     pub fn is_namespace_ending(&self) -> bool {
         let Cause::Refused(status) = &self.source else { return false };

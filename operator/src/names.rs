@@ -25,6 +25,8 @@ pub const CONFIRM_REWIND: &str = "weft.dev/confirm-rewind";
 pub const DECLARE_LOST: &str = "weft.dev/declare-lost";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
+/// Annotation of pods: what the spec said of them when they were made.
+pub const INPUTS: &str = "weft.dev/inputs";
 
 pub const MEMBER_COMPONENT: &str = "member";
 pub const GATEWAY_COMPONENT: &str = "gateway";

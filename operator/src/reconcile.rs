@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, policy::v1::PodDisruptionBudget};
 use thiserror::Error;
 use weft_crds::StorageCommittee;
-use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth};
+use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth, Withheld};
 use weft_protocol::{DecodeError, FleetId};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     certs::{CertError, Role},
     context::Context,
     env::calendar,
+    names,
     observe::{self, ObserveError, Observed, fleet, floor},
     report::{self, ReportError},
     session::{Channels, Session},
@@ -83,7 +84,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         context.forget(&namespace.name, name);
         return Ok(Next::Change);
     };
-    let mut subject = Subject::new(context.client.clone(), object)?;
+    let mut subject = Subject::new(context.client.clone(), object, &context.image)?;
     if subject.deleting {
         // No finalizer holds it: what it owns goes with it, and claims and keys stay or go by their owners.
         return Ok(Next::Change);
@@ -117,8 +118,8 @@ async fn proceed(
     if term::overtake(subject, session, now).await? {
         return Ok(Next::After(NEXT));
     }
-    let plan = weft_planner::plan(&observed.world, now);
-    if keys.is_some() && is_closed(subject, session, budget, &plan).await? {
+    let mut plan = weft_planner::plan(&observed.world, now);
+    if keys.is_some() && is_closed(subject, session, budget, &mut plan).await? {
         return Ok(Next::After(NEXT));
     }
     let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
@@ -132,9 +133,8 @@ async fn proceed(
             secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref())
                 .await?;
         }
-        let image = subject.image(&context.image).to_owned();
         let members = &plan.members;
-        let means = Means { subject, fleet, keys, image: &image, term, now, objects, members };
+        let means = Means { subject, fleet, keys, term, now, objects, members };
         carry_out(context, &means, &plan).await;
     }
     Ok(next(&plan, session, now))
@@ -146,11 +146,22 @@ async fn is_closed(
     subject: &Subject,
     session: &Session,
     stored: Option<&PodDisruptionBudget>,
-    plan: &Plan,
+    plan: &mut Plan,
 ) -> Result<bool, ApiError> {
-    let kept = budgets::keep(subject, stored, &plan.budget, session.term.unwrap_or_default()).await?;
-    let seated = plan.epoch.0 > 0;
-    Ok(kept == Kept::Closed && seated)
+    match budgets::keep(subject, stored, &plan.budget, session.term.unwrap_or_default()).await {
+        Ok(kept) => Ok(kept == Kept::Closed && plan.epoch.0 > 0),
+        // A quota or a policy that is against it keeps no loss from being mended.
+        Err(error) if error.is_refused() && !error.is_conflict() && !error.is_namespace_ending() => {
+            plan.withheld.push(Withheld {
+                act: "KeepBudget",
+                target: names::member_budget(&subject.name),
+                reason: "drains go by it".to_owned(),
+                by: chain(&error),
+            });
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes what a committee has whatever its members do, and gives its keys; `None` before its fleet is minted.
@@ -165,7 +176,7 @@ async fn prepare(
     let keys =
         secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref()).await?;
     if !subject.spec.paused {
-        foundation::ensure(subject, fleet, &keys, subject.image(&context.image)).await?;
+        foundation::ensure(subject, fleet, &keys).await?;
         foundation::retain(subject, &objects.claims, &objects.bound()).await?;
     }
     connect(context, session, fleet, &keys)?;
@@ -211,7 +222,7 @@ async fn write(
         now,
         key: keys.map(|keys| &keys.views),
         fleet: fleet(context, subject, plan, &observed.objects.claims).await?,
-        image: subject.image(&context.image),
+        image: subject.image(),
     };
     let mut status = subject.status.clone();
     let listed_before = status.unrecoverable.is_some();

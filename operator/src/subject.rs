@@ -2,8 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
 use thiserror::Error;
-use weft_crds::{StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus};
+use weft_crds::{MemberTemplate, Resources, StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus, Upgrade};
+use weft_protocol::{FleetId, PublicKey};
+use weft_redstuff::Hash;
 
 use crate::{api::Namespace, names};
 
@@ -26,11 +29,14 @@ pub struct Subject {
     pub deleting: bool,
     pub spec: StorageCommitteeSpec,
     pub status: StorageCommitteeStatus,
+    /// The image that this operator comes with.
+    pub offered: String,
     object: StorageCommittee,
 }
 
 impl Subject {
-    pub fn new(client: Client, object: StorageCommittee) -> Result<Self, SubjectError> {
+    /// `offered` is the image that this operator comes with.
+    pub fn new(client: Client, object: StorageCommittee, offered: &str) -> Result<Self, SubjectError> {
         let name = object.name_any();
         let missing = |field| SubjectError { name: name.clone(), field };
         Ok(Self {
@@ -41,6 +47,7 @@ impl Subject {
             deleting: object.metadata.deletion_timestamp.is_some(),
             spec: object.spec.clone(),
             status: object.status.clone().unwrap_or_default(),
+            offered: offered.to_owned(),
             name,
             object,
         })
@@ -75,13 +82,73 @@ impl Subject {
         self.object.object_ref(&())
     }
 
-    /// The image that members and gateways run: the spec's, the recorded one, or `default`.
-    pub fn image<'a>(&'a self, default: &'a str) -> &'a str {
+    /// The image that members and gateways shall run: the spec's, the recorded one, or what this operator comes with.
+    pub fn image(&self) -> &str {
         let recorded = self.status.image.as_deref();
         match (&self.spec.image, self.spec.upgrade) {
             (Some(image), _) => image,
-            (None, weft_crds::Upgrade::Automatic) => default,
-            (None, weft_crds::Upgrade::Manual) => recorded.unwrap_or(default),
+            (None, Upgrade::Automatic) => &self.offered,
+            (None, Upgrade::Manual) => recorded.unwrap_or(&self.offered),
         }
+    }
+
+    /// What this operator comes with, where members run another image that nobody has chosen: one recorded earlier.
+    pub fn upgrade(&self) -> Option<&str> {
+        let chosen = self.spec.image.is_some();
+        (!chosen && self.image() != self.offered).then_some(&self.offered)
+    }
+
+    /// Stands for what the spec says of members' pods, by what a person has said and not by what becomes of it: pods made
+    /// by another release of the operator are as good.
+    pub fn inputs(&self) -> String {
+        inputs(self.image(), self.spec.template.as_ref())
+    }
+
+    /// The same of gateways' pods, with whose they are.
+    pub fn gateway_inputs(&self, fleet: FleetId, trust: PublicKey) -> String {
+        let StorageCommitteeSpec { gateway, placement, .. } = &self.spec;
+        digest(json!({
+            "owner": self.uid,
+            "fleet": fleet.to_string(),
+            "trust": trust.to_string(),
+            "image": self.image(),
+            "replicas": gateway.replicas,
+            "access": gateway.access,
+            "tlsSecretName": gateway.tls_secret_name,
+            "zoneKey": placement.zone_key,
+        }))
+    }
+}
+
+/// Each part of it is named here: a field that a later release adds changes nothing for those who don't set it.
+fn inputs(image: &str, template: Option<&MemberTemplate>) -> String {
+    let MemberTemplate { resources, tolerations } = template.cloned().unwrap_or_default();
+    let Resources { requests, limits } = resources.unwrap_or_default();
+    digest(json!({"image": image, "requests": requests, "limits": limits, "tolerations": tolerations}))
+}
+
+/// Sixteen digits, whatever the order of names: two are only told apart, by whoever trusts what is digested.
+fn digest(mut said: serde_json::Value) -> String {
+    said.sort_all_objects();
+    let mut digits = Hash::of(said.to_string().as_bytes()).to_string();
+    digits.truncate(16);
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change of these restarts every member of every fleet.
+    #[test]
+    fn what_is_said_of_members_keeps_its_digest() {
+        let template: MemberTemplate = serde_json::from_value(json!({
+            "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+            "tolerations": [{"key": "storage", "operator": "Exists"}],
+        }))
+        .expect("a template");
+        assert_eq!(inputs("example.com/weft:1", None), "fc3f0f650036ee25");
+        assert_eq!(inputs("example.com/weft:1", Some(&MemberTemplate::default())), inputs("example.com/weft:1", None));
+        assert_eq!(inputs("example.com/weft:2", Some(&template)), "39afdf0304ddf244");
     }
 }

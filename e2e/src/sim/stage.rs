@@ -117,11 +117,11 @@ impl Stage {
             record: self.record.clone(),
             pods: self.cluster.pods.clone(),
             claims: self.cluster.claims.clone(),
-            nodes: self.cluster.nodes.clone(),
+            nodes: self.cluster.observed(),
             heard: Vec::new(),
             missed: BTreeMap::new(),
             wished: Vec::new(),
-            gateway: Gateway { wanted: 1, ready: 1 },
+            gateway: Gateway { wanted: 1, ready: 1, updated: 1 },
         }
     }
 

@@ -9,11 +9,12 @@ use weft_protocol::{Seat, ShardSet, View};
 
 use crate::{
     Act, EpochPhase, MemberState, Pod, PodPhase,
-    beyond::who,
+    assign::Who,
+    beyond,
     draft::{Draft, named, shards, view_name},
     epochs,
     measure::most_members,
-    rewind,
+    rewind, rollout,
 };
 
 /// What the disruption budget over the members' pods says.
@@ -37,7 +38,8 @@ pub(crate) fn budget(draft: &Draft<'_>) -> Budget {
     let made = draft.steps.iter().filter(|step| matches!(step.act, Act::CreatePod { .. })).count() as u32;
     let none = |reason: String| Budget { evictable: 0, pods, min_available: pods + made, reason };
     let Some(view) = draft.world.view() else { return none("the fleet has no view yet".to_owned()) };
-    if let Some(obstacle) = obstacle(draft, view) {
+    let rollout = || rollout::remaining(draft).or_else(|| restarting(draft));
+    if let Some(obstacle) = obstacle(draft, view, ShardSet::EMPTY).or_else(rollout) {
         return none(obstacle);
     }
     let silent = silent(draft, view);
@@ -67,8 +69,15 @@ fn silent(draft: &Draft<'_>, view: &View) -> ShardSet {
     view.seats.iter().filter(is_silent).map(|seat| seat.shards).collect()
 }
 
-/// Why nothing may be evicted, whatever the margin: the operator has something of its own to do, or data to mend.
-fn obstacle(draft: &Draft<'_>, view: &View) -> Option<String> {
+/// Who has yet to serve since it was restarted with another spec.
+fn restarting(draft: &Draft<'_>) -> Option<String> {
+    let member = draft.members.iter().find(|member| member.current.restarting.is_some())?;
+    Some(format!("{} is restarting", named("member", (member.id, member.current.number))))
+}
+
+/// Why nobody may be taken away, whatever the margin: the operator has something of its own to do, or data to mend, but
+/// for what `but` lack.
+fn obstacle(draft: &Draft<'_>, view: &View, but: ShardSet) -> Option<String> {
     let world = draft.world;
     if draft.rewound.is_some() {
         return Some(rewind::UNCONFIRMED.to_owned());
@@ -79,8 +88,8 @@ fn obstacle(draft: &Draft<'_>, view: &View) -> Option<String> {
     if let Some(pending) = &world.record.pending {
         return Some(format!("R5: {} is being sealed", view_name(&pending.view.view)));
     }
-    if let Some(lost) = view.seats.iter().find(|seat| draft.is_lost(who(seat))) {
-        return Some(format!("{} is lost", named("member", who(lost))));
+    if let Some(lost) = view.seats.iter().find(|seat| draft.is_lost(beyond::who(seat))) {
+        return Some(format!("{} is lost", named("member", beyond::who(lost))));
     }
     let custody: u16 = draft.members.iter().map(|member| member.custody.len() as u16).sum();
     if custody > 0 {
@@ -89,8 +98,26 @@ fn obstacle(draft: &Draft<'_>, view: &View) -> Option<String> {
     if let Some(changing) = changing(draft, view) {
         return Some(changing);
     }
-    let lacking = world.lacking(view, draft.now).len();
+    let lacking = world.lacking(view, draft.now).difference(but).len();
     (lacking > 0).then(|| shards(lacking, ["lacks something at its holder", "lack something at their holders"]))
+}
+
+/// Why a member mustn't be taken away for a moment: all others must be well, and the code bear it.
+pub(crate) fn unrest(draft: &Draft<'_>, view: &View, who: Who) -> Option<String> {
+    let (others, its): (Vec<&Seat>, Vec<&Seat>) = view.seats.iter().partition(|seat| beyond::who(seat) != who);
+    if let Some(obstacle) = obstacle(draft, view, its.iter().map(|seat| seat.shards).collect()) {
+        return Some(obstacle);
+    }
+    let serves = |seat: &&&Seat| {
+        let who = beyond::who(seat);
+        let ready = draft.world.pods_of(who.0, who.1).any(|pod| pod.ready && is_alive(pod));
+        let answers = draft.world.seat_answer(seat, draft.now).is_some_and(|answer| answer.ailment.is_none());
+        ready && answers && !draft.world.missed.contains_key(&who)
+    };
+    if let Some(seat) = others.iter().find(|seat| !serves(seat)) {
+        return Some(format!("{} isn't ready, or doesn't answer", named("member", beyond::who(seat))));
+    }
+    (most_members(view, ShardSet::EMPTY) == 0).then(|| "margin: the code bears nobody's absence".to_owned())
 }
 
 /// Who is to come or to go, or the epoch that is under way.

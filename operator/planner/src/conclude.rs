@@ -10,7 +10,7 @@ use crate::{
     draft::{Draft, shards},
     epochs,
     measure::{Measure, measure},
-    rewind, unrecoverable,
+    rewind, rollout, unrecoverable,
 };
 
 const LACKING: [&str; 2] = ["lacks something or doesn't answer", "lack something or don't answer"];
@@ -199,9 +199,11 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
         Some(("Migrating", format!("epoch {target} is under way")))
     } else if !epoch.is_some_and(|epoch| matches!(epoch.phase, EpochPhase::Committed | EpochPhase::Retired)) {
         Some(("Committing", format!("epoch {current} isn't committed")))
-    } else if draft.world.gateway.ready < draft.world.gateway.wanted {
-        let (ready, wanted) = (draft.world.gateway.ready, draft.world.gateway.wanted);
-        Some(("GatewaysNotReady", format!("{ready} of {wanted} gateways are ready")))
+    } else if let Some(told) = rollout::remaining(draft) {
+        Some(("RollingOut", told))
+    } else if draft.world.gateway.updated < draft.world.gateway.wanted {
+        let (updated, wanted) = (draft.world.gateway.updated, draft.world.gateway.wanted);
+        Some(("GatewaysNotReady", format!("{updated} of {wanted} gateways are ready as the spec says")))
     } else {
         None
     }

@@ -26,6 +26,8 @@ pub struct Pod {
     pub waiting: Option<String>,
     /// The Nodes that it was made to keep off, sorted.
     pub avoids: Vec<String>,
+    /// What the spec said when it was made ([`Committee::inputs`](crate::Committee)); `None`: nobody has noted it.
+    pub inputs: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,8 @@ pub struct Node {
     pub gone_since: Option<Timestamp>,
     /// It carries the taint `node.kubernetes.io/out-of-service`.
     pub out_of_service: bool,
+    /// It takes no new pods.
+    pub cordoned: bool,
 }
 
 /// The gateways, seen from outside.
@@ -94,6 +98,8 @@ pub struct Gateway {
     pub wanted: u32,
     /// How many are ready.
     pub ready: u32,
+    /// How many of them are as the spec says.
+    pub updated: u32,
 }
 
 /// The last answer of one incarnation's process to an order.

@@ -7,7 +7,7 @@ use crate::{
     draft::{Draft, named},
     evidence::{Examined, Finding, examine},
     restraint::{self, Suspect},
-    returns,
+    returns, rollout,
 };
 
 /// The reason of a member that served under the view before, and is about to be synced to it.
@@ -216,6 +216,7 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
                 (true, false) => (MemberState::Serving, ""),
             };
             set(&mut record, state, reason, now);
+            record.restarting = record.restarting.filter(|_| !rollout::has_restarted(draft, who));
             None
         }
         Finding::Doomed(reason) => {
@@ -235,6 +236,7 @@ fn judge_current(draft: &mut Draft<'_>, at: usize) -> Option<Suspect> {
             Some(suspect("Declared", since, true))
         }
         Finding::Silent { reason, since } => {
+            let since = record.restarting.map_or(since, |restarted| since.max(restarted));
             let due = was_lost || draft.has_passed(since, after);
             if !was_lost {
                 set(&mut record, MemberState::Unreachable, &reason, since);

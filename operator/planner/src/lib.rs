@@ -22,6 +22,7 @@ mod plan;
 mod restraint;
 mod returns;
 mod rewind;
+mod rollout;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -64,6 +65,7 @@ pub fn plan(world: &World, now: Timestamp) -> Plan {
     epochs::advance(&mut draft);
     epochs::answer(&mut draft);
     objects::reconcile(&mut draft);
+    rollout::advance(&mut draft);
     conclude::conclude(draft)
 }
 

@@ -8,7 +8,8 @@ use crate::{
     Act, ClaimPhase, EpochPhase, IncarnationRecord, MemberState, Pod, PodPhase,
     assign::Who,
     draft::{Draft, named},
-    nodes, returns, rewind, unrecoverable,
+    known::ANSWER_HOLDS,
+    nodes, returns, rewind, rollout, unrecoverable,
 };
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
@@ -30,7 +31,7 @@ pub(crate) fn reconcile(draft: &mut Draft<'_>) {
 }
 
 /// Whether an incarnation in this state shall have a pod.
-fn runs(state: MemberState) -> bool {
+pub(crate) fn runs(state: MemberState) -> bool {
     match state {
         MemberState::Pending
         | MemberState::Starting
@@ -88,7 +89,16 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
         (false, _) => "its pod ends, and its claim is there",
     };
     let target = format!("pod {id}-{}-{attempt}", record.number);
-    draft.step(Act::CreatePod { member, incarnation, attempt, avoid }, target, reason);
+    let has_served = record.state == MemberState::Serving || draft.now - record.since <= ANSWER_HOLDS;
+    if seated
+        && has_served
+        && rollout::is_first(draft)
+        && let Some(member) = draft.members.iter_mut().find(|member| member.id == id)
+    {
+        member.current.restarting.get_or_insert(draft.now);
+    }
+    let inputs = draft.world.committee.inputs.clone();
+    draft.step(Act::CreatePod { member, incarnation, attempt, avoid, inputs }, target, reason);
 }
 
 pub(crate) fn delete_pod(draft: &mut Draft<'_>, pod: &Pod, reason: &str) {

@@ -133,6 +133,8 @@ pub enum Act {
         attempt: u32,
         /// Nodes to keep off, sorted: what would be made there would hang.
         avoid: Vec<String>,
+        /// What the spec says of it ([`Committee::inputs`](crate::Committee)).
+        inputs: String,
     },
     /// Delete a pod, with its UID as precondition, its own grace period, and never by force.
     DeletePod {
@@ -181,6 +183,11 @@ pub struct EpochPlan {
 }
 
 impl Act {
+    /// Whether it deletes the pod of this UID.
+    pub(crate) fn deletes_pod(&self, pod: &str) -> bool {
+        matches!(self, Self::DeletePod { uid, .. } if uid == pod)
+    }
+
     /// Whether it is a change of status, to be written before anything is ordered or made.
     pub fn is_record(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ use crate::{
     assign::Who,
     beyond,
     draft::{Draft, named},
+    rollout,
 };
 
 /// The suspicion that an incarnation is lost.
@@ -52,6 +53,9 @@ pub(crate) fn convict(draft: &mut Draft<'_>, mut suspects: Vec<Suspect>) {
         if !suspect.proven {
             let beyond = over_budget(with, unheard, f);
             let held = hold(draft, &suspect);
+            if held.as_ref().is_some_and(|hold| hold.spec) {
+                draft.stall(rollout::HALTED, rollout::halted(draft, suspect.who, &suspect.reason));
+            }
             let may_be_real = suspect.state == MemberState::Lost && held.as_ref().is_none_or(|hold| hold.may_be_real);
             if may_be_real && (held.is_some() || beyond.is_some()) {
                 silent.insert(suspect.who);
@@ -97,6 +101,8 @@ struct Hold {
     by: String,
     /// Whether the member may be gone for all that: then only a person can tell.
     may_be_real: bool,
+    /// Whether it is the spec that a person has to put right.
+    spec: bool,
 }
 
 fn declare(draft: &mut Draft<'_>, suspect: &Suspect) {
@@ -126,7 +132,7 @@ fn hold(draft: &Draft<'_>, suspect: &Suspect) -> Option<Hold> {
     let world = draft.world;
     if let Some(pending) = &world.record.pending {
         let by = format!("R5: {} is being sealed", crate::draft::view_name(&pending.view.view));
-        return Some(Hold { by, may_be_real: true });
+        return Some(Hold { by, may_be_real: true, spec: false });
     }
     let view = world.view()?;
     let answering = view.seats.iter().filter_map(|seat| Some((seat, world.seat_answer(seat, draft.now)?)));
@@ -139,18 +145,25 @@ fn hold(draft: &Draft<'_>, suspect: &Suspect) -> Option<Hold> {
     }
     if heard == 0 {
         let by = "no member answers: the silence may be the operator's own".to_owned();
-        return Some(Hold { by, may_be_real: false });
+        return Some(Hold { by, may_be_real: false, spec: false });
     }
     let silent = draft.members[suspect.at].current.state == MemberState::Unreachable
         && world.answer(suspect.who.0, suspect.who.1, draft.now).is_none();
     if silent && reaching.len() > view.code.fault_tolerance() {
         let by = "its peers reach it: only the operator doesn't".to_owned();
-        return Some(Hold { by, may_be_real: false });
+        return Some(Hold { by, may_be_real: false, spec: false });
+    }
+    let silent = world.answer(suspect.who.0, suspect.who.1, draft.now).is_none();
+    if silent && suspect.state == MemberState::Lost && rollout::explains(draft, suspect.who) {
+        let by = "rollout: it served until it was restarted with another spec, and nobody has served with that yet"
+            .to_owned();
+        return Some(Hold { by, may_be_real: false, spec: true });
     }
     let (silent, all) = silent_nodes(draft);
     (silent > 1 && silent * 3 > all).then(|| Hold {
         by: format!("{silent} of {all} nodes are silent together: more than one, and more than a third"),
         may_be_real: true,
+        spec: false,
     })
 }
 

@@ -72,6 +72,8 @@ pub struct Committee {
     /// Incarnations whose volumes a person asserts to be destroyed (R7).
     pub declared_lost: BTreeSet<(MemberId, u32)>,
     pub spread: Spread,
+    /// Stands for what the spec says of members' pods: two are equal when a pod made by one is as good by the other.
+    pub inputs: String,
     pub paused: bool,
     /// The object has a deletion timestamp.
     pub deleting: bool,
@@ -160,6 +162,8 @@ pub struct IncarnationRecord {
     pub reason: String,
     /// Since when it is in this state.
     pub since: Timestamp,
+    /// When it was restarted with another spec, where it served until then and hasn't since.
+    pub restarting: Option<Timestamp>,
     /// Where its newest pod is or was last bound, and that node's zone.
     pub node: Option<String>,
     pub zone: Option<String>,
@@ -180,6 +184,7 @@ impl IncarnationRecord {
             state: MemberState::Pending,
             reason: reason.to_owned(),
             since,
+            restarting: None,
             node: None,
             zone: None,
             claim_uid: None,

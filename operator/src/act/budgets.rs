@@ -18,7 +18,7 @@ use crate::{
     subject::Subject,
 };
 
-/// An unready member may be about to serve, or serve reads alone: it goes where the budget bears one more that is away.
+/// An unready member may be about to serve, or serve reads alone: it goes only while as many are ready as must be.
 const MEMBERS_UNREADY: &str = "IfHealthyBudget";
 /// An unready gateway serves nobody.
 const GATEWAYS_UNREADY: &str = "AlwaysAllow";
@@ -32,7 +32,7 @@ pub enum Kept {
     Closed,
 }
 
-/// The gateways' budget. They have no state, and the Deployment makes another one first where it can.
+/// The gateways' budget: one at a time, also where there is but one. They have no state, and the Deployment makes another.
 pub fn gateways(subject: &Subject) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: ObjectMeta {

@@ -36,21 +36,31 @@ pub enum FoundationError {
 }
 
 /// Makes Services, the gateways' Deployment and their disruption budget what they should be.
-pub async fn ensure(subject: &Subject, fleet: FleetId, keys: &Keys, image: &str) -> Result<(), FoundationError> {
+pub async fn ensure(subject: &Subject, fleet: FleetId, keys: &Keys) -> Result<(), FoundationError> {
     keep(subject, services::members(subject)).await?;
     keep(subject, services::gateway(subject)).await?;
-    keep(subject, budgets::gateways(subject)).await?;
-    keep(subject, gateway::deployment(subject, fleet, keys.trust(), image)).await
+    if let Err(error) = keep(subject, budgets::gateways(subject)).await {
+        // Drains go by it, and nothing else.
+        tracing::warn!(committee = subject.name, error = crate::reconcile::chain(&error), "gateways have no budget");
+    }
+    // Another release of the operator may put the same wish otherwise, and no gateway restarts for that.
+    let inputs = subject.gateway_inputs(fleet, keys.trust());
+    keep_as(subject, gateway::deployment(subject, fleet, keys.trust()), inputs).await
 }
 
 /// Applies an object unless that is what was applied last.
-async fn keep<K: Object>(subject: &Subject, mut wanted: K) -> Result<(), FoundationError> {
+async fn keep<K: Object>(subject: &Subject, wanted: K) -> Result<(), FoundationError> {
     let name = wanted.name_any();
     let text = serde_json::to_string(&wanted).map_err(|source| FoundationError::Json { name: name.clone(), source })?;
     // Only compared with what this program wrote; another release's hasher costs one needless write.
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
-    let digest = format!("{:016x}", hasher.finish());
+    keep_as(subject, wanted, format!("{:016x}", hasher.finish())).await
+}
+
+/// Applies an object unless what was applied last had this digest.
+async fn keep_as<K: Object>(subject: &Subject, mut wanted: K, digest: String) -> Result<(), FoundationError> {
+    let name = wanted.name_any();
     let stored: Option<K> = subject.namespace.get(&name).await?;
     if stored.is_some_and(|stored| stored.annotations().get(APPLIED) == Some(&digest)) {
         return Ok(());
@@ -60,10 +70,13 @@ async fn keep<K: Object>(subject: &Subject, mut wanted: K) -> Result<(), Foundat
     Ok(())
 }
 
-/// How many gateways are ready.
-pub fn ready_gateways(deployment: Option<&Deployment>) -> u32 {
-    let ready = deployment.and_then(|deployment| deployment.status.as_ref()?.ready_replicas);
-    ready.unwrap_or_default().max(0) as u32
+/// How many gateways are ready, and how many of these, at the least, are as the Deployment says.
+pub fn ready_gateways(deployment: Option<&Deployment>) -> (u32, u32) {
+    let status = deployment.and_then(|deployment| deployment.status.clone()).unwrap_or_default();
+    let [ready, all, updated] = [status.ready_replicas, status.replicas, status.updated_replicas]
+        .map(|number| number.unwrap_or_default().max(0) as u32);
+    let seen = status.observed_generation >= deployment.and_then(|deployment| deployment.metadata.generation);
+    (ready, if seen { ready.saturating_sub(all.saturating_sub(updated)) } else { 0 })
 }
 
 /// Keeps bound volumes when their claims go, unless the policy says otherwise or the claim is being destroyed.

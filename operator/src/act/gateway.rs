@@ -20,7 +20,7 @@ const COMPONENT: &str = names::GATEWAY_COMPONENT;
 const SILENCE_SECONDS: i64 = 15;
 
 /// The gateways. `trust` is the key that views are signed with.
-pub fn deployment(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str) -> Deployment {
+pub fn deployment(subject: &Subject, fleet: FleetId, trust: PublicKey) -> Deployment {
     let mut labels = names::labels(&subject.name);
     labels.insert(names::COMPONENT.to_owned(), COMPONENT.to_owned());
     let metadata = ObjectMeta {
@@ -42,7 +42,7 @@ pub fn deployment(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &s
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod(subject, fleet, trust, image)),
+                spec: Some(pod(subject, fleet, trust)),
             },
             ..DeploymentSpec::default()
         },
@@ -50,7 +50,7 @@ pub fn deployment(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &s
     }
 }
 
-fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str) -> PodSpec {
+fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey) -> PodSpec {
     let mut volumes = vec![
         shape::secret_volume("tls", &names::gateway_tls(&subject.name)),
         shape::secret_volume("tokens", &names::gateway(&subject.name)),
@@ -69,7 +69,7 @@ fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str) -> PodS
     }
     let container = Container {
         name: "gateway".to_owned(),
-        image: Some(image.to_owned()),
+        image: Some(subject.image().to_owned()),
         command: Some(vec!["/bin/weft-node".to_owned(), "gateway".to_owned()]),
         env: Some(env),
         ports: Some(ports(subject.spec.gateway.access)),

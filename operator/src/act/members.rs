@@ -50,7 +50,7 @@ pub fn claim(subject: &Subject, fleet: FleetId, which: Which) -> PersistentVolum
     }
 }
 
-/// Which pod is meant, and the Nodes that it shall keep off.
+/// Which pod is meant, what it is made of, and the Nodes that it shall keep off.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
     pub which: Which,
@@ -58,11 +58,13 @@ pub struct Placed<'a> {
     pub origin: u32,
     pub attempt: u32,
     pub avoid: &'a [String],
+    /// What the spec says of it.
+    pub inputs: &'a str,
 }
 
 /// A pod of an incarnation. `trust` is the key that views are signed with.
-pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, placed: Placed<'_>) -> Pod {
-    let Placed { which, origin, attempt, avoid } = placed;
+pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, placed: Placed<'_>) -> Pod {
+    let Placed { which, origin, attempt, avoid, inputs } = placed;
     let claim = names::member_claim(&subject.name, which.member, origin);
     let template = subject.spec.template.clone().unwrap_or_default();
     let mut tolerations = shape::tolerate_silence(None);
@@ -72,14 +74,17 @@ pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, image: &str, pla
             name: Some(names::member_pod(&subject.name, which.member, which.incarnation, attempt)),
             namespace: Some(subject.namespace.name.clone()),
             labels: Some(names::member_labels(&subject.name, which.member, which.incarnation)),
-            annotations: Some([(names::ATTEMPT.to_owned(), attempt.to_string())].into()),
+            annotations: Some(
+                [(names::ATTEMPT.to_owned(), attempt.to_string()), (names::INPUTS.to_owned(), inputs.to_owned())]
+                    .into(),
+            ),
             owner_references: Some(vec![subject.owner()]),
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
             hostname: Some(names::member_claim(&subject.name, which.member, which.incarnation)),
             subdomain: Some(names::members_service(&subject.name)),
-            containers: vec![container(fleet, trust, image, &placed, template.requirements())],
+            containers: vec![container(fleet, trust, subject.image(), &placed, template.requirements())],
             volumes: Some(volumes(&subject.name, claim, which)),
             tolerations: Some(tolerations),
             affinity: shape::avoid(avoid),

@@ -40,7 +40,6 @@ pub struct Means<'a> {
     pub subject: &'a Subject,
     pub fleet: FleetId,
     pub keys: &'a Keys,
-    pub image: &'a str,
     pub term: u64,
     pub now: Timestamp,
     pub objects: &'a Objects,
@@ -59,11 +58,11 @@ pub async fn carry_out(step: &Step, with: &Means<'_>) -> Result<(), ActError> {
         Act::InheritClaim { member, from, incarnation, uid } => {
             inherit::claim(with, which(*member, *from), *incarnation, uid).await?;
         }
-        Act::CreatePod { member, incarnation, attempt, avoid } => {
+        Act::CreatePod { member, incarnation, attempt, avoid, inputs } => {
             let which = which(*member, *incarnation);
             let origin = with.objects.origin(which);
-            let placed = members::Placed { which, origin, attempt: *attempt, avoid };
-            let pod = members::pod(subject, *fleet, with.keys.trust(), with.image, placed);
+            let placed = members::Placed { which, origin, attempt: *attempt, avoid, inputs };
+            let pod = members::pod(subject, *fleet, with.keys.trust(), placed);
             subject.namespace.create(&pod).await?;
         }
         Act::DeletePod { member, incarnation, attempt, uid } => {

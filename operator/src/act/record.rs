@@ -22,6 +22,7 @@ pub struct Recording<'a> {
     pub key: Option<&'a SigningKey>,
     /// What a minted fleet is called.
     pub fleet: FleetId,
+    /// What members shall run.
     pub image: &'a str,
 }
 
@@ -35,7 +36,6 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
         match &step.act {
             Act::MintFleet => {
                 status.fleet_id = Some(with.fleet.to_string());
-                status.image.get_or_insert_with(|| with.image.to_owned());
             }
             Act::RecordCode(code) => {
                 let encoding = Encoding { shards: code.shards(), fault_tolerance: code.fault_tolerance() };
@@ -72,6 +72,9 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
             | Act::SetEpochPhase { .. }
             | Act::RefuseEpoch { .. } => {}
         }
+    }
+    if status.fleet_id.is_some() {
+        status.image = Some(with.image.to_owned());
     }
     status.members = plan.members.iter().map(|record| member(record, with)).collect();
     status.destroying = intents(&status.destroying, plan, with);
@@ -219,6 +222,7 @@ fn incarnation(record: &IncarnationRecord) -> Incarnation {
         state,
         reason,
         since,
+        restarting,
         node,
         zone,
         claim_uid,
@@ -232,6 +236,7 @@ fn incarnation(record: &IncarnationRecord) -> Incarnation {
         state: self::state(state),
         reason: Some(reason).filter(|reason| !reason.is_empty()),
         since: time(since),
+        restarting: restarting.and_then(time),
         zone,
         node,
         claim_uid,

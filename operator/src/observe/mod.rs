@@ -53,7 +53,7 @@ pub struct Objects {
     pub claims: Vec<PersistentVolumeClaim>,
     pub volumes: nodes::Volumes,
     pub epochs: Vec<Epoch>,
-    pub gateways_ready: u32,
+    pub gateway: Gateway,
 }
 
 /// What was observed.
@@ -95,12 +95,13 @@ pub async fn objects(subject: &Subject, stores: &Stores) -> Result<Objects, Obse
     let claims: Vec<PersistentVolumeClaim> = subject.namespace.list(&selector).await?;
     let volumes = nodes::volumes(&subject.namespace.client, stores, &claims).await?;
     let deployment: Option<Deployment> = subject.namespace.get(&names::gateway(&subject.name)).await?;
+    let (ready, updated) = foundation::ready_gateways(deployment.as_ref());
     Ok(Objects {
         pods: pods.iter().filter_map(|pod| Some((objects::pod(pod)?, objects::address(pod)))).collect(),
         claims,
         volumes,
         epochs: epochs(subject).await?,
-        gateways_ready: foundation::ready_gateways(deployment.as_ref()),
+        gateway: Gateway { wanted: subject.spec.gateway.replicas, ready, updated },
     })
 }
 
@@ -173,6 +174,6 @@ async fn world(
         heard,
         missed: session.missed.clone(),
         wished: record::wished(&objects.epochs),
-        gateway: Gateway { wanted: subject.spec.gateway.replicas, ready: objects.gateways_ready },
+        gateway: objects.gateway,
     })
 }

@@ -127,6 +127,7 @@ pub async fn nodes(
                 unready_since: None,
                 gone_since: Some(*gone.entry(name.clone()).or_insert(now)),
                 out_of_service: false,
+                cordoned: false,
             }),
         }
     }
@@ -152,5 +153,6 @@ fn fact(node: &Node, zone_key: &str) -> weft_planner::Node {
         unready_since,
         gone_since: None,
         out_of_service: taints.into_iter().flatten().any(|taint| taint.key == "node.kubernetes.io/out-of-service"),
+        cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default(),
     }
 }

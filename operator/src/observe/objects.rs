@@ -38,6 +38,7 @@ pub(super) fn pod(pod: &Pod) -> Option<weft_planner::Pod> {
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         waiting: waiting(pod),
         avoids: shape::avoided(pod),
+        inputs: pod.annotations().get(names::INPUTS).cloned(),
     })
 }
 

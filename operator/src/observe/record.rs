@@ -104,8 +104,20 @@ fn member(status: &MemberStatus) -> Result<MemberRecord, RecordError> {
 }
 
 fn incarnation(status: &Incarnation, inherits: Option<u32>) -> Result<IncarnationRecord, RecordError> {
-    let Incarnation { number, attempt, state, reason, since, zone, node, claim_uid, volume_uid, volume_id, public_key } =
-        status.clone();
+    let Incarnation {
+        number,
+        attempt,
+        state,
+        reason,
+        since,
+        restarting,
+        zone,
+        node,
+        claim_uid,
+        volume_uid,
+        volume_id,
+        public_key,
+    } = status.clone();
     Ok(IncarnationRecord {
         number,
         inherits,
@@ -113,6 +125,7 @@ fn incarnation(status: &Incarnation, inherits: Option<u32>) -> Result<Incarnatio
         state: self::state(state),
         reason: reason.unwrap_or_default(),
         since: since.map_or(Timestamp(0), |since| instant(since.0)),
+        restarting: restarting.map(|at| instant(at.0)),
         node,
         zone,
         claim_uid,

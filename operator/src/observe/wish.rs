@@ -50,6 +50,7 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
             weft_crds::Spread::Preferred => Spread::Preferred,
             weft_crds::Spread::Required => Spread::Required,
         },
+        inputs: subject.inputs(),
         paused: spec.paused,
         deleting: subject.deleting,
         confirmed_rewind: subject.confirmed_rewind(),

@@ -79,8 +79,25 @@ pub fn fill(
         (committee_condition::STALLED, told.stalled.into()),
         (committee_condition::CONTROL_PLANE_REWOUND, told.rewound.into()),
         (committee_condition::CAPACITY_FOR_REPAIR, capacity),
+        (committee_condition::UPGRADE_AVAILABLE, upgrade(subject)),
     ] {
         conditions::set(&mut status.conditions, kind, &said, generation, calendar(now));
+    }
+}
+
+/// Whether members could run what this operator comes with.
+fn upgrade(subject: &Subject) -> Said {
+    let (runs, chosen) = (subject.image(), subject.spec.image.is_some());
+    match subject.upgrade() {
+        Some(offered) => Said::yes(
+            "NewerOperator",
+            format!(
+                "members run {runs}, and this operator comes with {offered}: they restart with it, one after another, once \
+                 spec.image says so or spec.upgrade is Automatic"
+            ),
+        ),
+        None if chosen => Said::no("Chosen", format!("spec.image is {runs}")),
+        None => Said::no("UpToDate", format!("members run {runs}, which this operator comes with")),
     }
 }
 

@@ -195,7 +195,7 @@ async fn a_stale_leader_opens_nothing_that_its_successor_has_closed() -> Outcome
     let (fleet, _) = begun(&bench, "").await?;
     // It has read the budget, and its own term in the status.
     let read = stored(&bench).await?;
-    let stale = Subject::new(bench.client.clone(), bench.committee("demo").await?)?;
+    let stale = Subject::new(bench.client.clone(), bench.committee("demo").await?, "")?;
     let term = stale.status.term.ok_or("no term")?;
     let open = Budget { evictable: 1, pods: 7, min_available: 6, reason: "all was well".to_owned() };
 

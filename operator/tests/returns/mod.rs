@@ -80,7 +80,7 @@ async fn a_namesake_of_the_claim_or_one_that_goes_changes_no_hands() -> Outcome 
     bench.apply("demo", "")?;
     settle(&operator, &bench, "demo").await?;
     let claims = bench.api::<PersistentVolumeClaim>();
-    let subject = Subject::new(bench.client.clone(), bench.committee("demo").await?)?;
+    let subject = Subject::new(bench.client.clone(), bench.committee("demo").await?, "")?;
     let inherit = async |member: u32, uid: &str| {
         let act = Act::InheritClaim { member: MemberId(member), from: 1, incarnation: 2, uid: uid.to_owned() };
         revoking::carry_out(&operator, &subject, act).await

@@ -28,10 +28,10 @@ async fn intends(bench: &Bench, claim: &PersistentVolumeClaim) -> Result<Subject
         reason: "DestroyClaim".to_owned(),
         since: claim.creation_timestamp().ok_or("no time")?,
     };
-    let subject = Subject::new(bench.client.clone(), before)?;
+    let subject = Subject::new(bench.client.clone(), before, "")?;
     let change = serde_json::json!({"status": {"destroying": [intent]}});
     let written: StorageCommittee = subject.namespace.merge_status("demo", &change).await?;
-    Ok(Subject::new(bench.client.clone(), written)?)
+    Ok(Subject::new(bench.client.clone(), written, "")?)
 }
 
 /// What the leader of term 1 does after it has recorded its intent.
@@ -50,7 +50,7 @@ pub(crate) async fn carry_out(operator: &Context, subject: &Subject, act: Act) -
     let keys = secrets::ensure(subject, fleet, &[], &[WHICH], operator.env.as_ref()).await?;
     let objects = observe::objects(subject, &operator.stores).await?;
     let now = operator.env.now();
-    let means = Means { subject, fleet, keys: &keys, image: "", term: 1, now, objects: &objects, members: &[] };
+    let means = Means { subject, fleet, keys: &keys, term: 1, now, objects: &objects, members: &[] };
     let step = Step { act, target: "a claim".to_owned(), reason: "it is spare".to_owned() };
     Ok(weft_operator::act::carry_out(&step, &means).await?)
 }
@@ -97,7 +97,7 @@ async fn what_is_intended_is_deleted_and_a_namesake_or_an_unrecorded_one_is_spar
     let claim = bench.api::<PersistentVolumeClaim>().get("demo-3-1").await?;
     let uid = claim.uid().ok_or("no UID")?;
 
-    let unrecorded = Subject::new(bench.client.clone(), bench.committee("demo").await?)?;
+    let unrecorded = Subject::new(bench.client.clone(), bench.committee("demo").await?, "")?;
     let refused = destroys(&operator, &unrecorded, uid.clone()).await.expect_err("no intent");
     let refused = refused.downcast::<ActError>()?;
     assert!(matches!(&*refused, ActError::Destroy(DestroyError::NoIntent { .. })), "{refused:?}");

@@ -18,6 +18,8 @@ pub struct Cluster {
     pub cordoned: BTreeSet<String>,
     /// No volume can be made.
     pub full: bool,
+    /// Pods made of such a spec never start.
+    pub broken: BTreeSet<String>,
     serial: u64,
 }
 
@@ -30,11 +32,18 @@ impl Cluster {
             unready_since: None,
             gone_since: None,
             out_of_service: false,
+            cordoned: false,
         };
         let nodes: Vec<Node> = (0..nodes).map(node).collect();
         let powered = nodes.iter().map(|node| (node.name.clone(), true)).collect();
         let (pods, claims, cordoned) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { nodes, powered, pods, claims, cordoned, full: false, serial: 0 }
+        Self { nodes, powered, pods, claims, cordoned, full: false, broken: BTreeSet::new(), serial: 0 }
+    }
+
+    /// The nodes as an operator sees them.
+    pub fn observed(&self) -> Vec<Node> {
+        let see = |node: &Node| Node { cordoned: self.cordoned.contains(&node.name), ..node.clone() };
+        self.nodes.iter().map(see).collect()
     }
 
     fn uid(&mut self) -> String {
@@ -58,7 +67,14 @@ impl Cluster {
         }
     }
 
-    pub fn create_pod(&mut self, member: MemberId, incarnation: u32, attempt: u32, avoids: Vec<String>) {
+    pub fn create_pod(
+        &mut self,
+        member: MemberId,
+        incarnation: u32,
+        attempt: u32,
+        avoids: Vec<String>,
+        inputs: String,
+    ) {
         let uid = self.uid();
         let pod = Pod {
             member,
@@ -71,6 +87,7 @@ impl Cluster {
             node: None,
             waiting: None,
             avoids,
+            inputs: Some(inputs),
         };
         let twin = |other: &Pod| (other.member, other.incarnation, other.attempt) == (member, incarnation, attempt);
         if !self.pods.iter().any(twin) {
@@ -200,6 +217,10 @@ impl Cluster {
             }
             if self.claims[claim].volume.as_ref().is_some_and(|volume| volume.exists) {
                 let pod = &mut self.pods[at];
+                if pod.inputs.as_ref().is_some_and(|inputs| self.broken.contains(inputs)) {
+                    (pod.node, pod.waiting) = (Some(node), Some("ImagePullBackOff".to_owned()));
+                    continue;
+                }
                 (pod.node, pod.phase, pod.ready, pod.waiting) = (Some(node), PodPhase::Running, true, None);
             }
         }

@@ -29,6 +29,7 @@ pub fn committee(members: u32, per_member: u16, authority: Authority) -> Committ
         replace: [].into(),
         declared_lost: [].into(),
         spread: Spread::Preferred,
+        inputs: "first".to_owned(),
         paused: false,
         deleting: false,
         confirmed_rewind: None,

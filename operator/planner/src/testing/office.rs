@@ -70,8 +70,8 @@ pub fn carry_out(act: &Act, cluster: &mut Cluster, record: &mut Record, now: Tim
                 claim.incarnation = *incarnation;
             }
         }
-        Act::CreatePod { member, incarnation, attempt, avoid } => {
-            cluster.create_pod(*member, *incarnation, *attempt, avoid.clone());
+        Act::CreatePod { member, incarnation, attempt, avoid, inputs } => {
+            cluster.create_pod(*member, *incarnation, *attempt, avoid.clone(), inputs.clone());
         }
         Act::DeletePod { uid, .. } => {
             cluster.pods.iter_mut().filter(|pod| pod.uid == *uid).for_each(|pod| pod.terminating = true);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_planner::{ANSWER_HOLDS, Act, EpochPhase, MemberState, Plan, PodPhase, Step, World};
+use weft_planner::{ANSWER_HOLDS, Act, EpochPhase, MemberState, Plan, Pod, PodPhase, Step, World};
 use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::BlobId;
 
@@ -140,6 +140,16 @@ impl Look<'_> {
         let views = self.model.record.pending.iter().map(|pending| &pending.view.view).chain([self.view]);
         let seated: Vec<Who> = views.flat_map(|view| view.seats.iter().map(who)).collect();
         let mut wrong = Vec::new();
+        let tries = |step: &&Step| {
+            let pods = &self.model.cluster.pods;
+            let restarts =
+                |uid: &str| pods.iter().any(|pod| pod.uid == uid && self.is_outdated(pod) && !pod.terminating);
+            matches!(&step.act, Act::DeletePod { member, incarnation, uid, .. }
+                if seated.contains(&(*member, *incarnation)) && restarts(uid))
+        };
+        if self.planned.steps.iter().filter(tries).count() > 1 {
+            wrong.push("more than one member restarts with another spec".to_owned());
+        }
         for step in &self.planned.steps {
             match &step.act {
                 Act::DestroyClaim { member, incarnation, .. } => {
@@ -154,8 +164,9 @@ impl Look<'_> {
                 }
                 Act::DeletePod { member, incarnation, uid, .. } => {
                     let pod = self.model.cluster.pods.iter().find(|pod| pod.uid == *uid);
-                    let runs = pod.is_some_and(|pod| pod.phase == PodPhase::Running && !pod.terminating);
-                    if runs && seated.contains(&(*member, *incarnation)) {
+                    let runs = pod.filter(|pod| pod.phase == PodPhase::Running && !pod.terminating);
+                    let serves = runs.filter(|_| seated.contains(&(*member, *incarnation)));
+                    if serves.is_some_and(|pod| pod.ready && !self.may_restart(pod)) {
                         wrong.push(format!("pod {member}-{incarnation} goes, which serves"));
                     }
                 }
@@ -163,6 +174,28 @@ impl Look<'_> {
             }
         }
         wrong
+    }
+
+    fn is_outdated(&self, pod: &Pod) -> bool {
+        pod.inputs.as_ref().is_some_and(|inputs| *inputs != self.model.committee.inputs)
+    }
+
+    /// Whether a pod that serves may go: it is made of an earlier spec, everything else is served and whole, and nothing else
+    /// is done.
+    fn may_restart(&self, pod: &Pod) -> bool {
+        let all = ShardSet::first(self.view.code.shards());
+        let (mut served, mut its) = (served(self.model), ShardSet::EMPTY);
+        for seat in &self.view.seats {
+            if who(seat) == (pod.member, pod.incarnation) {
+                its = seat.shards;
+            } else if self.model.missed.contains_key(&who(seat)) {
+                served = served.difference(seat.shards);
+            }
+        }
+        self.is_outdated(pod)
+            && self.planned.steps.len() == 1
+            && self.model.record.pending.is_none()
+            && all.difference(its).iter().all(|shard| served.contains(shard) && self.is_whole(shard))
     }
 
     /// No copy is dropped that its new owner hasn't (R23).

@@ -105,3 +105,10 @@ fn r7_a_loss_beyond_f_is_mended_the_same_wherever_the_operator_dies() {
     model.committee.declared_lost = (0..3).map(|member| (MemberId(member), 1)).collect();
     at_every_call(&model);
 }
+
+#[test]
+fn members_restart_with_another_spec_the_same_wherever_the_operator_dies() {
+    let mut model = Model::rested(4, 6, 3);
+    model.committee.inputs = "second".to_owned();
+    at_every_call(&model);
+}

@@ -12,5 +12,6 @@ mod process;
 mod random;
 mod returns;
 mod rewinds;
+mod rollouts;
 mod scenarios;
 mod unrecoverable;

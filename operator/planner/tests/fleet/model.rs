@@ -109,10 +109,10 @@ impl Model {
             record: self.record.clone(),
             pods: self.cluster.pods.clone(),
             claims: self.cluster.claims.clone(),
-            nodes: self.cluster.nodes.clone(),
+            nodes: self.cluster.observed(),
             heard: self.heard.values().cloned().collect(),
             missed: self.missed.clone(),
-            gateway: Gateway { wanted: 2, ready: 2 },
+            gateway: Gateway { wanted: 2, ready: 2, updated: 2 },
             wished: self.wished.iter().filter(|wish| !made(wish)).cloned().collect(),
         }
     }

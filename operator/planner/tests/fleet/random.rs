@@ -22,6 +22,7 @@ enum Misfortune {
     Replace(u32),
     Members(u32),
     NewEpoch,
+    Respecified(u32),
 }
 
 fn misfortune() -> impl Strategy<Value = Misfortune> {
@@ -39,6 +40,7 @@ fn misfortune() -> impl Strategy<Value = Misfortune> {
         (0..7_u32).prop_map(Misfortune::Replace),
         (7..10_u32).prop_map(Misfortune::Members),
         Just(Misfortune::NewEpoch),
+        (0..3_u32).prop_map(Misfortune::Respecified),
     ]
 }
 
@@ -105,6 +107,11 @@ fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
             model.committee.replace.extend(current.map(|current| (MemberId(member), current.number)));
         }
         Misfortune::Members(members) => model.committee.members = members,
+        Misfortune::Respecified(spec) if spec > 0 || *losses < 2 => {
+            // Nothing starts with spec 0, so that the first to try it is away.
+            *losses += u32::from(spec == 0);
+            model.committee.inputs = format!("spec {spec}");
+        }
         Misfortune::NewEpoch => {
             let number = model.position().0 + 1;
             model.wished = vec![EpochWish { number, owners: None, refused: None }];
@@ -113,11 +120,20 @@ fn happen(model: &mut Model, misfortune: Misfortune, losses: &mut u32) {
         | Misfortune::NodeAway(..)
         | Misfortune::NodeRemoved(_)
         | Misfortune::NodeDrained(..)
-        | Misfortune::Drain(_) => {
+        | Misfortune::Drain(_)
+        | Misfortune::Respecified(_) => {
             model.committee.drain.clear();
+            put_right(model);
             model.rest();
             *losses = 0;
         }
+    }
+}
+
+/// Where nothing starts with the spec, another one comes.
+fn put_right(model: &mut Model) {
+    if model.cluster.broken.contains(&model.committee.inputs) {
+        "spec 1".clone_into(&mut model.committee.inputs);
     }
 }
 
@@ -129,6 +145,7 @@ proptest! {
         script in proptest::collection::vec((misfortune(), 0..20_u32), 1..8),
     ) {
         let mut model = Model::rested(7, 12, 4);
+        model.cluster.broken.insert("spec 0".to_owned());
         let mut losses = 0;
         for (misfortune, ticks) in script {
             happen(&mut model, misfortune, &mut losses);
@@ -137,6 +154,7 @@ proptest! {
             prop_assert!(model.whole_shards().len() >= 10, "blobs are lost");
         }
         model.committee.drain.clear();
+        put_right(&mut model);
         model.rest();
         prop_assert_eq!(model.whole_shards().len(), 28);
         prop_assert_eq!(model.last.as_ref().unwrap().margin.read, 18);
