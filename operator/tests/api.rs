@@ -2,6 +2,7 @@
 
 mod beyond;
 mod budgets;
+mod crashes;
 mod epochs;
 mod lease;
 mod members;
@@ -9,6 +10,7 @@ mod returns;
 mod revoking;
 mod rewinds;
 mod stage;
+mod wire;
 
 use std::{error::Error, sync::Arc};
 
@@ -23,7 +25,7 @@ use kube::{
 };
 use stage::{take_away, trust, until};
 use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
-use weft_e2e::ApiServer;
+use weft_e2e::{ApiServer, Snapshot};
 use weft_operator::{
     act::term::TermError,
     context::Context,
@@ -39,8 +41,9 @@ const NAMESPACE: &str = "default";
 
 /// An API server with Weft's definitions.
 struct Bench {
-    server: ApiServer,
+    server: Arc<ApiServer>,
     client: Client,
+    namespace: String,
     /// Member and incarnation whose pods never start.
     held_back: Option<(u32, u32)>,
 }
@@ -56,7 +59,26 @@ impl Bench {
         }
         let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Self { server, client: Client::try_from(config)?, held_back: None })
+        let client = Client::try_from(config)?;
+        Ok(Self { server: Arc::new(server), client, namespace: NAMESPACE.to_owned(), held_back: None })
+    }
+
+    /// The same API server, for a story in another namespace.
+    fn beside(&self, namespace: &str) -> Self {
+        let (server, client) = (self.server.clone(), self.client.clone());
+        Self { server, client, namespace: namespace.to_owned(), held_back: None }
+    }
+
+    /// What the API server holds, which is this story's alone.
+    fn snapshot(&mut self) -> Result<Snapshot, Box<dyn Error>> {
+        let server = Arc::get_mut(&mut self.server).ok_or("others use the API server")?;
+        Ok(tokio::task::block_in_place(|| server.snapshot())?)
+    }
+
+    /// Sets the API server back.
+    fn restore(&mut self, snapshot: &Snapshot) -> Outcome {
+        let server = Arc::get_mut(&mut self.server).ok_or("others use the API server")?;
+        Ok(tokio::task::block_in_place(|| server.restore(snapshot))?)
     }
 
     /// An operator as it begins to lead.
@@ -76,8 +98,9 @@ impl Bench {
 
     fn apply_sized(&self, name: &str, members: u32, more: &str) -> Outcome {
         Ok(self.server.kubectl().apply(&format!(
-            "{{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {{name: {name}, namespace: {NAMESPACE}}}, \
-             spec: {{members: {members}, storage: {{size: 1Gi}}{more}}}}}"
+            "{{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {{name: {name}, namespace: {}}}, \
+             spec: {{members: {members}, storage: {{size: 1Gi}}{more}}}}}",
+            self.namespace
         ))?)
     }
 
@@ -85,7 +108,7 @@ impl Bench {
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client.clone(), NAMESPACE)
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     async fn committee(&self, name: &str) -> Result<StorageCommittee, Box<dyn Error>> {

@@ -5,7 +5,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -68,19 +68,35 @@ pub(crate) struct Fleet {
     rewound: Whos,
     /// How far the operator's clock is ahead of the machine's, in milliseconds.
     ahead: Arc<AtomicI64>,
-    trust: PublicKey,
+    trust: Arc<OnceLock<PublicKey>>,
 }
 
 impl Fleet {
     pub(crate) fn new(trust: PublicKey) -> Self {
+        let fleet = Self::unborn();
+        fleet.bear(trust);
+        fleet
+    }
+
+    /// A fleet whose keys aren't made yet: no pod of it may run.
+    pub(crate) fn unborn() -> Self {
         Self {
             members: Arc::default(),
             silent: Whos::default(),
             hesitant: Whos::default(),
             rewound: Whos::default(),
             ahead: Arc::default(),
-            trust,
+            trust: Arc::default(),
         }
+    }
+
+    /// Its keys are made.
+    pub(crate) fn bear(&self, trust: PublicKey) {
+        self.trust.get_or_init(|| trust);
+    }
+
+    pub(crate) fn is_born(&self) -> bool {
+        self.trust.get().is_some()
     }
 
     /// Lets that time pass for the operator.
@@ -201,7 +217,7 @@ impl Member {
             id,
             incarnation,
             key: SigningKey::from_seed(seed),
-            trust: fleet.trust,
+            trust: *fleet.trust.get().expect("pods run once their keys are there"),
             silent: fleet.silent.clone(),
             hesitant: fleet.hesitant.clone(),
             rewound: fleet.rewound.clone(),

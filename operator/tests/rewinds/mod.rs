@@ -24,7 +24,7 @@ fn rewound(status: &StorageCommitteeStatus) -> Option<(&str, &str)> {
 async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_unconfirmed() -> Outcome {
     let mut bench = Bench::start().await?;
     let (fleet, first) = begun(&bench, SPEC).await?;
-    let snapshot = tokio::task::block_in_place(|| bench.server.snapshot())?;
+    let snapshot = bench.snapshot()?;
     // Leaders come and go; the last of them takes the loss of a member on.
     drop(first);
     let mut leader = bench.operator_with(fleet.clone());
@@ -38,7 +38,7 @@ async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_un
     })
     .await?;
 
-    tokio::task::block_in_place(|| bench.server.restore(&snapshot))?;
+    bench.restore(&snapshot)?;
     let restored = bench.committee("demo").await?.status.ok_or("no status")?;
     assert!(restored.term < before.term && restored.view.as_ref().is_some_and(|view| view.revision == 0));
     // A new leader, which has only the old objects and the fleet.
@@ -94,13 +94,13 @@ async fn a_leader_whose_term_was_set_back_raises_it_anew() -> Outcome {
     let mut bench = Bench::start().await?;
     bench.apply("demo", "")?;
     settle(&bench.operator(), &bench, "demo").await?;
-    let snapshot = tokio::task::block_in_place(|| bench.server.snapshot())?;
+    let snapshot = bench.snapshot()?;
     let fleet = Arc::new(members::Fleet::new(trust(&bench).await?));
     let operator = bench.operator_with(fleet);
     let status = until(&operator, &bench, "a view", |status| status.view.is_some()).await?;
     assert_eq!(status.term, Some(2));
 
-    tokio::task::block_in_place(|| bench.server.restore(&snapshot))?;
+    bench.restore(&snapshot)?;
     let restored = bench.committee("demo").await?.status.ok_or("no status")?;
     assert_eq!((restored.term, restored.view), (Some(1), None));
     // The first view was set back with it: the fleet has it still, and gets no second one (R3).

@@ -49,7 +49,9 @@ pub(crate) async fn run_pods(bench: &Bench) -> Outcome {
         let (Some(member), Some(incarnation)) = (number("weft.dev/member"), number("weft.dev/incarnation")) else {
             continue;
         };
-        if bench.held_back == Some((member, incarnation)) {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let is_ready = conditions.into_iter().flatten().any(|said| said.type_ == "Ready" && said.status == "True");
+        if is_ready || bench.held_back == Some((member, incarnation)) {
             continue;
         }
         let ip = members::address(member, incarnation);
@@ -99,9 +101,18 @@ pub(crate) async fn take_away(bench: &Bench, member: u32) -> Outcome {
     bench.api::<Pod>().delete(&pod, &DeleteParams::default()).await?;
     let claims = bench.api::<PersistentVolumeClaim>();
     claims.delete(&claim, &DeleteParams::default()).await?;
-    // Nobody here takes claims' protection away.
-    let unprotected = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    claims.patch(&claim, &PatchParams::default(), &unprotected).await?;
+    let_claims_go(bench).await
+}
+
+/// Takes the protection of claims away that are being deleted, as a controller does when no pod uses them any more.
+pub(crate) async fn let_claims_go(bench: &Bench) -> Outcome {
+    let (claims, mut unprotected) = (bench.api::<PersistentVolumeClaim>(), json!({"metadata": {"finalizers": null}}));
+    for claim in claims.list(&ListParams::default()).await? {
+        if claim.metadata.deletion_timestamp.is_some() {
+            unprotected["metadata"]["uid"] = json!(claim.uid());
+            claims.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(&unprotected)).await?;
+        }
+    }
     Ok(())
 }
 

@@ -1,0 +1,342 @@
+//! The operator dies at its writes, before they are done and after, is refused, isn't answered, or reads what is old; and
+//! where the fleet ends, and how often each object was made and deleted, is as if nothing had happened.
+//!
+//! What an operator leaves behind changes by what it writes and by what it orders members. Between two writes it only
+//! reads, orders, and forgets; so deaths before and after each write are deaths everywhere.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, Config, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+use weft_crds::{Epoch, EpochPhase, MemberState, MemberStatus, StorageCommittee, StorageCommitteeStatus};
+use weft_operator::{
+    context::Context,
+    controller,
+    reconcile::{chain, reconcile},
+    telemetry::Telemetry,
+};
+
+use crate::{
+    Bench, Outcome, members,
+    stage::{let_claims_go, run_pods, take_away, trust},
+    wire::{Through, Trouble, Wire, Written},
+};
+
+const COMMITTEE: &str = "demo";
+
+/// So much time passes for the operator with each round.
+const ROUND: Duration = Duration::from_secs(3);
+
+/// Rounds without a write after which a fleet rests.
+const REST: usize = 3;
+
+/// Rounds that a chapter may take.
+const LIMIT: usize = 200;
+
+/// Stories that are told at once.
+const TOGETHER: usize = 4;
+
+/// How many writes are disturbed, evenly over the story, where `WEFT_CRASHES` says no other number; `all` is each of them, in
+/// every way.
+const SAMPLE: usize = 12;
+
+/// Each of these at each write.
+const TROUBLES: [Trouble; 8] = [
+    Trouble::DiesBefore,
+    Trouble::DiesAfter,
+    Trouble::Refused(409),
+    Trouble::Refused(410),
+    Trouble::Refused(429),
+    Trouble::Refused(500),
+    Trouble::Unanswered,
+    Trouble::Stale,
+];
+
+/// What must be the same.
+#[derive(Debug, Default, PartialEq)]
+struct End {
+    view: Option<(u64, u64, bool)>,
+    /// Member, incarnation, shards.
+    seats: Vec<(u32, u32, Vec<u8>)>,
+    members: Vec<MemberEnd>,
+    epochs: BTreeMap<String, (Option<EpochPhase>, Vec<u32>)>,
+    objects: BTreeMap<String, BTreeSet<String>>,
+}
+
+#[derive(Debug, PartialEq)]
+struct MemberEnd {
+    id: u32,
+    incarnation: u32,
+    attempt: u32,
+    state: MemberState,
+    shards: Vec<u8>,
+    custody: Vec<u8>,
+}
+
+impl From<&MemberStatus> for MemberEnd {
+    fn from(member: &MemberStatus) -> Self {
+        let MemberStatus { id, current, shards, custody, .. } = member;
+        let (shards, custody) = (shards.clone(), custody.clone());
+        Self { id: *id, incarnation: current.number, attempt: current.attempt, state: current.state, shards, custody }
+    }
+}
+
+/// One fleet's life, in a namespace of its own.
+struct Story {
+    bench: Bench,
+    fleet: Arc<members::Fleet>,
+    wire: Arc<Wire>,
+    operator: Context,
+}
+
+impl Story {
+    async fn begin(bench: &Bench, namespace: &str, trouble: Option<(usize, Trouble)>) -> Result<Self, Box<dyn Error>> {
+        let mut wanted = Namespace::default();
+        wanted.metadata.name = Some(namespace.to_owned());
+        Api::<Namespace>::all(bench.client.clone()).create(&PostParams::default(), &wanted).await?;
+        let bench = bench.beside(namespace);
+        let (fleet, wire) = (Arc::new(members::Fleet::unborn()), Wire::new(trouble));
+        let operator = operator(&bench, &fleet, &wire).await?;
+        Ok(Self { bench, fleet, wire, operator })
+    }
+
+    /// One reconciliation, and what Kubernetes does about it. Where the operator dies, another begins.
+    async fn round(&mut self) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
+        let (disturbed, stale) = (self.wire.was_disturbed(), self.wire.is_stale());
+        let died = tokio::select! {
+            () = self.wire.death() => true,
+            result = reconcile(&self.operator, &self.bench.namespace, COMMITTEE) => {
+                match result {
+                    Err(error) if !error.is_conflict() && !stale && disturbed == self.wire.was_disturbed() => {
+                        return Err(chain(&error).into());
+                    }
+                    _ => false,
+                }
+            }
+        };
+        if died {
+            self.operator = operator(&self.bench, &self.fleet, &self.wire).await?;
+        }
+        if stale {
+            self.wire.freshen();
+        }
+        self.fleet.advance(ROUND);
+        if !self.fleet.is_born() && self.bench.api::<Secret>().get_opt("demo-ca").await?.is_some() {
+            self.fleet.bear(trust(&self.bench).await?);
+        }
+        if self.fleet.is_born() {
+            run_pods(&self.bench).await?;
+        }
+        let_claims_go(&self.bench).await?;
+        let committee = self.bench.api::<StorageCommittee>().get_opt(COMMITTEE).await?;
+        Ok(committee.and_then(|committee| committee.status).unwrap_or_default())
+    }
+
+    /// Goes on until the status is as wanted and nothing is written any more.
+    async fn rests(&mut self, what: &str, wanted: impl Fn(&StorageCommitteeStatus) -> bool) -> Outcome {
+        let (mut quiet, mut told) = (0, StorageCommitteeStatus::default());
+        for _ in 0..LIMIT {
+            let before = self.wire.writes();
+            told = self.round().await?;
+            quiet = if self.wire.writes() == before && wanted(&told) { quiet + 1 } else { 0 };
+            if quiet == REST {
+                return Ok(());
+            }
+        }
+        Err(format!("never {what}: {}", serde_yaml::to_string(&told)?).into())
+    }
+
+    async fn is_born(&mut self) -> Outcome {
+        self.bench.apply(COMMITTEE, ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}")?;
+        self.rests("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await
+    }
+
+    /// A fleet begins, loses a member, restarts with another spec, is scaled down, and its committee is deleted.
+    async fn life(mut self) -> Result<Life, Box<dyn Error>> {
+        let mut ends = Vec::new();
+        self.is_born().await?;
+        ends.push(self.end().await?);
+
+        take_away(&self.bench, 2).await?;
+        self.rests("mended", |status| {
+            let heir = status.members.iter().any(|member| (member.id, member.current.number) == (2, 2));
+            heir && serves(status, 7) && position(status).is_some_and(|(epoch, _)| epoch == 2)
+        })
+        .await?;
+        ends.push(self.end().await?);
+
+        let more = json!({"spec": {"template": {"resources": {"requests": {"cpu": "110m"}}}}});
+        let committees = self.bench.api::<StorageCommittee>();
+        committees.patch(COMMITTEE, &PatchParams::default(), &Patch::Merge(more)).await?;
+        self.rests("restarted", |status| {
+            serves(status, 7) && status.members.iter().all(|member| member.current.attempt == 2)
+        })
+        .await?;
+        ends.push(self.end().await?);
+
+        let fewer = Patch::Merge(json!({"spec": {"members": 6}}));
+        committees.patch(COMMITTEE, &PatchParams::default(), &fewer).await?;
+        self.rests("six", |status| {
+            serves(status, 6) && position(status).is_some_and(|(epoch, _)| epoch == 3) && status.destroying.is_empty()
+        })
+        .await?;
+        ends.push(self.end().await?);
+
+        committees.delete(COMMITTEE, &DeleteParams::default()).await?;
+        for round in 0.. {
+            self.round().await?;
+            if committees.get_opt(COMMITTEE).await?.is_none() {
+                break;
+            }
+            assert!(round < LIMIT, "the committee never goes");
+        }
+        ends.push(self.end().await?);
+        Ok(Life { ends, written: self.wire.written(), writes: self.wire.writes() })
+    }
+
+    async fn end(&self) -> Result<End, Box<dyn Error>> {
+        let bench = &self.bench;
+        let status = bench.api::<StorageCommittee>().get_opt(COMMITTEE).await?;
+        let status = status.and_then(|committee| committee.status).unwrap_or_default();
+        let mut objects = BTreeMap::new();
+        objects.insert("pods".to_owned(), names::<Pod>(bench).await?);
+        objects.insert("claims".to_owned(), names::<PersistentVolumeClaim>(bench).await?);
+        objects.insert("secrets".to_owned(), names::<Secret>(bench).await?);
+        objects.insert("services".to_owned(), names::<Service>(bench).await?);
+        objects.insert("deployments".to_owned(), names::<Deployment>(bench).await?);
+        objects.insert("budgets".to_owned(), names::<PodDisruptionBudget>(bench).await?);
+        let epochs = bench.api::<Epoch>().list(&ListParams::default()).await?.items.into_iter();
+        let seats = status.view.iter().flat_map(|view| &view.members);
+        Ok(End {
+            view: status.view.as_ref().map(|view| (view.epoch, view.revision, view.in_effect)),
+            seats: seats.map(|seat| (seat.id, seat.incarnation, seat.shards.clone())).collect(),
+            members: status.members.iter().map(MemberEnd::from).collect(),
+            epochs: epochs
+                .map(|epoch| {
+                    let (name, status) = (epoch.name_any(), epoch.status.unwrap_or_default());
+                    (name, (status.phase, status.owners))
+                })
+                .collect(),
+            objects,
+        })
+    }
+}
+
+/// What a story came to: where each of its chapters ended, what was made and deleted, and how many writes that took.
+struct Life {
+    ends: Vec<End>,
+    written: BTreeMap<Written, usize>,
+    writes: usize,
+}
+
+async fn operator(bench: &Bench, fleet: &Arc<members::Fleet>, wire: &Arc<Wire>) -> Result<Context, Box<dyn Error>> {
+    let kubeconfig = Kubeconfig::read_from(bench.server.kubeconfig())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let client = ClientBuilder::try_from(config)?.with_layer(&Through { wire: wire.clone() }).build();
+    let (stores, _) = controller::stores(&client);
+    let image = "example.com/weft:1".to_owned();
+    Ok(Context::new(client, fleet.clone(), stores, Telemetry::new(), "test", image))
+}
+
+async fn names<K>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let all = bench.api::<K>().list(&ListParams::default()).await?;
+    Ok(all.items.iter().filter(|object| object.meta().deletion_timestamp.is_none()).map(K::name_any).collect())
+}
+
+fn serves(status: &StorageCommitteeStatus, members: usize) -> bool {
+    let ready = status.conditions.iter().any(|said| said.type_ == "Ready" && said.status == "True");
+    let serving = status.members.iter().filter(|member| member.current.state == MemberState::Serving).count();
+    ready && (serving, status.members.len()) == (members, members)
+}
+
+fn position(status: &StorageCommitteeStatus) -> Option<(u64, u64)> {
+    status.view.as_ref().filter(|view| view.in_effect).map(|view| (view.epoch, view.revision))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> Outcome {
+    let bench = Bench::start().await?;
+    let undisturbed = Story::begin(&bench, "undisturbed", None).await?.life().await?;
+    let writes = undisturbed.writes;
+    println!("{writes} writes, {} objects made or deleted", undisturbed.written.len());
+    let troubles: Vec<(usize, Trouble)> = match std::env::var("WEFT_CRASHES").as_deref() {
+        Ok("all") => (0..writes).flat_map(|write| TROUBLES.map(|trouble| (write, trouble))).collect(),
+        wanted => {
+            let sample = wanted.map_or(Ok(SAMPLE), str::parse)?;
+            let place = |turn| (2 * turn + 1) * writes / (2 * sample);
+            (0..sample).map(|turn| (place(turn), TROUBLES[turn % TROUBLES.len()])).collect()
+        }
+    };
+    let tell = async |(write, trouble): (usize, Trouble)| -> Outcome {
+        let wrong = |what: String| format!("{trouble:?} at write {write}: {what}");
+        let namespace = format!("{trouble:?}-{write}").to_lowercase().replace(['(', ')'], "");
+        let story = Story::begin(&bench, &namespace, Some((write, trouble))).await?;
+        let wire = story.wire.clone();
+        let life = story.life().await.map_err(|error| wrong(error.to_string()))?;
+        if !wire.was_disturbed() {
+            return Err(wrong(format!("there were only {} writes", life.writes)).into());
+        }
+        for (chapter, (end, wanted)) in life.ends.iter().zip(&undisturbed.ends).enumerate() {
+            if end != wanted {
+                return Err(wrong(format!("chapter {chapter} ends with {end:#?}, not {wanted:#?}")).into());
+            }
+        }
+        let different: Vec<_> = life
+            .written
+            .iter()
+            .filter(|(what, times)| undisturbed.written.get(*what) != Some(*times))
+            .chain(undisturbed.written.iter().filter(|(what, _)| !life.written.contains_key(*what)))
+            .collect();
+        if different.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong(format!("made or deleted otherwise: {different:?}")).into())
+        }
+    };
+    stream::iter(troubles).map(tell).buffer_unordered(TOGETHER).try_collect::<Vec<()>>().await?;
+    Ok(())
+}
+
+/// With everything that an operator may look after by time: certificates, floors, epochs' moves, its own intents.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_at_rest_is_written_nothing_of_for_ten_minutes() -> Outcome {
+    const STEADY: Duration = Duration::from_secs(15);
+    let bench = Bench::start().await?;
+    let mut story = Story::begin(&bench, "quiet", None).await?;
+    story.is_born().await?;
+    let told = story.wire.events();
+    let (before, version) = (story.wire.writes(), version_of(&story.bench).await?);
+    for _ in 0..=(600 / (STEADY + ROUND).as_secs()) {
+        story.fleet.advance(STEADY);
+        story.round().await?;
+    }
+    assert_eq!((story.wire.writes(), version_of(&story.bench).await?), (before, version));
+    assert_eq!(story.wire.events(), told);
+    Ok(())
+}
+
+async fn version_of(bench: &Bench) -> Result<Option<String>, Box<dyn Error>> {
+    Ok(bench.committee(COMMITTEE).await?.resource_version())
+}
