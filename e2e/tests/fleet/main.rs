@@ -11,6 +11,7 @@ mod degradation;
 mod epochs;
 mod load;
 mod page;
+mod rollout;
 mod scenarios;
 mod settle;
 mod shell;
@@ -28,12 +29,13 @@ type Scenario = fn(&Theatre) -> Outcome;
 const AT_ONCE: usize = 2;
 
 /// Begun in this order.
-const SCENARIOS: [(&str, Turn, Scenario); 6] = [
+const SCENARIOS: [(&str, Turn, Scenario); 7] = [
     ("the_cookbook_is_true", Turn::Shared, cookbook::losses_and_changes),
     ("epochs_end_in_the_same_place_whoever_dies_and_cheaters_are_found", Turn::Shared, scenarios::four),
     ("a_fleet_degrades_gracefully_and_comes_back_by_itself", Turn::Long, degradation::member_after_member),
     ("the_chart_passes_its_own_test", Turn::Shared, scenarios::chart),
     ("the_demonstration_keeps_its_promises", Turn::Alone, scenarios::demonstration),
+    ("members_restart_with_another_spec", Turn::Long, rollout::one_after_another),
     ("machines_are_drained_and_lost", Turn::Long, cookbook::machines),
 ];
 
