@@ -118,3 +118,21 @@ pub(crate) fn reached(status: &Status) -> bool {
     let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled);
     !lost && std::error::Error::source(status).is_none()
 }
+
+/// Whether a member says that it has no room. HTTP/2 calls a connection that was overwhelmed by the same code.
+pub(crate) fn has_no_room(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && reached(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_member_says_that_it_has_no_room() {
+        let mut status = Status::resource_exhausted("the volume is full");
+        assert!(has_no_room(&status));
+        status.set_source(std::sync::Arc::new(std::io::Error::other("too many resets")));
+        assert!(!has_no_room(&status));
+    }
+}

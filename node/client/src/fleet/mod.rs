@@ -21,7 +21,7 @@ use weft_protocol::{FleetId, MemberId, PublicKey, ShardSet, TimeFloor, View};
 use weft_redstuff::Hash;
 
 use self::holder::Health;
-pub(crate) use self::holder::reached;
+pub(crate) use self::holder::{has_no_room, reached};
 pub(crate) use self::views::Offer;
 use self::views::Views;
 pub use self::{holder::Holder, views::ViewRefused};

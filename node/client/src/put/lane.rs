@@ -16,7 +16,7 @@ use weft_proto::v1::UploadRequest;
 use weft_redstuff::Hash;
 
 use super::encode::Stripe;
-use crate::Holder;
+use crate::{Holder, fleet::has_no_room};
 
 /// A broken stream is opened again this often; what the holder hasn't confirmed is sent again.
 const ATTEMPTS: u32 = 3;
@@ -57,7 +57,7 @@ impl Lane {
                 Err(status) => {
                     tracing::debug!(member = %self.holder.member(), %status, "an upload stream broke");
                     last = status;
-                    if matches!(last.code(), Code::ResourceExhausted | Code::PermissionDenied) {
+                    if has_no_room(&last) || last.code() == Code::PermissionDenied {
                         break;
                     }
                 }

@@ -15,7 +15,7 @@ use super::{
     Prepared, PutError, Stored,
     chain::{Chain, Event},
 };
-use crate::{Client, Current, GetError, Holder};
+use crate::{Client, Current, GetError, Holder, fleet::has_no_room};
 
 /// For acks and receipts, view changes included.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -156,7 +156,7 @@ impl Round {
         {
             return PutError::Expired { expiry, time };
         }
-        let no_room = failures.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
+        let no_room = failures.iter().any(|(_, status)| has_no_room(status));
         let reasons =
             failures.iter().map(|(member, status)| format!("member {member}: {}", status.message())).collect();
         let quorum = self.current.view.quorum();

@@ -8,14 +8,14 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, timeout},
 };
-use tonic::{Code, Status};
+use tonic::Status;
 use weft_protocol::MemberId;
 
 use super::{
     encode::Stripe,
     lane::{Board, Lane, Progress},
 };
-use crate::Current;
+use crate::{Current, fleet::has_no_room};
 
 /// A stripe is sent when the stripe this many before it is durable at a quorum.
 const WINDOW: u32 = 2;
@@ -133,7 +133,7 @@ impl Upload {
             .filter_map(|(progress, holder)| Some((holder.member(), progress.dropped.as_ref()?)))
             .collect();
         let reasons = dropped.iter().map(|(member, status)| format!("member {member}: {}", status.message())).collect();
-        let full = dropped.iter().any(|(_, status)| status.code() == Code::ResourceExhausted);
+        let full = dropped.iter().any(|(_, status)| has_no_room(status));
         Err(if full { UploadError::NoRoom { reasons } } else { UploadError::TooFew { left, quorum, reasons } })
     }
 
