@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tonic::{Code, Status};
 use weft_proto::v1::{CertifyRequest, FinishRequest};
@@ -18,10 +18,8 @@ use crate::{Client, Fleet, Holder, fleet::reached};
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between askings of a holder that is sealing, syncing, behind, or unreachable for a moment.
 const PAUSE: Duration = Duration::from_millis(100);
-/// An unreachable holder is asked so often: its process may just be starting again.
+/// How often an unreachable holder is asked.
 const ATTEMPTS: u32 = 5;
-/// And for so long since the first try failed: where nobody says that its address is gone, each takes its time.
-const UNREACHABLE: Duration = Duration::from_secs(3);
 
 /// What a holder answered.
 #[derive(Debug)]
@@ -111,13 +109,13 @@ pub(crate) fn signed(bytes: &[u8]) -> Result<Signed, Status> {
     Signed::decode(bytes).map_err(|error: DecodeError| Status::internal(error.to_string()))
 }
 
-/// Asks again while the holder is at another view (R5) or not yet synced (R13), and a few times while it isn't
-/// reachable. What is newer than the view asked for is learned on the way; whoever waits for it then asks under it.
+/// Asks again while the holder is at another view (R5) or not yet synced (R13), and a few times while it isn't reachable. What is newer than
+/// the view asked for is learned on the way; whoever waits for it then asks under it.
 pub(crate) async fn repeat<T, F>(fleet: &Fleet, ask: impl Fn() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {
-    let (mut attempt, mut failing) = (0, None);
+    let mut attempt = 0;
     loop {
         let status = match ask().await {
             Ok(answer) => return Ok(answer),
@@ -125,62 +123,10 @@ where
         };
         if fleet.learn(&status).is_none() {
             attempt += 1;
-            let since: Instant = *failing.get_or_insert_with(Instant::now);
-            let is_given_up = attempt == ATTEMPTS || since.elapsed() >= UNREACHABLE;
-            if reached(&status) || status.code() == Code::DeadlineExceeded || is_given_up {
+            if reached(&status) || status.code() == Code::DeadlineExceeded || attempt == ATTEMPTS {
                 return Err(status);
             }
         }
         sleep(PAUSE).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::Cell, io};
-
-    use futures::future::BoxFuture;
-    use tonic::transport::Channel;
-    use weft_protocol::{FleetId, SigningKey};
-
-    use super::*;
-    use crate::{ConnectError, Connector, FleetConfig};
-
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Connector for Nobody {
-        fn channel(&self, address: &str) -> Result<Channel, ConnectError> {
-            unreachable!("{address} isn't called")
-        }
-
-        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
-            Box::pin(async { Ok(Vec::new()) })
-        }
-    }
-
-    /// How often a holder is asked of which nobody hears, where each try takes so long; and how long all takes.
-    async fn asked(try_takes: Duration) -> (u32, Duration) {
-        let trust = SigningKey::from_seed([1; 32]).public();
-        let config = FleetConfig { fleet: FleetId([1; 16]), trust, seeds: Vec::new(), connector: Arc::new(Nobody) };
-        let (fleet, count, begun) = (Fleet::new(config), Cell::new(0), Instant::now());
-        let ask = async || -> Result<(), Status> {
-            count.set(count.get() + 1);
-            sleep(try_takes).await;
-            Err(Status::unavailable("no route to host"))
-        };
-        repeat(&fleet, ask).await.expect_err("nobody answers");
-        (count.get(), begun.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_process_that_starts_again_is_asked_some_times_and_a_machine_that_is_gone_for_some_seconds() {
-        assert_eq!(asked(Duration::ZERO).await.0, ATTEMPTS);
-        // Also where it was busy for long before: a first failure is never the last.
-        for try_takes in [1, 2, 3, 10].map(Duration::from_secs) {
-            let (asked, took) = asked(try_takes).await;
-            assert!((2..ATTEMPTS).contains(&asked), "{asked}");
-            assert!(took <= 2 * try_takes + UNREACHABLE + ATTEMPTS * PAUSE, "{took:?}");
-        }
     }
 }
