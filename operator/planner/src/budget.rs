@@ -8,7 +8,7 @@
 use weft_protocol::{Seat, ShardSet, View};
 
 use crate::{
-    Act, EpochPhase, MemberState, Pod, PodPhase,
+    Act, EpochPhase, MemberState,
     assign::Who,
     beyond,
     draft::{Draft, named, shards, view_name},
@@ -31,7 +31,7 @@ pub struct Budget {
 }
 
 pub(crate) fn budget(draft: &Draft<'_>) -> Budget {
-    let alive = || draft.world.pods.iter().filter(|pod| is_alive(pod));
+    let alive = || draft.world.pods.iter().filter(|pod| pod.is_alive());
     let pods = alive().count() as u32;
     let away = alive().filter(|pod| !pod.ready).count() as u32;
     // Those that this plan makes may be ready before the next one is made.
@@ -52,17 +52,12 @@ pub(crate) fn budget(draft: &Draft<'_>) -> Budget {
     none(format!("margin: {away} pods aren't ready, {silent}, and f = {}", view.code.fault_tolerance()))
 }
 
-/// Whether a pod is ready or may become so.
-fn is_alive(pod: &Pod) -> bool {
-    !pod.terminating && pod.phase != PodPhase::Ended
-}
-
 /// Shards that are gone though no pod of theirs counts as away: its member is silent or ailing, and Kubernetes calls
 /// its pod ready; or there is no pod.
 fn silent(draft: &Draft<'_>, view: &View) -> ShardSet {
     let world = draft.world;
     let is_silent = |seat: &&Seat| {
-        let mut pods = world.pods_of(seat.member, seat.incarnation.number).filter(|pod| is_alive(pod));
+        let mut pods = world.pods_of(seat.member, seat.incarnation.number).filter(|pod| pod.is_alive());
         let serves = || world.seat_answer(seat, draft.now).is_some_and(|answer| answer.ailment.is_none());
         pods.next().is_none_or(|pod| pod.ready && !serves())
     };
@@ -91,7 +86,7 @@ fn obstacle(draft: &Draft<'_>, view: &View, but: ShardSet) -> Option<String> {
     if let Some(lost) = view.seats.iter().find(|seat| draft.is_lost(beyond::who(seat))) {
         return Some(format!("{} is lost", named("member", beyond::who(lost))));
     }
-    let custody: u16 = draft.members.iter().map(|member| member.custody.len() as u16).sum();
+    let custody = draft.in_custody();
     if custody > 0 {
         return Some(shards(custody, ["is with a custodian", "are with custodians"]));
     }
@@ -110,7 +105,7 @@ pub(crate) fn unrest(draft: &Draft<'_>, view: &View, who: Who) -> Option<String>
     }
     let serves = |seat: &&&Seat| {
         let who = beyond::who(seat);
-        let ready = draft.world.pods_of(who.0, who.1).any(|pod| pod.ready && is_alive(pod));
+        let ready = draft.world.pods_of(who.0, who.1).any(|pod| pod.ready && pod.is_alive());
         let answers = draft.world.seat_answer(seat, draft.now).is_some_and(|answer| answer.ailment.is_none());
         ready && answers && !draft.world.missed.contains_key(&who)
     };

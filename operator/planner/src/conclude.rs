@@ -181,7 +181,7 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
     let unwell = draft.members.iter().filter(|member| !drained(member)).find(|member| {
         member.id.0 >= committee.members || member.current.state != MemberState::Serving || member.successor.is_some()
     });
-    let custody: u16 = draft.members.iter().map(|member| member.custody.len() as u16).sum();
+    let custody = draft.in_custody();
     let epoch = draft.world.epoch(view.epoch);
     let (current, target) = epochs::pointer(draft);
     if !measure.gone.is_empty() {

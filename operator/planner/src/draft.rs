@@ -103,6 +103,11 @@ impl<'w> Draft<'w> {
         })
     }
 
+    /// How many shards others keep for owners that were lost.
+    pub(crate) fn in_custody(&self) -> u16 {
+        self.members.iter().map(|member| member.custody.len() as u16).sum()
+    }
+
     pub(crate) fn is_wanted(&self, id: MemberId) -> bool {
         id.0 < self.world.committee.members
     }

@@ -30,6 +30,13 @@ pub struct Pod {
     pub inputs: Option<String>,
 }
 
+impl Pod {
+    /// Whether it is ready or may become so.
+    pub fn is_alive(&self) -> bool {
+        !self.terminating && self.phase != PodPhase::Ended
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodPhase {
     Pending,
@@ -89,6 +96,13 @@ pub struct Node {
     pub out_of_service: bool,
     /// It takes no new pods.
     pub cordoned: bool,
+}
+
+impl Node {
+    /// Whether it is there and ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.gone_since.is_none() && self.unready_since.is_none()
+    }
 }
 
 /// The gateways, seen from outside.

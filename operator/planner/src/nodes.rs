@@ -23,8 +23,7 @@ impl World {
     /// The Nodes that a volume which is still to be made keeps off; none, where nothing else would be left.
     pub(crate) fn to_avoid(&self, now: Timestamp) -> Vec<String> {
         let dark = self.dark_nodes(now);
-        let usable = |node: &&crate::Node| node.gone_since.is_none() && node.unready_since.is_none();
-        if self.nodes.iter().filter(usable).all(|node| dark.contains(&node.name)) {
+        if self.nodes.iter().filter(|node| node.is_ready()).all(|node| dark.contains(&node.name)) {
             return Vec::new();
         }
         dark.into_iter().collect()
@@ -33,7 +32,7 @@ impl World {
     /// Whether a claim waits for its volume on a Node that can't make it.
     pub(crate) fn hangs(&self, claim: &Claim, now: Timestamp) -> bool {
         let Some(name) = claim.selected.as_ref().filter(|_| claim.volume.is_none()) else { return false };
-        let out = |node: &crate::Node| node.gone_since.or(node.unready_since).is_some() || node.out_of_service;
+        let out = |node: &crate::Node| !node.is_ready() || node.out_of_service;
         self.node(name).is_some_and(out) || self.dark_nodes(now).contains(name)
     }
 }

@@ -69,10 +69,8 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
         Some(_) => {}
     }
     let pods: Vec<&Pod> = draft.world.pods_of(id, record.number).collect();
-    let (outdated, alive): (Vec<&Pod>, Vec<&Pod>) = pods
-        .iter()
-        .filter(|pod| !pod.terminating && pod.phase != PodPhase::Ended)
-        .partition(|pod| !is_made && nodes::is_outdated(pod, &avoid));
+    let (outdated, alive): (Vec<&Pod>, Vec<&Pod>) =
+        pods.iter().filter(|pod| pod.is_alive()).partition(|pod| !is_made && nodes::is_outdated(pod, &avoid));
     for pod in &outdated {
         delete_pod(draft, pod, "it waits, and the nodes to keep off have changed");
     }

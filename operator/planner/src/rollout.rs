@@ -7,7 +7,7 @@
 use weft_protocol::{MemberId, View};
 
 use crate::{
-    Pod, PodPhase,
+    Pod,
     assign::Who,
     budget,
     draft::{Draft, named},
@@ -68,7 +68,7 @@ fn obstacle(draft: &Draft<'_>, view: &View, next: &Pod) -> Option<String> {
     if !is_node_well(draft, who) {
         return Some("its Node isn't ready, or cordoned".to_owned());
     }
-    let tried = draft.world.pods.iter().filter(|pod| is_alive(pod) && is_present(draft, pod) && is_seated(draft, pod));
+    let tried = draft.world.pods.iter().filter(|pod| pod.is_alive() && is_present(draft, pod) && is_seated(draft, pod));
     let mut tried = tried.filter(|pod| !serves(draft, pod) && is_node_well(draft, (pod.member, pod.incarnation)));
     if let Some(first) = tried.next() {
         return Some(format!("{} has yet to serve with it", named("member", (first.member, first.incarnation))));
@@ -117,11 +117,7 @@ fn is_proven(draft: &Draft<'_>) -> bool {
         let record = draft.incarnation((pod.member, pod.incarnation));
         record.is_some_and(|record| record.restarting.is_none()) && is_seated(draft, pod) && serves(draft, pod)
     };
-    draft.world.pods.iter().any(|pod| is_alive(pod) && is_present(draft, pod) && proves(pod))
-}
-
-fn is_alive(pod: &Pod) -> bool {
-    !pod.terminating && pod.phase != PodPhase::Ended
+    draft.world.pods.iter().any(|pod| pod.is_alive() && is_present(draft, pod) && proves(pod))
 }
 
 fn is_present(draft: &Draft<'_>, pod: &Pod) -> bool {
@@ -154,7 +150,7 @@ fn outdated<'w>(draft: &Draft<'w>) -> Vec<&'w Pod> {
         !deleted && record.is_some_and(|record| objects::runs(record.state))
     };
     let other = |pod: &Pod| pod.inputs.is_some() && !is_present(draft, pod);
-    draft.world.pods.iter().filter(|pod| is_alive(pod) && other(pod) && going(pod)).collect()
+    draft.world.pods.iter().filter(|pod| pod.is_alive() && other(pod) && going(pod)).collect()
 }
 
 /// Whether a node is well that an incarnation's pod can run on: one of those that its volume is pinned to, or else the one
@@ -166,9 +162,7 @@ fn is_node_well(draft: &Draft<'_>, who: Who) -> bool {
     let last = record.and_then(|record| record.node.as_ref()).filter(|_| pinned.is_empty());
     let well = |name: &String| {
         let node = world.node(name);
-        node.is_some_and(|node| {
-            node.gone_since.or(node.unready_since).is_none() && !node.out_of_service && !node.cordoned
-        })
+        node.is_some_and(|node| node.is_ready() && !node.out_of_service && !node.cordoned)
     };
     pinned.iter().chain(last).next().is_none() || pinned.iter().chain(last).any(well)
 }

@@ -228,8 +228,7 @@ impl Cluster {
 
     /// By what Kubernetes believes.
     fn takes_pods(&self, node: &str) -> bool {
-        let up = |known: &&Node| known.gone_since.is_none() && known.unready_since.is_none();
-        self.nodes.iter().filter(up).any(|known| known.name == node) && !self.cordoned.contains(node)
+        self.nodes.iter().any(|known| known.name == node && known.is_ready()) && !self.cordoned.contains(node)
     }
 
     fn emptiest(&self, avoids: &[String]) -> Option<String> {

@@ -227,8 +227,7 @@ impl Look<'_> {
     /// on, nothing that is served lacks anything, and n − f shards are served whichever pods are away.
     fn evictions(&self) -> Vec<String> {
         let (budget, record) = (&self.planned.budget, &self.model.record);
-        let alive: Vec<_> =
-            self.model.cluster.pods.iter().filter(|pod| !pod.terminating && pod.phase != PodPhase::Ended).collect();
+        let alive: Vec<_> = self.model.cluster.pods.iter().filter(|pod| pod.is_alive()).collect();
         let ready = alive.iter().filter(|pod| pod.ready).count() as u32;
         let mut wrong = Vec::new();
         if budget.evictable != ready.saturating_sub(budget.min_available) || budget.evictable > 1 {

@@ -17,6 +17,14 @@ fn made_of(model: &Model, inputs: &str) -> Vec<u32> {
     pods.map(|pod| pod.member.0).collect()
 }
 
+/// A fleet at rest, for whose members nothing good is said any more.
+fn with_bad_spec() -> Model {
+    let mut model = Model::rested(7, 8, 4);
+    model.cluster.broken.insert("bad".to_owned());
+    "bad".clone_into(&mut model.committee.inputs);
+    model
+}
+
 fn zone(model: &Model, member: u32) -> Option<String> {
     let node = model.node_of(member);
     model.cluster.nodes.iter().find(|known| known.name == node).and_then(|node| node.zone.clone())
@@ -55,9 +63,7 @@ fn members_restart_one_after_another_and_zone_after_zone() {
 
 #[test]
 fn what_is_wrong_with_a_spec_stops_at_the_first_member_and_is_put_right_there() {
-    let mut model = Model::rested(7, 8, 4);
-    model.cluster.broken.insert("bad".to_owned());
-    model.committee.inputs = "bad".to_owned();
+    let mut model = with_bad_spec();
     // As long as it takes to give up ten who are silent.
     for _ in 0..(10 * model.committee.unreachable_after.as_secs() / TICK.as_secs()) {
         model.tick();
@@ -125,9 +131,7 @@ fn a_member_that_was_silent_before_the_spec_changed_is_given_up_as_ever() {
 /// A bad spec, and then its node is cut: that isn't the spec's fault.
 #[test]
 fn a_member_whose_node_is_silent_is_given_up_though_it_was_restarting() {
-    let mut model = Model::rested(7, 8, 4);
-    model.cluster.broken.insert("bad".to_owned());
-    model.committee.inputs = "bad".to_owned();
+    let mut model = with_bad_spec();
     model.until("DeletePod");
     for _ in 0..10 {
         model.tick();
@@ -140,9 +144,7 @@ fn a_member_whose_node_is_silent_is_given_up_though_it_was_restarting() {
 /// While the first to try a bad spec is away, another member's pod is deleted, and is made of the same.
 #[test]
 fn a_pod_that_is_lost_meanwhile_is_made_of_the_bad_spec_and_its_member_is_kept_as_well() {
-    let mut model = Model::rested(7, 8, 4);
-    model.cluster.broken.insert("bad".to_owned());
-    model.committee.inputs = "bad".to_owned();
+    let mut model = with_bad_spec();
     model.until("DeletePod");
     for _ in 0..4 {
         model.tick();
