@@ -23,7 +23,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use stage::{take_away, trust, until};
+use stage::{let_claims_go, take_away, trust, until};
 use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
 use weft_e2e::{ApiServer, Snapshot};
 use weft_operator::{
@@ -57,9 +57,7 @@ impl Bench {
             let name = format!("crd/{}.weft.dev", definition.plural);
             server.kubectl().run(&["wait", "--for=condition=Established", &name, "--timeout=60s"])?;
         }
-        let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let client = Client::try_from(config)?;
+        let client = Client::try_from(config(&server).await?)?;
         Ok(Self { server: Arc::new(server), client, namespace: NAMESPACE.to_owned(), held_back: None })
     }
 
@@ -87,9 +85,7 @@ impl Bench {
     }
 
     fn operator_with(&self, env: Arc<dyn Env>) -> Context {
-        let (stores, _) = controller::stores(&self.client);
-        let image = "example.com/weft:1".to_owned();
-        Context::new(self.client.clone(), env, stores, Telemetry::new(), "test", image)
+        operator(self.client.clone(), env)
     }
 
     fn apply(&self, name: &str, more: &str) -> Outcome {
@@ -124,6 +120,18 @@ impl Bench {
     {
         Ok(self.api::<K>().list(&ListParams::default().labels("weft.dev/committee")).await?.items.len())
     }
+}
+
+/// How an administrator reaches an API server.
+async fn config(server: &ApiServer) -> Result<Config, Box<dyn Error>> {
+    let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// An operator as it begins to lead.
+fn operator(client: Client, env: Arc<dyn Env>) -> Context {
+    let (stores, _) = controller::stores(&client);
+    Context::new(client, env, stores, Telemetry::new(), "test", "example.com/weft:1".to_owned())
 }
 
 /// Reconciles until the pods of all members are made, which takes a few rounds: each is one step of the story.
@@ -240,8 +248,7 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     assert_eq!(reason, "SeveralFleets");
     assert!(message.contains(&format!("{:?} (claim demo-3-1)", "0".repeat(32))), "{message}");
     claims.delete("demo-3-1", &DeleteParams::default()).await?;
-    let unprotected = Patch::Merge(serde_json::json!({"metadata": {"finalizers": null}}));
-    claims.patch("demo-3-1", &PatchParams::default(), &unprotected).await?;
+    let_claims_go(&bench).await?;
     bench.api::<Secret>().delete("demo-ca", &DeleteParams::default()).await?;
     assert_eq!(stalls(&bench, &operator).await?.0, "NoKeys");
     Ok(())

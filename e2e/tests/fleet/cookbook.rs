@@ -178,7 +178,8 @@ fn serves(snapshot: &Snapshot) {
     assert!(snapshot.members().iter().all(|member| member.current.state == MemberState::Serving));
 }
 
-fn attempt(snapshot: &Snapshot, id: u32) -> Option<u32> {
+/// The number of a member's newest pod.
+pub(crate) fn attempt(snapshot: &Snapshot, id: u32) -> Option<u32> {
     member(snapshot, id).map(|member| member.current.attempt)
 }
 

@@ -4,7 +4,7 @@ use weft_crds::{MemberState, PlannedAct};
 use weft_e2e::demo::{Run, Scale, Snapshot};
 
 use crate::{
-    cookbook::follow,
+    cookbook::{attempt, follow},
     load::under_load,
     page::find,
     settle::{LIMIT, member},
@@ -57,7 +57,6 @@ async fn stops_at_the_first(run: &Run, shell: &Shell) -> Outcome {
 
 /// Members that have a new pod.
 pub(crate) fn restarted(before: &Snapshot, after: &Snapshot) -> Vec<u32> {
-    let attempt = |snapshot: &Snapshot, id| member(snapshot, id).map(|member| member.current.attempt);
     let all = after.members().iter().map(|member| member.id);
     all.filter(|id| attempt(before, *id) != attempt(after, *id)).collect()
 }

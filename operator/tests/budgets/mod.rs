@@ -7,23 +7,17 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::{
-    Api, Client, Config, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
 use weft_crds::{StorageCommittee, StorageCommitteeStatus};
-use weft_operator::{
-    act::budgets,
-    context::Context,
-    reconcile::{chain, reconcile},
-    subject::Subject,
-};
+use weft_operator::{act::budgets, context::Context, reconcile::reconcile, subject::Subject};
 use weft_planner::{ANSWER_HOLDS, Budget};
 
 use crate::{
-    Bench, NAMESPACE, Outcome,
-    stage::{begun, round, run_pods},
+    Bench, NAMESPACE, Outcome, config,
+    stage::{alone, begun, round, run_pods},
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,41 +36,41 @@ async fn least(bench: &Bench) -> Result<i32, Box<dyn Error>> {
     }
 }
 
-/// One reconciliation without a kubelet: what is made doesn't run.
-async fn alone(operator: &Context, bench: &Bench) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
-    match reconcile(operator, NAMESPACE, "demo").await {
-        Err(error) if !error.is_conflict() => Err(chain(&error).into()),
-        _ => Ok(bench.committee("demo").await?.status.unwrap_or_default()),
+/// Takes steps until something holds. Gives whether it does in time.
+async fn holds_after(
+    step: impl AsyncFn() -> Result<StorageCommitteeStatus, Box<dyn Error>>,
+    holds: impl AsyncFn() -> Result<bool, Box<dyn Error>>,
+) -> Result<bool, Box<dyn Error>> {
+    let taken = tokio::time::timeout(PATIENCE, async {
+        while !holds().await? {
+            step().await?;
+        }
+        Ok(true)
+    });
+    taken.await.unwrap_or(Ok(false))
+}
+
+/// Takes steps until so many must stay.
+async fn least_after(
+    bench: &Bench,
+    wanted: i32,
+    step: impl AsyncFn() -> Result<StorageCommitteeStatus, Box<dyn Error>>,
+) -> Outcome {
+    if holds_after(step, async || Ok(least(bench).await? == wanted)).await? {
+        return Ok(());
     }
+    let status = bench.committee("demo").await?.status.unwrap_or_default();
+    Err(format!("never {wanted}: {:?}, {:#?}", least(bench).await?, status.plan).into())
 }
 
 /// Reconciles, without a kubelet, until so many must stay.
 async fn alone_until_least(operator: &Context, bench: &Bench, wanted: i32) -> Outcome {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while least(bench).await? != wanted {
-            alone(operator, bench).await?;
-        }
-        Ok(())
-    });
-    let Ok(result) = waited.await else {
-        return Err(format!("{} must stay, not {wanted}", least(bench).await?).into());
-    };
-    result
+    least_after(bench, wanted, async || alone(operator, bench).await).await
 }
 
 /// Reconciles until so many must stay.
 async fn until_least(operator: &Context, bench: &Bench, wanted: i32) -> Outcome {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while least(bench).await? != wanted {
-            round(operator, bench).await?;
-        }
-        Ok(())
-    });
-    let Ok(result) = waited.await else {
-        let status = bench.committee("demo").await?.status.unwrap_or_default();
-        return Err(format!("never {wanted}: {:?}, {:#?}", least(bench).await?, status.plan).into());
-    };
-    result
+    least_after(bench, wanted, async || round(operator, bench).await).await
 }
 
 fn selects(budget: &PodDisruptionBudget, labels: &BTreeMap<String, String>) -> bool {
@@ -215,8 +209,7 @@ async fn a_stale_leader_opens_nothing_that_its_successor_has_closed() -> Outcome
 
 /// Whether the API server lets a pod go.
 async fn evict(bench: &Bench, pod: &str) -> Result<bool, Box<dyn Error>> {
-    let kubeconfig = Kubeconfig::read_from(bench.server.kubeconfig())?;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let mut config = config(&bench.server).await?;
     // What is refused is refused with 429, which would be tried again.
     config.default_retry = false;
     let pods = Api::<Pod>::namespaced(Client::try_from(config)?, NAMESPACE);
@@ -276,9 +269,7 @@ async fn kubernetes_evicts_one_after_another_as_far_as_the_code_bears() -> Outco
     bench.api::<StorageCommittee>().patch("demo", &PatchParams::default(), &replace).await?;
     alone(&operator, &bench).await?;
     assert!(!evict(&bench, "demo-2-1-1").await?, "a replacement begins");
-    while bench.count::<Pod>().await? < 8 {
-        alone(&operator, &bench).await?;
-    }
+    assert!(holds_after(async || alone(&operator, &bench).await, async || Ok(bench.count::<Pod>().await? == 8)).await?);
     run_pods(&bench).await?;
     alone(&operator, &bench).await?;
     until_allowed(&bench, 0).await?;

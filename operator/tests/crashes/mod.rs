@@ -18,22 +18,19 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api, Config, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
 use weft_crds::{Epoch, EpochPhase, MemberState, MemberStatus, StorageCommittee, StorageCommitteeStatus};
 use weft_operator::{
     context::Context,
-    controller,
     reconcile::{chain, reconcile},
-    telemetry::Telemetry,
 };
 
 use crate::{
-    Bench, Outcome, members,
+    Bench, Outcome, config, members,
     stage::{let_claims_go, run_pods, take_away, trust},
     wire::{Through, Trouble, Wire, Written},
 };
@@ -246,12 +243,9 @@ struct Life {
 }
 
 async fn operator(bench: &Bench, fleet: &Arc<members::Fleet>, wire: &Arc<Wire>) -> Result<Context, Box<dyn Error>> {
-    let kubeconfig = Kubeconfig::read_from(bench.server.kubeconfig())?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let client = ClientBuilder::try_from(config)?.with_layer(&Through { wire: wire.clone() }).build();
-    let (stores, _) = controller::stores(&client);
-    let image = "example.com/weft:1".to_owned();
-    Ok(Context::new(client, fleet.clone(), stores, Telemetry::new(), "test", image))
+    let through = Through { wire: wire.clone() };
+    let client = ClientBuilder::try_from(config(&bench.server).await?)?.with_layer(&through).build();
+    Ok(crate::operator(client, fleet.clone()))
 }
 
 async fn names<K>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>>

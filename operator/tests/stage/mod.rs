@@ -64,13 +64,18 @@ pub(crate) async fn run_pods(bench: &Bench) -> Outcome {
 
 /// One reconciliation, and what the kubelet does about it.
 pub(crate) async fn round(operator: &Context, bench: &Bench) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
+    let status = alone(operator, bench).await?;
+    run_pods(bench).await?;
+    Ok(status)
+}
+
+/// One reconciliation without a kubelet: what is made doesn't run.
+pub(crate) async fn alone(operator: &Context, bench: &Bench) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
     match reconcile(operator, NAMESPACE, "demo").await {
         // Another write came first, which the next round reads.
-        Err(error) if !error.is_conflict() => return Err(chain(&error).into()),
-        _ => {}
+        Err(error) if !error.is_conflict() => Err(chain(&error).into()),
+        _ => Ok(bench.committee("demo").await?.status.unwrap_or_default()),
     }
-    run_pods(bench).await?;
-    Ok(bench.committee("demo").await?.status.unwrap_or_default())
 }
 
 /// Reconciles until the status is as wanted.

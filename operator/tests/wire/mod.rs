@@ -125,8 +125,7 @@ impl Wire {
         match state.disturbed {
             Some((at, trouble)) if at == number => match trouble {
                 Trouble::DiesBefore => {
-                    state.deaths += 1;
-                    self.died.notify_one();
+                    self.die(&mut state);
                     Verdict::Never
                 }
                 Trouble::Refused(code) => {
@@ -162,8 +161,8 @@ impl Wire {
         }
     }
 
-    fn die(&self) {
-        self.state().deaths += 1;
+    fn die(&self, state: &mut State) {
+        state.deaths += 1;
         self.died.notify_one();
     }
 }
@@ -271,7 +270,7 @@ where
             wire.note(&call, head.status, &body);
             match trouble {
                 Some(Trouble::DiesAfter) => {
-                    wire.die();
+                    wire.die(&mut wire.state());
                     pending().await
                 }
                 Some(Trouble::Unanswered) => Err("the connection is broken".into()),
