@@ -53,7 +53,7 @@ check: ## Format, lints, unit and property tests (no root).
 	cargo test --workspace
 
 sim: ## Simulate fleets: SEEDS=100 of them, or SEED=17 again, telling everything (no root).
-	SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' cargo test --package weft-e2e --features sim --test sim -- --nocapture \
+	SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' cargo test --package weft-sim --features sim --test sim -- --nocapture \
 		$(if $(SEEDS)$(SEED),nothing_acknowledged)
 
 test-api: kubernetes-api ## Tests against a real API server (no root).

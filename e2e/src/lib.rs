@@ -14,8 +14,6 @@ mod kubectl;
 mod parts;
 mod pki;
 mod process;
-#[cfg(feature = "sim")]
-pub mod sim;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError, Controllers, Snapshot};

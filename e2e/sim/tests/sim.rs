@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use weft_e2e::sim::{Bug, Options, Outcome, run};
+use weft_sim::{Bug, Options, Outcome, run};
 
 /// Seeds that are run where nothing else is said.
 const SEEDS: u64 = 6;

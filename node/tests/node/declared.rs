@@ -1,12 +1,11 @@
 //! More than f shards go while a view is being sealed (R7): what a person declares beside its successor seals that very
 //! successor, and nothing that lives is declared.
 
-mod fleet;
-
-use fleet::{Fleet, OrderChanges, content, eventually, get, put};
 use tonic::Code;
 use weft_node::member::Condition;
 use weft_protocol::{Declaration, Seal, SealOrder, Signed, SignedView, View};
+
+use super::fleet::{Fleet, OrderChanges, content, eventually, get, put};
 
 /// Twelve shards of 28, more than f = 9. Member 6 was lost first.
 const LOST: [u32; 3] = [4, 5, 6];

@@ -1,7 +1,5 @@
 //! The gateway in front of real members: HTTP, tokens, ranges, failures.
 
-mod fleet;
-
 use std::{
     future::IntoFuture,
     sync::{
@@ -11,15 +9,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use fleet::{Fleet, OrderChanges, content, eventually};
+use weft_node::gateway::{self, Access, AccessMode, Gateway, GatewayArgs};
+use weft_redstuff::{Code, Layout};
+
+use super::fleet::{self, Fleet, OrderChanges, content, eventually};
 use futures::TryStreamExt;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use weft_client::{
     Consistency,
     http::{Gateways, GatewaysConfig, HttpError, Put, PutAnswer},
 };
-use weft_node::gateway::{self, Access, AccessMode, Gateway, GatewayArgs};
-use weft_redstuff::{Code, Layout};
 
 /// A gateway over plain HTTP on loopback, until dropped.
 struct Running {

@@ -1,17 +1,16 @@
 //! Uploads that are acked and never certified (R11): their slivers go by a void (R12), and those of a put that goes on
 //! don't.
 
-mod fleet;
-
 use std::time::Duration;
 
-use fleet::{
-    Fleet, content, eventually, get,
-    requests::{ack, certify, writes},
-};
 use weft_protocol::{Certificate, Entry, View};
 use weft_redstuff::{BlobId, Metadata};
 use weft_store::{Room, View as _};
+
+use super::fleet::{
+    Fleet, content, eventually, get,
+    requests::{ack, certify, writes},
+};
 
 /// An upload that everyone has acked under the newest view, and whose gateway is gone.
 async fn abandoned(fleet: &Fleet) -> (BlobId, Metadata) {

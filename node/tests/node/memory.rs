@@ -1,16 +1,18 @@
 //! What peers remember of a member's sequence counts only as signed by that member's volume (R1).
 
-mod fleet;
-
 use bytes::Bytes;
-use fleet::liar::{Liar, sequence};
-use fleet::{FLEET, Fleet, content, eventually, put};
 use tonic::Code;
 use weft_client::Connector;
 use weft_node::member::Condition;
 use weft_proto::v1::{ExchangeRequest, Identity, peers_client::PeersClient};
 use weft_protocol::{Encoder, MemberId, SigningKey, Statement, ViewId};
 use weft_store::FILE;
+
+use super::fleet::{
+    FLEET, Fleet, content, eventually,
+    liar::{Liar, sequence},
+    put,
+};
 
 /// Restarts member 0 beside a peer that says it remembers this of it, and gives what comes of it.
 async fn restarted_beside(mut fleet: Fleet, remembered: Vec<u8>) -> Condition {

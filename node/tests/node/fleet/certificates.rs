@@ -6,12 +6,12 @@ use rcgen::{
 };
 use weft_client::MEMBER_NAME;
 
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test fleet");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -21,12 +21,12 @@ impl Authority {
     }
 
     /// The authority's certificate, PEM.
-    pub fn pem(&self) -> Vec<u8> {
+    pub(crate) fn pem(&self) -> Vec<u8> {
         self.issuer.pem().into_bytes()
     }
 
     /// Certificate and key, PEM, for a role given as a URI.
-    pub fn issue(&self, uri: &str) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn issue(&self, uri: &str) -> (Vec<u8>, Vec<u8>) {
         let mut params = CertificateParams::new(vec![MEMBER_NAME.to_owned()]).expect("the name is one");
         params.subject_alt_names.push(SanType::URI(uri.try_into().expect("the URI is ASCII")));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

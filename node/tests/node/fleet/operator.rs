@@ -15,7 +15,7 @@ use super::{FLEET, Fleet, eventually};
 
 /// What an order says besides the term, the peers and the newest view.
 #[derive(Default, Clone)]
-pub struct OrderChanges {
+pub(crate) struct OrderChanges {
     pub seal_order: Option<SealOrder>,
     pub target: Option<weft_proto::v1::Target>,
     pub retire: Option<weft_proto::v1::Retire>,
@@ -29,7 +29,7 @@ pub struct OrderChanges {
 
 impl Fleet {
     /// Orders one member, and gets its inventory.
-    pub async fn order(&self, id: u32, changes: OrderChanges) -> Result<Inventory, Status> {
+    pub(crate) async fn order(&self, id: u32, changes: OrderChanges) -> Result<Inventory, Status> {
         let place = &self.places[&id];
         let channel = self.connector("operator").channel(&place.address.to_string()).expect("the address is one");
         let peers = self.places.iter().map(|(member, place)| Peer {
@@ -61,12 +61,12 @@ impl Fleet {
     }
 
     /// The operator's word that the fleet's time is what the fleet of the test says.
-    pub fn time_floor(&self) -> Option<TimeFloor> {
+    pub(crate) fn time_floor(&self) -> Option<TimeFloor> {
         self.floor.map(|seconds| TimeFloor::sign(FLEET, seconds, &self.key))
     }
 
     /// Orders everyone who runs.
-    pub async fn order_all(&self, changes: OrderChanges) -> BTreeMap<u32, Inventory> {
+    pub(crate) async fn order_all(&self, changes: OrderChanges) -> BTreeMap<u32, Inventory> {
         let mut inventories = BTreeMap::new();
         for (id, place) in &self.places {
             if place.running.is_some() {
@@ -77,7 +77,7 @@ impl Fleet {
     }
 
     /// Makes view 1 of what the members say they are (R3).
-    pub async fn form(&mut self) {
+    pub(crate) async fn form(&mut self) {
         let inventories = self.order_all(OrderChanges::default()).await;
         let shards = 4 * inventories.len() as u16;
         let seat = |(id, inventory): (&u32, &Inventory)| Seat {
@@ -100,12 +100,12 @@ impl Fleet {
         self.settled().await;
     }
 
-    pub fn newest(&self) -> &View {
+    pub(crate) fn newest(&self) -> &View {
         &self.view.as_ref().expect("there is a view").view
     }
 
     /// The successor in which others hold what `lost` held: a custody, or a new epoch's assignment.
-    pub fn without(&self, lost: &[u32]) -> View {
+    pub(crate) fn without(&self, lost: &[u32]) -> View {
         let view = self.newest();
         let (gone, mut seats): (Vec<Seat>, Vec<Seat>) =
             view.seats.iter().cloned().partition(|seat| lost.contains(&seat.member.0));
@@ -117,14 +117,14 @@ impl Fleet {
     }
 
     /// `without(lost)`, in which they are declared destroyed (R7).
-    pub fn declaring(&self, lost: &[u32]) -> View {
+    pub(crate) fn declaring(&self, lost: &[u32]) -> View {
         let seats = self.newest().seats.iter().filter(|seat| lost.contains(&seat.member.0));
         let declared = seats.map(|seat| (seat.member, seat.incarnation)).collect();
         View { declared, ..self.without(lost) }
     }
 
     /// The next epoch's view, in which `member`'s present incarnation takes `shards` from whoever holds them.
-    pub async fn with(&self, member: u32, shards: ShardSet) -> View {
+    pub(crate) async fn with(&self, member: u32, shards: ShardSet) -> View {
         let inventory = self.order(member, OrderChanges::default()).await.expect("the newcomer obeys");
         let view = self.newest();
         let mut seats: Vec<Seat> = view.seats.iter().filter(|seat| seat.member.0 != member).cloned().collect();
@@ -137,13 +137,13 @@ impl Fleet {
         View { epoch, revision: 0, predecessor: Some(view.id()), seats, term, ..view.clone() }
     }
 
-    pub fn seal_order(&self, successor: &View) -> SealOrder {
+    pub(crate) fn seal_order(&self, successor: &View) -> SealOrder {
         let successor = SignedView::sign(successor.clone(), &self.key);
         SealOrder::sign(self.term, self.newest().hash(), successor, &self.key)
     }
 
     /// Seals the newest view and puts its successor into effect everywhere.
-    pub async fn change_view(&mut self, successor: &View) {
+    pub(crate) async fn change_view(&mut self, successor: &View) {
         let order = self.seal_order(successor);
         let changes = OrderChanges { seal_order: Some(order.clone()), ..OrderChanges::default() };
         let inventories = self.order_all(changes).await;
@@ -173,7 +173,7 @@ impl Fleet {
 }
 
 /// A seat without shards for what a member says it is.
-pub fn unseated(inventory: &Inventory) -> Seat {
+pub(crate) fn unseated(inventory: &Inventory) -> Seat {
     let identity = inventory.identity.as_ref().expect("an inventory names its member");
     let volume = VolumeId(identity.volume[..].try_into().expect("a volume ID is 16 bytes"));
     Seat {

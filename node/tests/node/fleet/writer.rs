@@ -14,7 +14,7 @@ use super::{
 impl Fleet {
     /// Stores one stripe whose primaries are those of `first` and whose secondaries are those of `second`, which are
     /// equally long, as every member accepts it: what it gets is what the hashes say.
-    pub async fn put_contradiction(&self, first: &Bytes, second: &Bytes) -> BlobId {
+    pub(crate) async fn put_contradiction(&self, first: &Bytes, second: &Bytes) -> BlobId {
         let entry = self.acked(first, second).await;
         for seat in &self.newest().seats {
             writes(self, seat.member.0).certify(certify(self.newest(), &entry)).await.expect("receipted");
@@ -23,12 +23,12 @@ impl Fleet {
     }
 
     /// The same, as far as every member's ack.
-    pub async fn acked(&self, first: &Bytes, second: &Bytes) -> Entry {
+    pub(crate) async fn acked(&self, first: &Bytes, second: &Bytes) -> Entry {
         self.acked_until(first, second, None).await
     }
 
     /// The same of what expires then.
-    pub async fn acked_until(&self, first: &Bytes, second: &Bytes, expiry: Option<u64>) -> Entry {
+    pub(crate) async fn acked_until(&self, first: &Bytes, second: &Bytes, expiry: Option<u64>) -> Entry {
         let view = self.newest();
         let (code, session, hash) = (view.code, [9; 16], Bytes::copy_from_slice(view.hash().as_bytes()));
         let layout = Layout::sliced(code, first.len() as u64).expect("it fits");

@@ -1,17 +1,16 @@
 //! Each rule, broken against running members: they refuse.
 
-mod fleet;
-
-use fleet::{
-    FLEET, Fleet, OrderChanges, content, eventually, get, put,
-    requests::{ack, blob, certified, certify, changed, finish, writes},
-};
 use tonic::Code;
 use weft_client::Connector;
 use weft_node::member::Condition;
 use weft_proto::v1::{Ailment, DeleteRequest, LookupRequest, reads_client::ReadsClient};
 use weft_protocol::{Certificate, Entry, Seal, Signed, SigningKey, Tombstone};
 use weft_store::FILE;
+
+use super::fleet::{
+    FLEET, Fleet, OrderChanges, content, eventually, get, put,
+    requests::{ack, blob, certified, certify, changed, finish, writes},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r5_a_refused_view_gets_no_acks_receipts_or_deletes() {

@@ -1,15 +1,14 @@
 //! Blobs of which too little is left (R20): found by those who lack them, listed by the operator, in nobody's way, and
 //! gone by a delete or by a volume that comes back.
 
-mod fleet;
-
 use std::{collections::BTreeMap, time::Duration};
 
-use fleet::{Fleet, OrderChanges, content, eventually, get, lose, put};
 use weft_proto::v1::{Inventory, Retire};
 use weft_protocol::ShardSet;
 use weft_redstuff::BlobId;
 use weft_store::View as _;
+
+use super::fleet::{Fleet, OrderChanges, content, eventually, get, lose, put};
 
 /// Nobody rebuilds what an upload may still bring.
 const UPLOADED: Duration = Duration::from_secs(31);

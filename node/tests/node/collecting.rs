@@ -1,17 +1,16 @@
 //! Tombstones and voids go again (R14), and what they ended doesn't come back.
 
-mod fleet;
+use tonic::Code;
+use weft_client::GetError;
+use weft_protocol::{Certificate, Entry, SignedView};
+use weft_redstuff::{BlobId, Metadata};
 
-use fleet::{
+use super::fleet::{
     Fleet, OrderChanges, content, eventually, get,
     liar::Liar,
     put,
     requests::{ack, begun, certified, certify, changed, finish, writes},
 };
-use tonic::Code;
-use weft_client::GetError;
-use weft_protocol::{Certificate, Entry, SignedView};
-use weft_redstuff::{BlobId, Metadata};
 
 /// A blob that was put and deleted: its entry, and the view of its certificate.
 async fn deleted(fleet: &Fleet, nonce: u8) -> (Entry, SignedView) {

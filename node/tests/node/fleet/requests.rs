@@ -13,14 +13,14 @@ use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
 
 use super::Fleet;
 
-pub fn writes(fleet: &Fleet, id: u32) -> WritesClient<Channel> {
+pub(crate) fn writes(fleet: &Fleet, id: u32) -> WritesClient<Channel> {
     let address = fleet.places[&id].address.to_string();
     let channel = fleet.connector("gateway").channel(&address).expect("the address is one");
     WritesClient::new(channel).max_encoding_message_size(MAX_MESSAGE)
 }
 
 /// An inline blob: its acks need no upload.
-pub fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
+pub(crate) fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
     let content = vec![nonce; 100];
     let layout = Layout::for_length(fleet.newest().code, 100).unwrap();
     let (root, digest) = (inline_root(&content), Hash::of(&content));
@@ -28,7 +28,7 @@ pub fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
 }
 
 /// Of a put that began under the view that it asks for. Without inline content, of what was uploaded.
-pub fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest {
+pub(crate) fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest {
     FinishRequest {
         view: view.hash().0.to_vec().into(),
         session: metadata.nonce.to_vec().into(),
@@ -40,17 +40,17 @@ pub fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest
 }
 
 /// The ID of the view that a put began under.
-pub fn begun(view: &View) -> Bytes {
+pub(crate) fn begun(view: &View) -> Bytes {
     view.id().encode(Encoder::new()).finish().into()
 }
 
-pub async fn ack(fleet: &Fleet, id: u32, view: &View, metadata: &Metadata, content: &[u8]) -> Signed {
+pub(crate) async fn ack(fleet: &Fleet, id: u32, view: &View, metadata: &Metadata, content: &[u8]) -> Signed {
     let reply = writes(fleet, id).finish(finish(view, metadata, content)).await.expect("the member acks");
     Signed::decode(&reply.into_inner().ack).unwrap()
 }
 
 /// An inline blob that everyone has acked.
-pub async fn certified(fleet: &Fleet, nonce: u8) -> Entry {
+pub(crate) async fn certified(fleet: &Fleet, nonce: u8) -> Entry {
     let (view, (metadata, content)) = (fleet.newest().clone(), blob(fleet, nonce));
     let mut acks = Vec::new();
     for id in fleet.places.keys() {
@@ -60,11 +60,11 @@ pub async fn certified(fleet: &Fleet, nonce: u8) -> Entry {
     Entry::Live { metadata, inline: Some(content), certificate }
 }
 
-pub fn certify(view: &View, entry: &Entry) -> CertifyRequest {
+pub(crate) fn certify(view: &View, entry: &Entry) -> CertifyRequest {
     CertifyRequest { view: view.hash().0.to_vec().into(), entry: entry.encode().into() }
 }
 
-pub fn changed(status: &tonic::Status) -> ViewChanged {
+pub(crate) fn changed(status: &tonic::Status) -> ViewChanged {
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     ViewChanged::decode(status.details()).expect("the status tells the newest view")
 }

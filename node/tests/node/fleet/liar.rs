@@ -33,7 +33,7 @@ use weft_protocol::{
 use super::{FLEET, Fleet};
 
 /// Until dropped.
-pub struct Liar {
+pub(crate) struct Liar {
     asked: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
@@ -49,12 +49,12 @@ struct Lies {
 
 impl Liar {
     /// Takes the place of a member that was killed, and tells everybody that it remembers this of them.
-    pub async fn start(fleet: &Fleet, id: u32, remembered: Vec<u8>) -> Self {
+    pub(crate) async fn start(fleet: &Fleet, id: u32, remembered: Vec<u8>) -> Self {
         Self::tell(fleet, id, remembered, Vec::new()).await
     }
 
     /// Takes the place of a member that was killed, and offers everybody a certificate.
-    pub async fn offer(fleet: &Fleet, id: u32, entry: Entry, view: SignedView) -> Self {
+    pub(crate) async fn offer(fleet: &Fleet, id: u32, entry: Entry, view: SignedView) -> Self {
         Self::tell(fleet, id, Vec::new(), vec![(entry, view)]).await
     }
 
@@ -82,13 +82,13 @@ impl Liar {
     }
 
     /// How often it has lied.
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
 
 /// A signed sequence, encoded; the key need not be the incarnation's.
-pub fn sequence(
+pub(crate) fn sequence(
     fleet: FleetId,
     member: MemberId,
     incarnation: Incarnation,

@@ -1,14 +1,13 @@
 //! A fleet in one process: real members, real gRPC over mutual TLS on 127.0.0.1, disks that lose their power, and an
 //! operator that orders. Shared by the tests of node, repair and gateway.
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "every test binary uses its own part")]
 
 mod certificates;
 mod clock;
-pub mod liar;
+pub(crate) mod liar;
 mod losses;
 mod operator;
-pub mod requests;
-pub mod timeless;
+pub(crate) mod requests;
+pub(crate) mod timeless;
 mod writer;
 
 use std::{
@@ -35,17 +34,17 @@ use weft_protocol::{FleetId, MemberId, Seal, SignedView, SigningKey};
 use weft_redstuff::{BlobId, Labels};
 use weft_store::{FILE, Options, fake::FakeDisk};
 
-pub use certificates::Authority;
-pub use clock::TestClock;
-pub use losses::{delete_slivers, lose};
-pub use operator::OrderChanges;
+pub(crate) use certificates::Authority;
+pub(crate) use clock::TestClock;
+pub(crate) use losses::{delete_slivers, lose};
+pub(crate) use operator::OrderChanges;
 
-pub const FLEET: FleetId = FleetId([7; 16]);
+pub(crate) const FLEET: FleetId = FleetId([7; 16]);
 
 /// For a condition to come true; generous, for machines that do a lot at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Running {
+pub(crate) struct Running {
     /// `None` on a foreign volume.
     pub member: Option<Arc<Member>>,
     stop: oneshot::Sender<()>,
@@ -53,7 +52,7 @@ pub struct Running {
 }
 
 /// A member's place: it outlives the processes that serve it.
-pub struct Place {
+pub(crate) struct Place {
     pub incarnation: u32,
     /// The incarnation that the disk was made for, when it is to be admitted again.
     pub readmit: Option<u32>,
@@ -62,7 +61,7 @@ pub struct Place {
     pub running: Option<Running>,
 }
 
-pub struct Fleet {
+pub(crate) struct Fleet {
     pub places: BTreeMap<u32, Place>,
     pub authority: Authority,
     /// The operator's key for views.
@@ -84,18 +83,18 @@ pub struct Fleet {
 }
 
 /// Wraps a member's services.
-pub type Front = Arc<dyn Fn(Arc<Member>, Routes) -> Routes + Send + Sync>;
+pub(crate) type Front = Arc<dyn Fn(Arc<Member>, Routes) -> Routes + Send + Sync>;
 
 impl Fleet {
     /// So many members with four shards each, under view 1.
-    pub async fn start(members: u32) -> Self {
+    pub(crate) async fn start(members: u32) -> Self {
         let mut fleet = Self::unformed(members).await;
         fleet.form().await;
         fleet
     }
 
     /// Members that run and have no view yet.
-    pub async fn unformed(members: u32) -> Self {
+    pub(crate) async fn unformed(members: u32) -> Self {
         // Tests of one binary share it.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _told = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -122,13 +121,13 @@ impl Fleet {
         fleet
     }
 
-    pub fn new_disk(&mut self) -> FakeDisk {
+    pub(crate) fn new_disk(&mut self) -> FakeDisk {
         self.disks += 1;
         FakeDisk::new(self.disks)
     }
 
     /// Starts the process of a member on its disk.
-    pub async fn run(&mut self, id: u32) {
+    pub(crate) async fn run(&mut self, id: u32) {
         let place = self.places.get_mut(&id).expect("the member has a place");
         let (certificate, key) = self.authority.issue(&format!("weft://{FLEET}/member/{id}/{}", place.incarnation));
         let connector = TlsConnector::new(&self.authority.pem(), &certificate, &key);
@@ -159,14 +158,14 @@ impl Fleet {
     }
 
     /// Flips a bit of a sliver on the disk of a member, which doesn't run.
-    pub fn rot(&self, id: u32, sliver: &[u8]) {
+    pub(crate) fn rot(&self, id: u32, sliver: &[u8]) {
         let disk = &self.places[&id].disk;
         let at = disk.find(FILE, &sliver[..64]).expect("the sliver is on the disk");
         assert!(disk.flip_bit(FILE, at + 10, 3));
     }
 
     /// Ends a member's process, and cuts its disk's power.
-    pub async fn kill(&mut self, id: u32) {
+    pub(crate) async fn kill(&mut self, id: u32) {
         let place = self.places.get_mut(&id).expect("the member has a place");
         let Some(Running { member, stop, served }) = place.running.take() else { return };
         drop(member);
@@ -175,13 +174,13 @@ impl Fleet {
         place.disk.crash();
     }
 
-    pub async fn restart(&mut self, id: u32) {
+    pub(crate) async fn restart(&mut self, id: u32) {
         self.kill(id).await;
         self.run(id).await;
     }
 
     /// Kills a member and loses its disk: a new incarnation starts in its place, on an empty one.
-    pub async fn wipe(&mut self, id: u32) {
+    pub(crate) async fn wipe(&mut self, id: u32) {
         self.kill(id).await;
         let disk = self.new_disk();
         let place = self.places.get_mut(&id).expect("the member has a place");
@@ -191,7 +190,7 @@ impl Fleet {
     }
 
     /// Starts the next incarnation of a member on the disk of the one before (R25).
-    pub async fn readmit(&mut self, id: u32) {
+    pub(crate) async fn readmit(&mut self, id: u32) {
         self.kill(id).await;
         let place = self.places.get_mut(&id).expect("the member has a place");
         place.readmit = Some(place.incarnation);
@@ -199,7 +198,7 @@ impl Fleet {
         self.run(id).await;
     }
 
-    pub fn member(&self, id: u32) -> Arc<Member> {
+    pub(crate) fn member(&self, id: u32) -> Arc<Member> {
         self.running(id).member.clone().expect("the volume is its own")
     }
 
@@ -208,13 +207,13 @@ impl Fleet {
     }
 
     /// The members that run on volumes of their own.
-    pub fn members(&self) -> Vec<(u32, Arc<Member>)> {
+    pub(crate) fn members(&self) -> Vec<(u32, Arc<Member>)> {
         let running = self.places.iter().filter_map(|(id, place)| Some((*id, place.running.as_ref()?)));
         running.filter_map(|(id, running)| Some((id, running.member.clone()?))).collect()
     }
 
     /// A client with a gateway's certificate.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let config = FleetConfig {
             fleet: FLEET,
             trust: self.key.public(),
@@ -225,13 +224,13 @@ impl Fleet {
     }
 
     /// Channels for a role: `operator`, `gateway` or `member/<id>/<incarnation>`.
-    pub fn connector(&self, role: &str) -> TlsConnector {
+    pub(crate) fn connector(&self, role: &str) -> TlsConnector {
         let (certificate, key) = self.authority.issue(&format!("weft://{FLEET}/{role}"));
         TlsConnector::new(&self.authority.pem(), &certificate, &key)
     }
 
     /// Waits until all running members take writes under the operator's newest view, those that it seats acks included.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let newest = self.view.clone().expect("there is a view");
         for (id, member) in self.members() {
             let seat = newest.view.seat(MemberId(id));
@@ -245,7 +244,7 @@ impl Fleet {
     }
 
     /// Waits until no running member that the view seats misses anything.
-    pub async fn whole(&self) {
+    pub(crate) async fn whole(&self) {
         for (id, member) in self.members() {
             eventually(&format!("member {id} is whole"), || async {
                 member.levels().is_ok_and(|levels| levels.missing_slivers == 0) && member.counts()
@@ -256,7 +255,7 @@ impl Fleet {
 }
 
 /// Waits until a condition holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
@@ -264,13 +263,13 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     }
 }
 
-pub async fn free_address() -> SocketAddr {
+pub(crate) async fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     listener.local_addr().expect("a bound socket has an address")
 }
 
 /// Content that is alike for the same seed.
-pub fn content(seed: u64, length: usize) -> Bytes {
+pub(crate) fn content(seed: u64, length: usize) -> Bytes {
     let mut out = vec![0; length];
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
@@ -278,18 +277,23 @@ pub fn content(seed: u64, length: usize) -> Bytes {
     out.into()
 }
 
-pub async fn put(client: &Client, nonce: u8, content: &Bytes) -> Stored {
+pub(crate) async fn put(client: &Client, nonce: u8, content: &Bytes) -> Stored {
     put_until(client, nonce, content, None).await.expect("the put is answered")
 }
 
 /// Puts what expires then.
-pub async fn put_until(client: &Client, nonce: u8, content: &Bytes, expiry: Option<u64>) -> Result<Stored, PutError> {
+pub(crate) async fn put_until(
+    client: &Client,
+    nonce: u8,
+    content: &Bytes,
+    expiry: Option<u64>,
+) -> Result<Stored, PutError> {
     let request = PutRequest { nonce: [nonce; 16], labels: Labels::default(), expiry };
     let pieces: Vec<io::Result<Bytes>> = vec![Ok(content.clone())];
     client.put(request, stream::iter(pieces)).await
 }
 
-pub async fn get(client: &Client, blob: BlobId) -> Bytes {
+pub(crate) async fn get(client: &Client, blob: BlobId) -> Bytes {
     let found = client.get(blob, None).await.expect("the blob is there");
     let pieces: Vec<Bytes> = found.bytes.boxed().try_collect().await.expect("the blob is readable");
     pieces.concat().into()

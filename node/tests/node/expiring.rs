@@ -1,14 +1,5 @@
 //! What the fleet's time has reached is gone, everywhere and for good (R15); nothing else is.
 
-mod fleet;
-
-use fleet::{
-    FLEET, Fleet, OrderChanges, content, eventually, get,
-    liar::Liar,
-    put, put_until,
-    requests::{blob, certify, finish, writes},
-    timeless::timeless,
-};
 use tonic::Code;
 use weft_client::{Connector, GetError, PutError};
 use weft_node::member::Member;
@@ -16,6 +7,14 @@ use weft_proto::v1::{ExchangeRequest, Identity, peers_client::PeersClient};
 use weft_protocol::{Certificate, Entry, FleetId, SigningKey, TimeFloor};
 use weft_redstuff::{BlobId, Metadata};
 use weft_store::View as _;
+
+use super::fleet::{
+    self, FLEET, Fleet, OrderChanges, content, eventually, get,
+    liar::Liar,
+    put, put_until,
+    requests::{blob, certify, finish, writes},
+    timeless::timeless,
+};
 
 /// The fleet's time when tests begin: seconds since 1970.
 const TIME: u64 = 1_800_000_000;

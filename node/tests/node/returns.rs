@@ -1,17 +1,16 @@
 //! A lost member that comes back (R25): it serves what it holds, and nothing else; admitted again, it is a newcomer
 //! that needs nearly nothing moved.
 
-mod fleet;
+use weft_protocol::{ShardSet, Tombstone};
+use weft_redstuff::{Axis, BlobId};
 
-use fleet::{FLEET, Fleet, OrderChanges, content, eventually, get, put, requests};
+use super::fleet::{FLEET, Fleet, OrderChanges, content, eventually, get, put, requests};
 use tonic::{Code, transport::Channel};
 use weft_client::Connector;
 use weft_node::member::Condition;
 use weft_proto::v1::{
     DeleteRequest, Inventory, SliverRequest, Target, reads_client::ReadsClient, writes_client::WritesClient,
 };
-use weft_protocol::{ShardSet, Tombstone};
-use weft_redstuff::{Axis, BlobId};
 
 fn channel(fleet: &Fleet, id: u32) -> Channel {
     let address = fleet.places[&id].address.to_string();

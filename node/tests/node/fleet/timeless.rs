@@ -13,7 +13,7 @@ use super::Front;
 const EXCHANGE: &str = "/weft.node.v1.Peers/Exchange";
 
 /// What exchanges with the member behind it say of time gets lost, both ways.
-pub fn timeless() -> Front {
+pub(crate) fn timeless() -> Front {
     let between = |request: Request, next: Next| async move {
         if request.uri().path() != EXCHANGE {
             return next.run(request).await;

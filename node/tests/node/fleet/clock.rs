@@ -14,10 +14,10 @@ use super::{Fleet, eventually};
 
 /// By how many seconds it is ahead.
 #[derive(Debug, Default)]
-pub struct TestClock(AtomicU64);
+pub(crate) struct TestClock(AtomicU64);
 
 impl TestClock {
-    pub fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
     }
 
@@ -43,7 +43,7 @@ impl Clock for TestClock {
 impl Fleet {
     /// Sets the clock forward, an hour at a time and once more, and waits each time until every running member has tidied
     /// up: has looked for sessions that nobody finished. Then it looks for what else may go, and has done so the next time.
-    pub async fn hours_pass(&self, hours: u8) {
+    pub(crate) async fn hours_pass(&self, hours: u8) {
         for hour in 0..=hours {
             self.tidy_up_after(Duration::from_secs(3600), hour).await;
         }
@@ -51,7 +51,7 @@ impl Fleet {
 
     /// Sets the clock forward by minutes at least, and waits until every running member has begun to tidy up. `session`
     /// is none that is open.
-    pub async fn tidy_up_after(&self, time: Duration, session: u8) {
+    pub(crate) async fn tidy_up_after(&self, time: Duration, session: u8) {
         for (_, member) in self.members() {
             let open = member.store().write(Room::Reserved, move |tx| tx.open_upload(&[session; 16], 0, &[]).map(drop));
             open.await.expect("the store takes a session");

@@ -1,13 +1,12 @@
 //! A fleet loses a member, mends itself, and takes a replacement in.
 
-mod fleet;
-
-use fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, lose, put};
 use weft_node::member::{Condition, Member};
 use weft_proto::v1::{Inventory, Retire, Target};
 use weft_protocol::ShardSet;
 use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::{Room, View as _};
+
+use super::fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, lose, put};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {

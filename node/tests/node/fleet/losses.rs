@@ -5,7 +5,7 @@ use weft_redstuff::BlobId;
 use weft_store::{Room, StoreError, View as _};
 
 /// Removes slivers from a member's store, as a hand on its volume might: nothing tells the member.
-pub async fn delete_slivers(member: &Member, blobs: &[BlobId]) {
+pub(crate) async fn delete_slivers(member: &Member, blobs: &[BlobId]) {
     let blobs = blobs.to_vec();
     let write = member.store().write(Room::Reserved, move |tx| {
         for blob in &blobs {
@@ -20,7 +20,7 @@ pub async fn delete_slivers(member: &Member, blobs: &[BlobId]) {
 }
 
 /// Removes what a member holds of a blob, and puts it on its work list: as if the put had passed it by.
-pub async fn lose(member: &Member, blob: BlobId) {
+pub(crate) async fn lose(member: &Member, blob: BlobId) {
     let shards = member.must_hold();
     let write = member.store().write(Room::Reserved, move |tx| {
         if let Some(upload) = tx.holding(&blob.0)? {

@@ -1,7 +1,5 @@
 //! Members prove to each other that they hold what they must; who doesn't is found, and nobody else (R28, R29).
 
-mod fleet;
-
 use std::{
     sync::{
         Arc,
@@ -11,7 +9,11 @@ use std::{
 };
 
 use axum::{extract::Request, middleware::Next};
-use fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, put, put_until};
+use weft_protocol::{Accusation, Accusers, MemberId, Round, View};
+use weft_redstuff::{Axis, BlobId, rebuild_sliver};
+use weft_store::{SliverKey, View as _};
+
+use super::fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, put, put_until};
 use futures::StreamExt;
 use prost::Message;
 use tonic::{Code, service::Routes};
@@ -21,9 +23,6 @@ use weft_proto::v1::{
     ChallengeRequest, CloseRequest, SliverRequest, SliversRequest, SymbolItem, SymbolsRequest,
     challenges_client::ChallengesClient, peers_client::PeersClient, reads_client::ReadsClient,
 };
-use weft_protocol::{Accusation, Accusers, MemberId, Round, View};
-use weft_redstuff::{Axis, BlobId, rebuild_sliver};
-use weft_store::{SliverKey, View as _};
 
 const CHALLENGE: &str = "/weft.node.v1.Challenges/Challenge";
 

@@ -1,0 +1,14 @@
+//! Members and gateways, against each other in one process. One test program: each costs as much to link as a node.
+
+mod challenges;
+mod collecting;
+mod declared;
+mod expiring;
+mod fleet;
+mod gateway;
+mod memory;
+mod mending;
+mod orphans;
+mod returns;
+mod rules;
+mod unrecoverable;
