@@ -92,7 +92,7 @@ fn unknown(message: &str) -> Condition {
 }
 
 fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
-    let stalled = match draft.stalled.clone().or_else(|| more_members_than_shards(draft)) {
+    let stalled = match draft.stalled.clone().or_else(|| no_assignment(draft)) {
         Some((reason, message)) => condition(true, reason, message),
         None => condition(false, "NotStalled", ""),
     };
@@ -115,6 +115,7 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
     let heard = measure.answering > 0;
     let unfinished = unfinished(draft, &measure);
     let progressing = match (&busy, &unfinished) {
+        (None, _) if draft.world.committee.paused => condition(false, "Paused", "spec.paused: nothing is changed"),
         (Some(step), _) => condition(true, "Acting", step.clone()),
         (None, Some((_, message))) if stalled.status == Truth::False => condition(true, "Working", message.clone()),
         (None, _) => condition(false, "Idle", ""),
@@ -155,21 +156,32 @@ fn available(draft: &Draft<'_>, measure: &Measure) -> Condition {
     condition(true, "Serving", "")
 }
 
-/// What only a person can change: members that can never own a shard, since there are more of them than shards. The
-/// definition refuses such a spec where the code is recorded; a fleet that is adopted brings its code along.
-fn more_members_than_shards(draft: &Draft<'_>) -> Option<(&'static str, String)> {
-    let (committee, n) = (&draft.world.committee, u32::from(draft.code.shards()));
+/// What only a person can change: a number of members that can't share the shards. The definition refuses most such specs
+/// where the code is recorded; but it knows no drains with it, and a fleet that is adopted brings its code along.
+fn no_assignment(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+    let (committee, n, f) =
+        (&draft.world.committee, u32::from(draft.code.shards()), u32::from(draft.code.fault_tolerance()));
     let drained = committee.drain.iter().filter(|id| draft.is_wanted(**id)).count() as u32;
     let owners = committee.members - drained;
-    let message = || {
-        let drained = if drained > 0 { format!(", {drained} of them drained") } else { String::new() };
-        format!(
-            "spec.members is {}{drained}, and the fleet's code has n = {n} shards, for good: more members than that can't \
-             own any. Set spec.members to {n} at the most",
-            committee.members
-        )
-    };
-    (owners > n).then(|| ("MoreMembersThanShards", message()))
+    let members = committee.members;
+    let but = if drained > 0 { format!(", {drained} of them drained") } else { String::new() };
+    if owners > n {
+        let told = format!(
+            "spec.members is {members}{but}, and the fleet's code has n = {n} shards, for good: more members than that \
+             can't own any. Set spec.members to {n} at the most"
+        );
+        return Some(("MoreMembersThanShards", told));
+    }
+    let least = n.div_ceil(f);
+    (owners < least).then(|| {
+        let told = format!(
+            "spec.members is {members}{but}, and the fleet's code has n = {n} shards, of which one member may own f = {f} \
+             at the most, for good: {least} members are the fewest that can own them all. Set spec.members to \
+             {} at the least, or drain fewer",
+            least + drained
+        );
+        ("FewerMembersThanItTakes", told)
+    })
 }
 
 /// What keeps the committee from being as its spec says, the gravest first.
@@ -186,7 +198,7 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
     let (current, target) = epochs::pointer(draft);
     if !measure.gone.is_empty() {
         Some(("NotWhole", shards(measure.gone.len(), LACKING)))
-    } else if let Some(told) = more_members_than_shards(draft) {
+    } else if let Some(told) = no_assignment(draft) {
         Some(told)
     } else if let Some(member) = unwell {
         let (state, reason) = (member.current.state, &member.current.reason);

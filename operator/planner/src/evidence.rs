@@ -76,7 +76,7 @@ fn claim_gone(record: &IncarnationRecord, claim: Option<&Claim>) -> Option<&'sta
     if !volume.exists {
         return Some("VolumeGone");
     }
-    (*known != volume.uid).then_some("VolumeReplaced")
+    (!volume.uid.is_empty() && *known != volume.uid).then_some("VolumeReplaced")
 }
 
 fn of_answer<'w>(

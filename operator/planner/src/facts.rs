@@ -75,8 +75,9 @@ pub enum ClaimPhase {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     pub name: String,
-    /// Empty when the object is gone.
+    /// Empty when the object is gone, or the operator may not see it.
     pub uid: String,
+    /// Whether it is there; one that the operator may not see is taken to be.
     pub exists: bool,
     /// The volume's node affinity, as names of Nodes, gone ones too; empty: it can be attached anywhere.
     pub pinned_to: Vec<String>,

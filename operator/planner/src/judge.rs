@@ -132,7 +132,7 @@ fn remember(draft: &mut Draft<'_>, at: usize, successor: bool) {
     }
     if let Some(claim) = world.claim_of(id, &record) {
         record.claim_uid.get_or_insert_with(|| claim.uid.clone());
-        if let Some(volume) = claim.volume.as_ref().filter(|volume| volume.exists) {
+        if let Some(volume) = claim.volume.as_ref().filter(|volume| volume.exists && !volume.uid.is_empty()) {
             record.volume_uid.get_or_insert_with(|| volume.uid.clone());
         }
     }

@@ -390,6 +390,28 @@ fn more_members_than_shards_are_told_until_a_person_wants_fewer() {
 }
 
 #[test]
+fn fewer_members_than_can_own_the_shards_are_told_and_nobody_is_given_up_for_them() {
+    let mut model = Model::rested(7, 8, 4);
+    model.committee.members = 4;
+    model.committee.drain = [MemberId(0)].into();
+    (0..60).for_each(|_| model.tick());
+    let conditions = &model.last.as_ref().unwrap().conditions;
+    let reason = "FewerMembersThanItTakes";
+    assert_eq!((conditions.stalled.status, conditions.stalled.reason), (Truth::True, reason));
+    assert_eq!((conditions.ready.status, conditions.ready.reason), (Truth::False, reason));
+    let told = "spec.members is 4, 1 of them drained, and the fleet's code has n = 28 shards, of which one member may own f = 9 \
+                at the most, for good: 4 members are the fewest that can own them all. Set spec.members to 5 at the least, or \
+                drain fewer";
+    assert_eq!(conditions.ready.message, told);
+    assert_eq!(conditions.degraded.reason, "FullMargin");
+    assert_eq!(model.record.view.as_ref().unwrap().view.seats.len(), 7);
+    model.committee.members = 5;
+    model.rest();
+    assert_eq!(model.last.as_ref().unwrap().conditions.ready.reason, "Fulfilled");
+    assert_eq!(model.record.view.as_ref().unwrap().view.seats.len(), 4);
+}
+
+#[test]
 fn a_member_that_shall_be_replaced_serves_until_its_successor_is_whole() {
     let mut model = Model::rested(7, 8, 4);
     model.committee.replace.insert((MemberId(2), 1));
