@@ -33,7 +33,7 @@ pub struct StorageCommitteeStatus {
     /// The code. It never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
-    /// The image that members run, or restart with one after another.
+    /// The image that all members have run well. It is theirs while the spec names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The newest view, whole; written before a node hears of it (R2).

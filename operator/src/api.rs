@@ -57,9 +57,14 @@ impl ApiError {
         self.source.code() == Some(409)
     }
 
-    /// Whether the API server has answered, and didn't do it.
-    pub fn is_refused(&self) -> bool {
-        matches!(self.source, Cause::Refused(_))
+    /// Whether the API server won't have it, whatever else goes on: a quota, a policy, an object that it finds wrong.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.source, Cause::Refused(_)) && !self.is_conflict() && !self.is_namespace_ending()
+    }
+
+    /// Whether this operator may not, or a quota is against it.
+    pub fn is_forbidden(&self) -> bool {
+        self.source.code() == Some(403) && !self.is_namespace_ending()
     }
 
     /// Whether the namespace is being deleted: nothing new is to be made in it, and everything in it goes.
@@ -77,7 +82,11 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-fn error<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str) -> impl FnOnce(kube::Error) -> ApiError {
+/// An error of a call that was made of the API server.
+pub(crate) fn error<K: Resource<DynamicType = ()>>(
+    verb: &'static str,
+    name: &str,
+) -> impl FnOnce(kube::Error) -> ApiError {
     let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
     move |source| ApiError { verb, kind, name, source: source.into() }
 }

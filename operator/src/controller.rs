@@ -43,6 +43,8 @@ const AFTER_ERROR: Duration = Duration::from_secs(3);
 /// What a person must mend, or another leader does.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const CONCURRENCY: u16 = 16;
+/// Watches are asked for anew so often, in seconds: one whose connection is dead without a word is deaf no longer than that.
+const WATCH: u32 = 60;
 
 /// Keeps Nodes and volumes by watches, for as long as the process runs. The receiver changes with every event.
 pub fn stores(client: &Client) -> (Stores, watch::Receiver<()>) {
@@ -60,7 +62,7 @@ where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default().any_semantic());
+    let events = watcher(Api::<K>::all(client.clone()), watching().any_semantic());
     let kept = reflector::reflector(writer, events).default_backoff();
     tokio::spawn(kept.for_each(move |event| {
         match event {
@@ -77,9 +79,9 @@ where
 
 /// Reconciles the committees of one namespace, or of all, until the process ends.
 pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>, nodes: watch::Receiver<()>) {
-    let labelled = watcher::Config::default().labels(names::COMMITTEE).any_semantic();
+    let labelled = watching().labels(names::COMMITTEE).any_semantic();
     let committees = api::<Guarded>(&watches, namespace);
-    let controller = Controller::new(committees, watcher::Config::default().any_semantic())
+    let controller = Controller::new(committees, watching().any_semantic())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
         .watches(api::<Pod>(&watches, namespace), labelled.clone(), of_label)
         .watches(api::<PersistentVolumeClaim>(&watches, namespace), labelled.clone(), of_label)
@@ -87,7 +89,7 @@ pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>
         .watches(api::<Service>(&watches, namespace), labelled.clone(), of_label)
         .watches(api::<Deployment>(&watches, namespace), labelled.clone(), of_label)
         .watches(api::<PodDisruptionBudget>(&watches, namespace), labelled, of_label)
-        .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watcher::Config::default(), of_epoch)
+        .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watching(), of_epoch)
         .reconcile_all_on(ticks(nodes));
     controller
         .run(one, after_error, context)
@@ -99,6 +101,10 @@ pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>
             futures::future::ready(())
         })
         .await;
+}
+
+fn watching() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH)
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>

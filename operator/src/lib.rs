@@ -15,6 +15,7 @@ pub mod names;
 pub mod observe;
 mod probe;
 pub mod reconcile;
+pub mod refusals;
 pub mod report;
 mod run;
 pub mod session;

@@ -23,6 +23,8 @@ pub const TOUCHED: &str = "weft.dev/touched-in-term";
 pub const CONFIRM_REWIND: &str = "weft.dev/confirm-rewind";
 /// Annotation of a committee: the incarnations that a person declares lost, `3-1,4-1` (R7).
 pub const DECLARE_LOST: &str = "weft.dev/declare-lost";
+/// Annotation of volumes: the reclaim policy that they had before the committee's made them outlive their claims.
+pub const RECLAIM: &str = "weft.dev/reclaim-policy";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
 /// Annotation of pods: what the spec said of them when they were made.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, policy::v1::PodDisruptionBudget};
 use thiserror::Error;
 use weft_crds::StorageCommittee;
-use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth, Withheld};
+use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth};
 use weft_protocol::{DecodeError, FleetId};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         record::{self, Recording},
         secrets::{self, Keys, SecretError},
         term::{self, TermError},
+        volumes,
     },
     api::{ApiError, Namespace},
     certs::{CertError, Role},
@@ -24,6 +25,7 @@ use crate::{
     env::calendar,
     names,
     observe::{self, ObserveError, Observed, fleet, floor},
+    refusals::Refusals,
     report::{self, ReportError},
     session::{Channels, Session},
     subject::{Subject, SubjectError},
@@ -33,6 +35,8 @@ use crate::{
 const SOON: Duration = Duration::from_secs(2);
 /// After steps were taken: their effect shows at once.
 const NEXT: Duration = Duration::from_millis(500);
+/// When all that is to be done was refused.
+const AGAIN: Duration = Duration::from_secs(5);
 /// When all is well: health must still be noticed.
 const STEADY: Duration = Duration::from_secs(15);
 /// The operator's own leaf is renewed daily.
@@ -78,7 +82,7 @@ pub enum Next {
 /// Reconciles the committee of that name.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next, ReconcileError> {
     let namespace = Namespace { client: context.client.clone(), name: namespace.to_owned() };
-    let budget = budgets::read(&namespace, name).await?;
+    let budget = budgets::read(&namespace, name).await;
     // Read live: a plan made of an older status would lose its compare-and-swap anyway.
     let Some(object) = namespace.get::<StorageCommittee>(name).await? else {
         context.forget(&namespace.name, name);
@@ -92,7 +96,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let session = context.session(&subject);
     let mut session = session.lock().await;
     // Boxed: whoever awaits a reconciliation would be as large as all of its steps.
-    let result = Box::pin(proceed(context, &mut subject, &mut session, budget.as_ref())).await;
+    let result = Box::pin(proceed(context, &mut subject, &mut session, budget)).await;
     if let Err(error) = &result
         && let Some(reason) = waits_for(error)
     {
@@ -107,10 +111,12 @@ async fn proceed(
     context: &Context,
     subject: &mut Subject,
     session: &mut Session,
-    budget: Option<&PodDisruptionBudget>,
+    budget: Result<Option<PodDisruptionBudget>, ApiError>,
 ) -> Result<Next, ReconcileError> {
+    let budget = budget?;
     let term = term::hold(subject, session, context.env.now()).await?;
-    let objects = observe::objects(subject, &context.stores).await?;
+    session.refusals.begin();
+    let objects = observe::objects(subject, &context.stores, &mut session.refusals, context.env.now()).await?;
     let keys = prepare(context, subject, session, &objects).await?;
     let keys = keys.as_ref();
     let observed = observe::observe(subject, session, &context.stores, objects, keys, context.env.as_ref()).await?;
@@ -118,8 +124,8 @@ async fn proceed(
     if term::overtake(subject, session, now).await? {
         return Ok(Next::After(NEXT));
     }
-    let mut plan = weft_planner::plan(&observed.world, now);
-    if keys.is_some() && is_closed(subject, session, budget, &mut plan).await? {
+    let plan = weft_planner::plan(&observed.world, now);
+    if keys.is_some() && is_closed(subject, session, budget.as_ref(), &plan, now).await? {
         return Ok(Next::After(NEXT));
     }
     let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
@@ -135,7 +141,7 @@ async fn proceed(
         }
         let members = &plan.members;
         let means = Means { subject, fleet, keys, term, now, objects, members };
-        carry_out(context, &means, &plan).await;
+        carry_out(context, &means, &plan, &mut session.refusals).await;
     }
     Ok(next(&plan, session, now))
 }
@@ -144,24 +150,16 @@ async fn proceed(
 /// Nothing of it is done, not even recorded.
 async fn is_closed(
     subject: &Subject,
-    session: &Session,
+    session: &mut Session,
     stored: Option<&PodDisruptionBudget>,
-    plan: &mut Plan,
+    plan: &Plan,
+    now: Timestamp,
 ) -> Result<bool, ApiError> {
-    match budgets::keep(subject, stored, &plan.budget, session.term.unwrap_or_default()).await {
-        Ok(kept) => Ok(kept == Kept::Closed && plan.epoch.0 > 0),
-        // A quota or a policy that is against it keeps no loss from being mended.
-        Err(error) if error.is_refused() && !error.is_conflict() && !error.is_namespace_ending() => {
-            plan.withheld.push(Withheld {
-                act: "KeepBudget",
-                target: names::member_budget(&subject.name),
-                reason: "drains go by it".to_owned(),
-                by: chain(&error),
-            });
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
+    let kept = budgets::keep(subject, stored, &plan.budget, session.term.unwrap_or_default()).await;
+    // A quota or a policy that is against it keeps no loss from being mended.
+    let target = format!("PodDisruptionBudget {}", names::member_budget(&subject.name));
+    let kept = session.refusals.note(("Keep", &target), "drains go by it", kept, now)?;
+    Ok(kept == Some(Kept::Closed) && plan.epoch.0 > 0)
 }
 
 /// Makes what a committee has whatever its members do, and gives its keys; `None` before its fleet is minted.
@@ -176,8 +174,9 @@ async fn prepare(
     let keys =
         secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref()).await?;
     if !subject.spec.paused {
-        foundation::ensure(subject, fleet, &keys).await?;
-        foundation::retain(subject, &objects.claims, &objects.bound()).await?;
+        let (refusals, now) = (&mut session.refusals, context.env.now());
+        foundation::ensure(subject, fleet, &keys, refusals, now).await?;
+        volumes::keep(subject, objects, refusals, now).await?;
     }
     connect(context, session, fleet, &keys)?;
     Ok(Some(keys))
@@ -222,12 +221,12 @@ async fn write(
         now,
         key: keys.map(|keys| &keys.views),
         fleet: fleet(context, subject, plan, &observed.objects.claims).await?,
-        image: subject.image(),
+        image: proven_image(subject, plan),
     };
     let mut status = subject.status.clone();
     let listed_before = status.unrecoverable.is_some();
     record::record(&mut status, plan, &recording);
-    report::fill(&mut status, subject, &observed.world, plan, session, now);
+    report::fill(&mut status, subject, observed, plan, session, now);
     report::write(subject, &status, session, &context.telemetry, now).await?;
     session.term = status.term;
     if let Some(seal) = record::seal_of(plan) {
@@ -238,6 +237,14 @@ async fn write(
         context.events.unrecoverable(subject, plan).await;
     }
     subject.status.fleet_id.as_deref().map(str::parse).transpose().map_err(ReconcileError::Fleet)
+}
+
+/// The image to record: the one that everybody runs, so that a spec which is silent again goes back to what last worked,
+/// also in the middle of a change. Before anybody does, what a silent spec begins with.
+fn proven_image<'s>(subject: &'s Subject, plan: &Plan) -> Option<&'s str> {
+    let is_proven = plan.conditions.ready.status == Truth::True;
+    let begins = subject.status.image.is_none() && subject.spec.image.is_none();
+    if is_proven || begins { Some(subject.image()) } else { subject.status.image.as_deref() }
 }
 
 /// The fleet's name: recorded, adopted, or new. Keys of another fleet in the way are for a person to decide on, before
@@ -287,12 +294,15 @@ async fn order(
     Ok(())
 }
 
-async fn carry_out(context: &Context, means: &Means<'_>, plan: &Plan) {
+async fn carry_out(context: &Context, means: &Means<'_>, plan: &Plan, refusals: &mut Refusals) {
     for step in plan.steps.iter().filter(|step| !step.act.is_record()) {
         match act::carry_out(step, means).await {
             Ok(()) => {
                 tracing::info!(committee = means.subject.name, step = %step, "done");
                 context.events.tell(means.subject, step).await;
+            }
+            Err(error) if error.call().is_some_and(ApiError::is_refusal) => {
+                refusals.refuse(step, chain(&error), means.now);
             }
             Err(ActError::Api(error)) if error.is_namespace_ending() => {
                 tracing::debug!(committee = means.subject.name, step = %step, "the namespace ends");
@@ -311,6 +321,7 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
         && plan.conditions.progressing.status == Truth::False
         && !session.unheard;
     let pace = match (plan.steps.is_empty(), settled) {
+        (false, _) if session.refusals.hold_all_of(plan) => AGAIN,
         (false, _) => NEXT,
         (true, false) => SOON,
         (true, true) => STEADY,
@@ -330,6 +341,7 @@ fn waits_for(error: &ReconcileError) -> Option<&'static str> {
         ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
         ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),
         ReconcileError::Fleet(_) => Some("BadFleetId"),
+        _ if error.call().is_some_and(ApiError::is_forbidden) => Some("Refused"),
         _ => None,
     }
 }

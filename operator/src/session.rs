@@ -7,6 +7,8 @@ use weft_planner::{FloorClock, Heard, MemberOrder, Timestamp};
 use weft_protocol::{MemberId, Seal};
 use weft_redstuff::Hash;
 
+use crate::refusals::Refusals;
+
 /// An incarnation: member and number.
 pub type Incarnation = (MemberId, u32);
 
@@ -62,6 +64,8 @@ pub struct Session {
     pub seal: Option<Seal>,
     /// Since when Nodes that something still names are known to be gone.
     pub gone_nodes: BTreeMap<String, Timestamp>,
+    /// What the API server won't have.
+    pub refusals: Refusals,
     /// When status was last written.
     pub written: Option<Timestamp>,
     /// When it was last written what an epoch has moved.

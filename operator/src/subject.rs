@@ -1,10 +1,12 @@
 //! A committee as it was read at the beginning of a reconciliation.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
-use weft_crds::{MemberTemplate, Resources, StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus, Upgrade};
+use weft_crds::{
+    DeletionPolicy, MemberTemplate, Resources, StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus, Upgrade,
+};
 use weft_protocol::{FleetId, PublicKey};
 use weft_redstuff::Hash;
 
@@ -70,6 +72,20 @@ impl Subject {
     /// A reference that makes the committee the owner of something.
     pub fn owner(&self) -> OwnerReference {
         self.object.controller_owner_ref(&()).expect("an object with name and UID can own")
+    }
+
+    /// Who shall own an object that keeps data, by the policy: nobody, so that it outlives the committee, or the committee
+    /// as well as whoever does by now. `None`: its owners are those already.
+    pub fn owners_of_data(&self, of: &ObjectMeta) -> Option<Vec<OwnerReference>> {
+        let owners = of.owner_references.clone().unwrap_or_default();
+        let (ours, mut others): (Vec<_>, Vec<_>) = owners.into_iter().partition(|owner| owner.uid == self.uid);
+        match self.spec.deletion_policy {
+            DeletionPolicy::Retain => (!ours.is_empty()).then_some(others),
+            DeletionPolicy::Delete => ours.is_empty().then(|| {
+                others.push(self.owner());
+                others
+            }),
+        }
     }
 
     /// A person's word, set on the object.

@@ -7,8 +7,8 @@ use thiserror::Error;
 use crate::{
     act::{
         Means,
-        foundation::{self, FoundationError},
         members::Which,
+        volumes::{self, Reclaim},
     },
     api::{ApiError, Object},
     names,
@@ -18,8 +18,6 @@ use crate::{
 pub enum DestroyError {
     #[error(transparent)]
     Api(#[from] ApiError),
-    #[error("let the volume go with its claim")]
-    Reclaim(#[from] FoundationError),
     #[error("{name} is to be deleted, but term {term} has recorded no intent to")]
     NoIntent { name: String, term: u64 },
     #[error("{name} was to be deleted in term {ours}; the leader of term {theirs} has revoked that (R24)")]
@@ -42,7 +40,7 @@ pub async fn claim(with: &Means<'_>, which: Which, uid: &str) -> Result<(), Dest
     let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).filter(|name| !name.is_empty());
     // A volume kept for ever by the committee's policy would be an orphan here: nothing in it is needed any more.
     if let Some(volume) = volume.filter(|volume| with.objects.volumes.by_name.contains_key(*volume)) {
-        foundation::reclaim(with.subject, volume, "Delete").await?;
+        volumes::reclaim(with.subject, volume, Reclaim::Delete).await?;
     }
     Ok(with.subject.namespace.delete_as_read(&claim).await?)
 }

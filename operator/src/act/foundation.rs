@@ -1,24 +1,18 @@
-//! What a committee has whatever its members do: keys, Services, gateways, and volumes that outlive it.
+//! What a committee has whatever its members do: Services and gateways.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{PersistentVolume, PersistentVolumeClaim},
-};
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
-};
-use serde_json::json;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
 use thiserror::Error;
-use weft_crds::DeletionPolicy;
+use weft_planner::Timestamp;
 use weft_protocol::FleetId;
 
 use crate::{
     act::{budgets, gateway, secrets::Keys, services},
     api::{ApiError, Object},
     names,
+    refusals::Refusals,
     subject::Subject,
 };
 
@@ -31,43 +25,59 @@ pub enum FoundationError {
     Api(#[from] ApiError),
     #[error("write {name} as JSON")]
     Json { name: String, source: serde_json::Error },
-    #[error("set the reclaim policy of volume {volume}")]
-    Reclaim { volume: String, source: Box<kube::Error> },
 }
 
-/// Makes Services, the gateways' Deployment and their disruption budget what they should be.
-pub async fn ensure(subject: &Subject, fleet: FleetId, keys: &Keys) -> Result<(), FoundationError> {
-    keep(subject, services::members(subject)).await?;
-    keep(subject, services::gateway(subject)).await?;
-    if let Err(error) = keep(subject, budgets::gateways(subject)).await {
-        // Drains go by it, and nothing else.
-        tracing::warn!(committee = subject.name, error = crate::reconcile::chain(&error), "gateways have no budget");
+/// Makes Services, the gateways' Deployment and their disruption budget what they should be. One that is refused keeps
+/// neither the others nor the fleet waiting.
+pub async fn ensure(
+    subject: &Subject,
+    fleet: FleetId,
+    keys: &Keys,
+    refusals: &mut Refusals,
+    now: Timestamp,
+) -> Result<(), FoundationError> {
+    if subject.spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some()) {
+        let by = "this release knows no issuers: take it out, and the committee's own authority signs";
+        refusals.decline(("Certify", "spec.tls.issuerRef"), "an issuer shall sign", by);
     }
+    let mut keeper = Keeper { subject, refusals, now };
+    keeper.keep(services::members(subject), "members are found by it").await?;
+    keeper.keep(services::gateway(subject), "gateways are reached by it").await?;
+    keeper.keep(budgets::gateways(subject), "drains go by it").await?;
     // Another release of the operator may put the same wish otherwise, and no gateway restarts for that.
     let inputs = subject.gateway_inputs(fleet, keys.trust());
-    keep_as(subject, gateway::deployment(subject, fleet, keys.trust()), inputs).await
+    keeper.keep_as(gateway::deployment(subject, fleet, keys.trust()), inputs, "gateways run by it").await
 }
 
-/// Applies an object unless that is what was applied last.
-async fn keep<K: Object>(subject: &Subject, wanted: K) -> Result<(), FoundationError> {
-    let name = wanted.name_any();
-    let text = serde_json::to_string(&wanted).map_err(|source| FoundationError::Json { name: name.clone(), source })?;
-    // Only compared with what this program wrote; another release's hasher costs one needless write.
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    keep_as(subject, wanted, format!("{:016x}", hasher.finish())).await
+struct Keeper<'a> {
+    subject: &'a Subject,
+    refusals: &'a mut Refusals,
+    now: Timestamp,
 }
 
-/// Applies an object unless what was applied last had this digest.
-async fn keep_as<K: Object>(subject: &Subject, mut wanted: K, digest: String) -> Result<(), FoundationError> {
-    let name = wanted.name_any();
-    let stored: Option<K> = subject.namespace.get(&name).await?;
-    if stored.is_some_and(|stored| stored.annotations().get(APPLIED) == Some(&digest)) {
-        return Ok(());
+impl Keeper<'_> {
+    /// Applies an object unless that is what was applied last.
+    async fn keep<K: Object>(&mut self, wanted: K, reason: &str) -> Result<(), FoundationError> {
+        let wrong = |source| FoundationError::Json { name: wanted.name_any(), source };
+        let text = serde_json::to_string(&wanted).map_err(wrong)?;
+        // Only compared with what this program wrote; another release's hasher costs one needless write.
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        self.keep_as(wanted, format!("{:016x}", hasher.finish()), reason).await
     }
-    wanted.annotations_mut().insert(APPLIED.to_owned(), digest);
-    subject.namespace.apply(&wanted).await?;
-    Ok(())
+
+    /// Applies an object unless what was applied last had this digest.
+    async fn keep_as<K: Object>(&mut self, mut wanted: K, digest: String, reason: &str) -> Result<(), FoundationError> {
+        let (namespace, name) = (&self.subject.namespace, wanted.name_any());
+        let stored: Option<K> = namespace.get(&name).await?;
+        if stored.is_some_and(|stored| stored.annotations().get(APPLIED) == Some(&digest)) {
+            return Ok(());
+        }
+        wanted.annotations_mut().insert(APPLIED.to_owned(), digest);
+        let target = format!("{} {name}", K::kind(&()));
+        self.refusals.note(("Keep", &target), reason, namespace.apply(&wanted).await, self.now)?;
+        Ok(())
+    }
 }
 
 /// How many gateways are ready, and how many of these, at the least, are as the Deployment says.
@@ -77,38 +87,6 @@ pub fn ready_gateways(deployment: Option<&Deployment>) -> (u32, u32) {
         .map(|number| number.unwrap_or_default().max(0) as u32);
     let seen = status.observed_generation >= deployment.and_then(|deployment| deployment.metadata.generation);
     (ready, if seen { ready.saturating_sub(all.saturating_sub(updated)) } else { 0 })
-}
-
-/// Keeps bound volumes when their claims go, unless the policy says otherwise or the claim is being destroyed.
-pub async fn retain(
-    subject: &Subject,
-    claims: &[PersistentVolumeClaim],
-    volumes: &[PersistentVolume],
-) -> Result<(), FoundationError> {
-    if subject.spec.deletion_policy == DeletionPolicy::Delete {
-        return Ok(());
-    }
-    let destroying = |claim: &PersistentVolumeClaim| {
-        subject.status.destroying.iter().any(|entry| Some(&entry.uid) == claim.metadata.uid.as_ref())
-    };
-    let going = |claim: &PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_some() || destroying(claim);
-    for claim in claims.iter().filter(|claim| !going(claim)) {
-        let name = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
-        let volume = volumes.iter().find(|volume| volume.metadata.name == name);
-        let policy = volume.and_then(|volume| volume.spec.as_ref()?.persistent_volume_reclaim_policy.as_deref());
-        if let (Some(name), Some("Delete")) = (name, policy) {
-            reclaim(subject, &name, "Retain").await?;
-        }
-    }
-    Ok(())
-}
-
-/// Says what becomes of a volume when its claim goes.
-pub async fn reclaim(subject: &Subject, volume: &str, policy: &str) -> Result<(), FoundationError> {
-    let change = Patch::Merge(json!({"spec": {"persistentVolumeReclaimPolicy": policy}}));
-    let api: Api<PersistentVolume> = Api::all(subject.namespace.client.clone());
-    let wrong = |source| FoundationError::Reclaim { volume: volume.to_owned(), source: Box::new(source) };
-    api.patch(volume, &PatchParams::default(), &change).await.map(drop).map_err(wrong)
 }
 
 /// Secrets, Services and pods are named after the committee: its own label says whose they are.

@@ -9,7 +9,6 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use weft_crds::{DeletionPolicy, StorageCommitteeSpec};
 use weft_protocol::{FleetId, PublicKey};
 
 use crate::{act::shape, names, subject::Subject};
@@ -25,11 +24,7 @@ pub struct Which {
 
 /// The claim of an incarnation. It outlives the committee unless the policy says otherwise.
 pub fn claim(subject: &Subject, fleet: FleetId, which: Which) -> PersistentVolumeClaim {
-    let StorageCommitteeSpec { storage, deletion_policy, .. } = &subject.spec;
-    let owners = match deletion_policy {
-        DeletionPolicy::Retain => None,
-        DeletionPolicy::Delete => Some(vec![subject.owner()]),
-    };
+    let storage = &subject.spec.storage;
     let size: BTreeMap<_, _> = [("storage".to_owned(), storage.size.to_quantity())].into();
     PersistentVolumeClaim {
         metadata: ObjectMeta {
@@ -37,7 +32,7 @@ pub fn claim(subject: &Subject, fleet: FleetId, which: Which) -> PersistentVolum
             namespace: Some(subject.namespace.name.clone()),
             labels: Some(names::member_labels(&subject.name, which.member, which.incarnation)),
             annotations: Some([(names::FLEET.to_owned(), fleet.to_string())].into()),
-            owner_references: owners,
+            owner_references: subject.owners_of_data(&ObjectMeta::default()),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {

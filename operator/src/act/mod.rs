@@ -12,6 +12,7 @@ pub mod secrets;
 pub mod services;
 pub mod shape;
 pub mod term;
+pub mod volumes;
 
 use thiserror::Error;
 use weft_planner::{Act, MemberRecord, Step, Timestamp};
@@ -32,6 +33,18 @@ pub enum ActError {
     Epoch(#[from] epochs::EpochError),
     #[error(transparent)]
     Destroy(#[from] destroy::DestroyError),
+}
+
+impl ActError {
+    /// The call of the API server that failed, if it was one.
+    pub fn call(&self) -> Option<&ApiError> {
+        match self {
+            Self::Api(error)
+            | Self::Epoch(epochs::EpochError::Api(error))
+            | Self::Destroy(destroy::DestroyError::Api(error)) => Some(error),
+            Self::Epoch(_) | Self::Destroy(_) => None,
+        }
+    }
 }
 
 /// What steps are carried out with.

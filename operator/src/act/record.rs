@@ -22,8 +22,8 @@ pub struct Recording<'a> {
     pub key: Option<&'a SigningKey>,
     /// What a minted fleet is called.
     pub fleet: FleetId,
-    /// What members shall run.
-    pub image: &'a str,
+    /// What members are known to run well.
+    pub image: Option<&'a str>,
 }
 
 /// Applies the plan's recorded changes to a status.
@@ -74,7 +74,7 @@ pub fn record(status: &mut StorageCommitteeStatus, plan: &Plan, with: &Recording
         }
     }
     if status.fleet_id.is_some() {
-        status.image = Some(with.image.to_owned());
+        status.image = with.image.map(str::to_owned);
     }
     status.members = plan.members.iter().map(|record| member(record, with)).collect();
     status.destroying = intents(&status.destroying, plan, with);

@@ -11,7 +11,6 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
-use weft_crds::DeletionPolicy;
 use weft_protocol::{FleetId, PublicKey, SigningKey};
 
 use crate::{
@@ -156,7 +155,7 @@ pub async fn ensure(
         let data = [("token", random_hex(env)?), ("ca.crt", keys.authority.certificate().to_owned())];
         subject.namespace.create(&secret(subject, &gateway, true, &data)).await?;
     }
-    keep_term(subject, existing.get(&names::authority(&subject.name))).await?;
+    keep_authority(subject, existing.get(&names::authority(&subject.name))).await?;
     for secret in existing.values() {
         let spare = |which: &Which| !members.contains(which) && !others.contains(which);
         if which(secret).as_ref().is_some_and(spare) {
@@ -185,11 +184,19 @@ fn which(secret: &Secret) -> Option<Which> {
     Some(Which { member: number(names::MEMBER)?, incarnation: number(names::INCARNATION)? })
 }
 
-/// Keeps the term with the keys: members refuse a lower one, also from a committee that was made again.
-async fn keep_term(subject: &Subject, authority: Option<&Secret>) -> Result<(), SecretError> {
+/// Keeps the term with the keys, since members refuse a lower one, also from a committee that was made again; and lets the
+/// keys go with the committee or outlive it, by the policy.
+async fn keep_authority(subject: &Subject, authority: Option<&Secret>) -> Result<(), SecretError> {
     let Some((secret, term)) = authority.zip(subject.status.term) else { return Ok(()) };
+    let mut change = json!({"metadata": {}});
     if secret.annotations().get(names::TERM).and_then(|kept| kept.parse().ok()) != Some(term) {
-        let change = json!({"metadata": {"annotations": {names::TERM: term.to_string()}}});
+        change["metadata"]["annotations"] = json!({names::TERM: term.to_string()});
+    }
+    if let Some(owners) = subject.owners_of_data(&secret.metadata).filter(|_| !subject.spec.paused) {
+        change["metadata"]["ownerReferences"] = json!(owners);
+    }
+    if change["metadata"] != json!({}) {
+        change["metadata"]["resourceVersion"] = json!(secret.resource_version());
         subject.namespace.merge::<Secret>(&secret.name_any(), &change).await?;
     }
     Ok(())
@@ -217,8 +224,8 @@ async fn keys(
         ("view.key", random_hex(env)?),
         ("delete.key", random_hex(env)?),
     ];
-    let owned = subject.spec.deletion_policy == DeletionPolicy::Delete;
-    let mut made = secret(subject, &name, owned, &data);
+    let mut made = secret(subject, &name, false, &data);
+    made.metadata.owner_references = subject.owners_of_data(&made.metadata);
     made.annotations_mut().insert(names::FLEET.to_owned(), fleet.to_string());
     subject.namespace.create(&made).await?;
     let stored: Option<Secret> = subject.namespace.get(&name).await?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::ResourceExt;
 use thiserror::Error;
@@ -23,9 +23,10 @@ use weft_planner::{Gateway, Record, Timestamp, World};
 
 use crate::{
     act::{foundation, members::Which, secrets::Keys},
-    api::ApiError,
+    api::{self, ApiError},
     env::Env,
     names,
+    refusals::Refusals,
     session::Session,
     subject::Subject,
 };
@@ -37,13 +38,9 @@ pub enum ObserveError {
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error(transparent)]
-    Node(#[from] nodes::NodeError),
-    #[error(transparent)]
     Wish(#[from] wish::WishError),
     #[error(transparent)]
     Record(#[from] record::RecordError),
-    #[error("list Epochs")]
-    Epochs(#[source] Box<kube::Error>),
 }
 
 /// The cluster's objects, as they were read.
@@ -65,11 +62,6 @@ pub struct Observed {
 }
 
 impl Objects {
-    /// The volumes that claims are bound to.
-    pub fn bound(&self) -> Vec<PersistentVolume> {
-        self.volumes.by_name.values().cloned().collect()
-    }
-
     /// The incarnation after which an incarnation's claim is named: itself, or one whose claim it inherited.
     pub fn origin(&self, which: Which) -> u32 {
         let its = |claim: &&PersistentVolumeClaim| {
@@ -89,11 +81,16 @@ impl Objects {
 }
 
 /// Reads the committee's objects.
-pub async fn objects(subject: &Subject, stores: &Stores) -> Result<Objects, ObserveError> {
+pub async fn objects(
+    subject: &Subject,
+    stores: &Stores,
+    refusals: &mut Refusals,
+    now: Timestamp,
+) -> Result<Objects, ObserveError> {
     let selector = names::selector_text(&subject.name, names::MEMBER_COMPONENT);
     let pods: Vec<Pod> = subject.namespace.list(&selector).await?;
     let claims: Vec<PersistentVolumeClaim> = subject.namespace.list(&selector).await?;
-    let volumes = nodes::volumes(&subject.namespace.client, stores, &claims).await?;
+    let volumes = nodes::volumes(&subject.namespace.client, stores, &claims, refusals, now).await?;
     let deployment: Option<Deployment> = subject.namespace.get(&names::gateway(&subject.name)).await?;
     let (ready, updated) = foundation::ready_gateways(deployment.as_ref());
     Ok(Objects {
@@ -108,7 +105,7 @@ pub async fn objects(subject: &Subject, stores: &Stores) -> Result<Objects, Obse
 async fn epochs(subject: &Subject) -> Result<Vec<Epoch>, ObserveError> {
     let params = kube::api::ListParams::default().fields(&format!("spec.committee={}", subject.name));
     let listed = subject.namespace.api::<Epoch>().list(&params).await;
-    Ok(listed.map_err(|source| ObserveError::Epochs(Box::new(source)))?.items)
+    Ok(listed.map_err(api::error::<Epoch>("list", &subject.name))?.items)
 }
 
 /// Makes the world of what was read, after asking the members.
@@ -164,7 +161,7 @@ async fn world(
         .collect();
     let zone_key = &subject.spec.placement.zone_key;
     let client = &subject.namespace.client;
-    let nodes = nodes::nodes(client, stores, zone_key, named, &mut session.gone_nodes, now).await?;
+    let nodes = nodes::nodes(client, stores, zone_key, named, session, now).await?;
     Ok(World {
         committee: wish::committee(subject, keys.map(Keys::vouched))?,
         record,

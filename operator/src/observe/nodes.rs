@@ -9,19 +9,16 @@ use std::{
 use k8s_openapi::api::core::v1::{
     Node, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim,
 };
-use kube::{Api, Client, ResourceExt, runtime::reflector::Store};
-use thiserror::Error;
+use kube::{Api, Client, Resource, ResourceExt, core::ClusterResourceScope, runtime::reflector::Store};
+use serde::de::DeserializeOwned;
 use weft_planner::Timestamp;
 
-use crate::env::instant;
-
-#[derive(Debug, Error)]
-pub enum NodeError {
-    #[error("read node {name}")]
-    Node { name: String, source: Box<kube::Error> },
-    #[error("read volume {name}")]
-    Volume { name: String, source: Box<kube::Error> },
-}
+use crate::{
+    api::{self, ApiError},
+    env::instant,
+    refusals::Refusals,
+    session::Session,
+};
 
 /// What is kept of the cluster, by watches.
 #[derive(Clone, Debug)]
@@ -34,27 +31,52 @@ pub struct Stores {
 #[derive(Debug, Default)]
 pub struct Volumes {
     pub by_name: BTreeMap<String, PersistentVolume>,
+    /// Those that this operator may not see: of them nothing is known.
+    pub hidden: BTreeSet<String>,
     pub nodes: Vec<Arc<Node>>,
 }
 
+/// Reads an object of the cluster's own. Where this operator may not, what it would be known by is left to deadlines, which
+/// is told. `None`: it may not; `Some(None)`: there is none.
+async fn read<K>(
+    client: &Client,
+    name: &str,
+    reason: &str,
+    refusals: &mut Refusals,
+    now: Timestamp,
+) -> Result<Option<Option<K>>, ApiError>
+where
+    K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let read = Api::<K>::all(client.clone()).get_opt(name).await.map_err(api::error::<K>("get", name));
+    refusals.hide(("Read", &format!("{} {name}", K::kind(&()))), reason, read, now)
+}
+
 /// Reads the volumes that claims name.
-pub async fn volumes(client: &Client, stores: &Stores, claims: &[PersistentVolumeClaim]) -> Result<Volumes, NodeError> {
-    let mut by_name = BTreeMap::new();
+pub async fn volumes(
+    client: &Client,
+    stores: &Stores,
+    claims: &[PersistentVolumeClaim],
+    refusals: &mut Refusals,
+    now: Timestamp,
+) -> Result<Volumes, ApiError> {
+    let (mut by_name, mut hidden) = (BTreeMap::new(), BTreeSet::new());
     for claim in claims {
         let Some(name) = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()) else { continue };
         if name.is_empty() {
             continue;
         }
         let kept = stores.volumes.find(|volume| volume.name_any() == name).map(|volume| (*volume).clone());
-        let found = if kept.is_some() {
-            kept
-        } else {
-            let read = Api::<PersistentVolume>::all(client.clone()).get_opt(&name).await;
-            read.map_err(|source| NodeError::Volume { name: name.clone(), source: Box::new(source) })?
+        let found = match kept {
+            Some(volume) => Some(Some(volume)),
+            None => read(client, &name, "a lost volume is noticed by it", refusals, now).await?,
         };
-        by_name.extend(found.map(|volume| (name, volume)));
+        match found {
+            Some(found) => by_name.extend(found.map(|volume| (name, volume))),
+            None => drop(hidden.insert(name)),
+        }
     }
-    Ok(Volumes { by_name, nodes: stores.nodes.state() })
+    Ok(Volumes { by_name, hidden, nodes: stores.nodes.state() })
 }
 
 /// The Nodes that a volume is pinned to, gone ones too; none: it can be attached anywhere.
@@ -102,26 +124,27 @@ fn holds(rule: &NodeSelectorRequirement, value: Option<&String>) -> bool {
     }
 }
 
-/// All Nodes, and those of `named` that are gone. `gone` remembers since when.
+/// All Nodes, and those of `named` that are gone. The session remembers since when.
 pub async fn nodes(
     client: &Client,
     stores: &Stores,
     zone_key: &str,
     named: BTreeSet<String>,
-    gone: &mut BTreeMap<String, Timestamp>,
+    session: &mut Session,
     now: Timestamp,
-) -> Result<Vec<weft_planner::Node>, NodeError> {
+) -> Result<Vec<weft_planner::Node>, ApiError> {
+    let gone = &mut session.gone_nodes;
     let mut facts: Vec<_> = stores.nodes.state().iter().map(|node| fact(node, zone_key)).collect();
     let present: BTreeSet<String> = facts.iter().map(|node| node.name.clone()).collect();
     gone.retain(|name, _| named.contains(name) && !present.contains(name));
     for name in named.difference(&present) {
-        let read = Api::<Node>::all(client.clone()).get_opt(name).await;
-        match read.map_err(|source| NodeError::Node { name: name.clone(), source: Box::new(source) })? {
-            Some(node) => {
+        match read(client, name, "a lost Node is noticed by it", &mut session.refusals, now).await? {
+            None => drop(gone.remove(name)),
+            Some(Some(node)) => {
                 gone.remove(name);
                 facts.push(fact(&node, zone_key));
             }
-            None => facts.push(weft_planner::Node {
+            Some(None) => facts.push(weft_planner::Node {
                 name: name.clone(),
                 zone: None,
                 unready_since: None,

@@ -90,7 +90,7 @@ fn volume(name: String, volumes: &nodes::Volumes) -> Volume {
     let found: Option<&PersistentVolume> = volumes.by_name.get(&name);
     Volume {
         uid: found.and_then(ResourceExt::uid).unwrap_or_default(),
-        exists: found.is_some(),
+        exists: found.is_some() || volumes.hidden.contains(&name),
         pinned_to: found.map(|found| nodes::pinned_to(found, &volumes.nodes)).unwrap_or_default(),
         name,
     }

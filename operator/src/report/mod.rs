@@ -14,13 +14,15 @@ use weft_crds::{
     Accusation, EpochPointer, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus, Survives,
     Unrecoverable, committee_condition,
 };
-use weft_planner::{MemberState, Plan, Timestamp, World};
+use weft_planner::{Condition, Conditions, MemberState, Plan, Timestamp, Truth, World};
 use weft_protocol::Statement;
 
 use crate::{
-    act::foundation,
+    act::{foundation, volumes},
     api::ApiError,
     env::calendar,
+    observe::Observed,
+    refusals::Refusals,
     report::conditions::Said,
     session::{Room, Session},
     subject::Subject,
@@ -48,11 +50,12 @@ pub enum ReportError {
 pub fn fill(
     status: &mut StorageCommitteeStatus,
     subject: &Subject,
-    world: &World,
+    observed: &Observed,
     plan: &Plan,
     session: &Session,
     now: Timestamp,
 ) {
+    let world = &observed.world;
     status.observed_generation = Some(subject.generation);
     status.epoch = Some(EpochPointer { current: plan.epoch.0, target: plan.epoch.1 });
     let pods: BTreeSet<_> = world.pods.iter().filter(|pod| !pod.terminating).map(|pod| pod.member).collect();
@@ -66,10 +69,10 @@ pub fn fill(
         let (n, f) = (f64::from(encoding.shards), f64::from(encoding.fault_tolerance));
         format!("{:.2}", n / (n - 2.0 * f) + n / (n - f))
     });
-    status.plan = steps(plan);
+    status.plan = steps(plan, &session.refusals);
     status.accusations = accusations(world);
     let generation = Some(subject.generation);
-    let told = plan.conditions.clone();
+    let told = hindered(plan, observed, &session.refusals, now);
     let capacity = capacity(world, session);
     for (kind, said) in [
         (committee_condition::AVAILABLE, told.available.into()),
@@ -101,12 +104,37 @@ fn upgrade(subject: &Subject) -> Said {
     }
 }
 
-fn steps(plan: &Plan) -> Vec<PlannedAct> {
+/// The plan's conditions, and what the API server or a volume holds up.
+fn hindered(plan: &Plan, observed: &Observed, refusals: &Refusals, now: Timestamp) -> Conditions {
+    let mut told = plan.conditions.clone();
+    let mut not_ready = |reason, message: &str| {
+        if told.ready.status == Truth::True {
+            told.ready = Condition { status: Truth::False, reason, message: message.to_owned() };
+        }
+    };
+    if let Some(message) = volumes::growing(&observed.objects.claims) {
+        not_ready("VolumesGrow", &message);
+    }
+    let Some(refused) = refusals.for_a_person(plan, now) else { return told };
+    not_ready("Refused", &refused);
+    if told.stalled.status == Truth::False {
+        told.stalled = Condition { status: Truth::True, reason: "Refused", message: refused };
+    }
+    told
+}
+
+fn steps(plan: &Plan, refusals: &Refusals) -> Vec<PlannedAct> {
     let steps = plan.steps.iter().map(|step| PlannedAct {
         act: step.act.name().to_owned(),
         target: step.target.clone(),
         reason: step.reason.clone(),
-        withheld_by: None,
+        withheld_by: refusals.of(step.act.name(), &step.target).map(|refusal| refusal.by.clone()),
+    });
+    let refused = refusals.beside(plan).map(|(act, target, refusal)| PlannedAct {
+        act: act.to_owned(),
+        target: target.to_owned(),
+        reason: refusal.reason.clone(),
+        withheld_by: Some(refusal.by.clone()),
     });
     let withheld = plan.withheld.iter().map(|withheld| PlannedAct {
         act: withheld.act.to_owned(),
@@ -114,7 +142,7 @@ fn steps(plan: &Plan) -> Vec<PlannedAct> {
         reason: withheld.reason.clone(),
         withheld_by: Some(withheld.by.clone()),
     });
-    steps.chain(withheld).take(STEPS).collect()
+    steps.chain(refused).chain(withheld).take(STEPS).collect()
 }
 
 /// What a person has to know of blobs that can't be had back (R20).

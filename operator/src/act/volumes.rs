@@ -1,0 +1,129 @@
+//! Claims and volumes as the spec has them: what becomes of them when the committee goes, and how large they are.
+
+use k8s_openapi::{
+    api::core::v1::{PersistentVolume, PersistentVolumeClaim},
+    apimachinery::pkg::api::resource::Quantity,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use weft_crds::{DeletionPolicy, QuantityText};
+use weft_planner::Timestamp;
+
+use crate::{
+    api::{self, ApiError},
+    names,
+    observe::Objects,
+    refusals::Refusals,
+    subject::Subject,
+};
+
+/// Makes claims and their volumes what the spec says, but for those that are being destroyed.
+pub async fn keep(
+    subject: &Subject,
+    objects: &Objects,
+    refusals: &mut Refusals,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let destroyed = |claim: &PersistentVolumeClaim| {
+        subject.status.destroying.iter().any(|entry| Some(&entry.uid) == claim.metadata.uid.as_ref())
+    };
+    let goes = |claim: &PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_some() || destroyed(claim);
+    let policy = format!("deletionPolicy is {:?}", subject.spec.deletion_policy);
+    for claim in objects.claims.iter().filter(|claim| !goes(claim)) {
+        let name = claim.name_any();
+        // One change at a time: each is of the version that was read.
+        if let Some(owners) = subject.owners_of_data(claim.meta()) {
+            let done = change(subject, claim, json!({"metadata": {"ownerReferences": owners}})).await;
+            refusals.note(("KeepClaim", &name), &policy, done, now)?;
+        } else if let Some(size) = larger(subject, claim) {
+            let size = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+            let reason = format!("storage.size is {}", subject.spec.storage.size.as_str());
+            refusals.note(("GrowClaim", &name), &reason, change(subject, claim, size).await, now)?;
+        }
+        let bound = claim.spec.as_ref().and_then(|spec| objects.volumes.by_name.get(spec.volume_name.as_ref()?));
+        if let Some((volume, to)) = bound.and_then(|volume| Some((volume, reclaimed(subject, claim, volume)?))) {
+            let name = volume.name_any();
+            refusals.note(("KeepVolume", &name), &policy, reclaim(subject, &name, to).await, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Merges a change into a claim as it was read.
+async fn change(subject: &Subject, claim: &PersistentVolumeClaim, mut change: Value) -> Result<(), ApiError> {
+    change["metadata"]["uid"] = json!(claim.uid());
+    change["metadata"]["resourceVersion"] = json!(claim.resource_version());
+    subject.namespace.merge::<PersistentVolumeClaim>(&claim.name_any(), &change).await.map(drop)
+}
+
+/// The size that a claim shall have, if it has less. One that waits for its volume can't be changed.
+fn larger<'s>(subject: &'s Subject, claim: &PersistentVolumeClaim) -> Option<&'s QuantityText> {
+    let wanted = &subject.spec.storage.size;
+    let is_bound = claim.status.as_ref()?.phase.as_deref() == Some("Bound");
+    let asked = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?;
+    (is_bound && bytes(asked)? < wanted.bytes().ok()?).then_some(wanted)
+}
+
+fn bytes(quantity: &Quantity) -> Option<u64> {
+    QuantityText::new(quantity.0.clone()).bytes().ok()
+}
+
+/// Which claims' volumes aren't as large yet as they were asked to be, in one sentence.
+pub fn growing(claims: &[PersistentVolumeClaim]) -> Option<String> {
+    let growing = |claim: &PersistentVolumeClaim| {
+        let asked = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?;
+        let status = claim.status.as_ref()?;
+        let has = status.capacity.as_ref()?.get("storage")?;
+        let told = status.conditions.iter().flatten().filter_map(|condition| condition.message.as_deref());
+        let told: Vec<_> = told.filter(|message| !message.is_empty()).map(|message| format!(": {message}")).collect();
+        let sentence = || format!("claim {} has {} of {}{}", claim.name_any(), has.0, asked.0, told.concat());
+        (bytes(has)? < bytes(asked)?).then(sentence)
+    };
+    let mut growing = claims.iter().filter_map(growing);
+    let first = growing.next()?;
+    Some(match growing.count() {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    })
+}
+
+/// A volume's reclaim policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reclaim {
+    /// It outlives its claim. That it didn't is noted on it.
+    Retain,
+    /// It goes with its claim.
+    Delete,
+}
+
+/// What shall become of a claim's volume, where that is something else. What a person has made outlive its claim stays so.
+fn reclaimed(subject: &Subject, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Option<Reclaim> {
+    let spec = volume.spec.as_ref()?;
+    if spec.claim_ref.as_ref()?.uid != claim.uid() {
+        return None;
+    }
+    let ours = volume.annotations().contains_key(names::RECLAIM);
+    match (subject.spec.deletion_policy, spec.persistent_volume_reclaim_policy.as_deref()?) {
+        (DeletionPolicy::Retain, "Delete") => Some(Reclaim::Retain),
+        (DeletionPolicy::Delete, "Retain") if ours => Some(Reclaim::Delete),
+        _ => None,
+    }
+}
+
+/// Says what becomes of a volume when its claim goes.
+pub async fn reclaim(subject: &Subject, volume: &str, to: Reclaim) -> Result<(), ApiError> {
+    let (policy, before) = match to {
+        Reclaim::Retain => ("Retain", Some("Delete")),
+        Reclaim::Delete => ("Delete", None),
+    };
+    let change = json!({
+        "metadata": {"annotations": {names::RECLAIM: before}},
+        "spec": {"persistentVolumeReclaimPolicy": policy},
+    });
+    let volumes: Api<PersistentVolume> = Api::all(subject.namespace.client.clone());
+    let done = volumes.patch(volume, &PatchParams::default(), &Patch::Merge(change)).await;
+    done.map(drop).map_err(api::error::<PersistentVolume>("patch", volume))
+}

@@ -1,0 +1,137 @@
+//! What the API server won't have of what a committee needs: a quota, a policy, an object that it finds wrong. It is told
+//! in its own words, and holds up nothing else.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use weft_planner::{Plan, Step, Timestamp};
+
+use crate::{api::ApiError, reconcile::chain};
+
+/// A refusal that has stood for so long is for a person: a busy API server may refuse anything for a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is refused: an act's name, and its target.
+type Key = (&'static str, String);
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub since: Timestamp,
+    /// What it was for: a sentence without its full stop.
+    pub reason: String,
+    /// The API server's words.
+    pub by: String,
+    /// Something that the spec wants can't be had. Else less is seen of the cluster, and the fleet is as well without.
+    pub grave: bool,
+}
+
+/// What stands refused of one committee. Each round calls again for what it needs; what it doesn't call for any more isn't
+/// refused any more.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    before: BTreeMap<Key, Refusal>,
+    now: BTreeMap<Key, Refusal>,
+}
+
+impl Refusals {
+    /// A round begins.
+    pub fn begin(&mut self) {
+        self.before = std::mem::take(&mut self.now);
+    }
+
+    /// Takes note of what a call came to, and passes on every failure but a refusal. `None`: it is refused.
+    pub fn note<T>(
+        &mut self,
+        (act, target): (&'static str, &str),
+        reason: &str,
+        result: Result<T, ApiError>,
+        at: Timestamp,
+    ) -> Result<Option<T>, ApiError> {
+        self.take((act, target), reason, result, at, true)
+    }
+
+    /// The same of what isn't needed for what the spec wants, but would show more of the cluster.
+    pub fn hide<T>(
+        &mut self,
+        (act, target): (&'static str, &str),
+        reason: &str,
+        result: Result<T, ApiError>,
+        at: Timestamp,
+    ) -> Result<Option<T>, ApiError> {
+        self.take((act, target), reason, result, at, false)
+    }
+
+    fn take<T>(
+        &mut self,
+        (act, target): (&'static str, &str),
+        reason: &str,
+        result: Result<T, ApiError>,
+        at: Timestamp,
+        grave: bool,
+    ) -> Result<Option<T>, ApiError> {
+        match result {
+            Err(error) if error.is_refusal() => {
+                self.insert((act, target), reason, chain(&error), at, grave);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Notes that a step is refused.
+    pub fn refuse(&mut self, step: &Step, by: String, at: Timestamp) {
+        self.insert((step.act.name(), &step.target), &step.reason, by, at, true);
+    }
+
+    /// Notes what this operator can't do itself, however often it is asked.
+    pub fn decline(&mut self, (act, target): (&'static str, &str), reason: &str, by: &str) {
+        let refusal = Refusal { since: Timestamp(i64::MIN), reason: reason.to_owned(), by: by.to_owned(), grave: true };
+        self.now.insert((act, target.to_owned()), refusal);
+    }
+
+    fn insert(&mut self, (act, target): (&'static str, &str), reason: &str, by: String, at: Timestamp, grave: bool) {
+        let key = (act, target.to_owned());
+        let since = self.before.get(&key).map(|refusal| refusal.since);
+        if since.is_none() {
+            tracing::warn!(act, target, by, "refused");
+        }
+        self.now.insert(key, Refusal { since: since.unwrap_or(at), reason: reason.to_owned(), by, grave });
+    }
+
+    /// What stands in the way of a step, by the last round that tried it.
+    pub fn of(&self, act: &'static str, target: &str) -> Option<&Refusal> {
+        let key = (act, target.to_owned());
+        self.now.get(&key).or_else(|| self.before.get(&key))
+    }
+
+    /// What stands refused beside the plan's steps: what was called for in this round before they are taken.
+    pub fn beside<'r>(&'r self, plan: &'r Plan) -> impl Iterator<Item = (&'static str, &'r str, &'r Refusal)> {
+        let step =
+            |act: &str, target: &str| plan.steps.iter().any(|step| (step.act.name(), &*step.target) == (act, target));
+        self.now
+            .iter()
+            .map(|((act, target), refusal)| (*act, &**target, refusal))
+            .filter(move |told| !step(told.0, told.1))
+    }
+
+    /// What a person has to see to: of the plan's steps and beside them, in one sentence.
+    pub fn for_a_person(&self, plan: &Plan, now: Timestamp) -> Option<String> {
+        let steps = plan.steps.iter().filter_map(|step| {
+            let refusal = self.of(step.act.name(), &step.target)?;
+            Some((step.act.name(), &*step.target, refusal))
+        });
+        let standing = |told: &(_, _, &Refusal)| told.2.grave && now - told.2.since >= PATIENCE;
+        let mut standing = steps.chain(self.beside(plan)).filter(standing);
+        let (act, target, refusal) = standing.next()?;
+        let more = match standing.count() {
+            0 => String::new(),
+            more => format!("; and {more} more, in status.plan"),
+        };
+        Some(format!("{act} {target}: {}{more}", refusal.by))
+    }
+
+    /// Whether every step that was to be taken is refused: trying again at once changes nothing.
+    pub fn hold_all_of(&self, plan: &Plan) -> bool {
+        plan.steps.iter().all(|step| self.now.contains_key(&(step.act.name(), step.target.clone())))
+    }
+}
