@@ -48,7 +48,7 @@ has 'image: "ghcr.io/weft-dev/weft:0.1.0"'
 has 'readOnlyRootFilesystem: true'
 has 'runAsNonRoot: true'
 has 'type: RuntimeDefault'
-count '- {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [get, list, watch, create, patch, update, delete]}' 1
+count '- {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [get, list, watch, create, patch, update]}' 1
 lacks 'kind: ServiceMonitor'
 lacks 'WEFT_WATCH_NAMESPACES'
 lacks 'kind: NetworkPolicy'

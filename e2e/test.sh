@@ -7,13 +7,17 @@ all=(cargo test --workspace --all-features)
 
 "${all[@]}" --no-run
 log=$(mktemp)
+export WEFT_SCENARIOS
+WEFT_SCENARIOS=$(mktemp)
 SEEDS=${SEEDS:-100} setsid chrt --idle 0 "${all[@]}" --test sim -- --nocapture >"$log" 2>&1 &
 simulation=$!
 # With all that it has started: it is a group of its own.
-trap 'kill -- -"$simulation" 2>/dev/null || true; rm -f "$log"' EXIT
+trap 'kill -- -"$simulation" 2>/dev/null || true; rm -f "$log" "$WEFT_SCENARIOS"' EXIT
 
 "${all[@]}" --config "target.'cfg(all())'.runner = ['$here/all-but.sh', 'sim']"
+echo 'what befalls fleets:'
+"$here/scenarios.sh" "$WEFT_SCENARIOS" && played=yes || played=no
 echo 'the simulation, which began before the other tests:'
 wait "$simulation" && code=0 || code=$?
 cat "$log"
-exit "$code"
+[[ $code == 0 && $played == yes ]]

@@ -14,6 +14,7 @@ mod kubectl;
 mod parts;
 mod pki;
 mod process;
+mod scenario;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError, Controllers, Snapshot};
@@ -21,4 +22,5 @@ pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover,
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
 pub use parts::{Parts, PartsError};
+pub use scenario::Scenario;
 pub use wait::{Timeout, wait_until};

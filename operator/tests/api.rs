@@ -5,11 +5,17 @@ mod budgets;
 mod crashes;
 mod epochs;
 mod lease;
+mod machines;
 mod members;
+mod paths;
 mod returns;
 mod revoking;
 mod rewinds;
+mod rights;
+mod scenarios;
 mod stage;
+mod story;
+mod watches;
 mod wire;
 
 use std::{error::Error, sync::Arc};
@@ -25,7 +31,7 @@ use kube::{
 };
 use stage::{let_claims_go, take_away, trust, until};
 use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
-use weft_e2e::{ApiServer, Snapshot};
+use weft_e2e::{ApiServer, Scenario, Snapshot};
 use weft_operator::{
     act::term::TermError,
     context::Context,
@@ -130,8 +136,13 @@ async fn config(server: &ApiServer) -> Result<Config, Box<dyn Error>> {
 
 /// An operator as it begins to lead.
 fn operator(client: Client, env: Arc<dyn Env>) -> Context {
+    operator_of(client, env, "example.com/weft:1")
+}
+
+/// One that comes with this image.
+fn operator_of(client: Client, env: Arc<dyn Env>, image: &str) -> Context {
     let (stores, _) = controller::stores(&client);
-    Context::new(client, env, stores, Telemetry::new(), "test", "example.com/weft:1".to_owned())
+    Context::new(client, env, stores, Telemetry::new(), "test", image.to_owned())
 }
 
 /// Reconciles until the pods of all members are made, which takes a few rounds: each is one step of the story.
@@ -219,6 +230,7 @@ async fn a_malformed_object_stalls_no_healthy_one() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
+    let scenario = Scenario::begins("a_deleted_committee_leaves_claims_and_keys", &[24]);
     let bench = Bench::start().await?;
     let operator = bench.operator();
     bench.apply("demo", "")?;
@@ -251,6 +263,7 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     let_claims_go(&bench).await?;
     bench.api::<Secret>().delete("demo-ca", &DeleteParams::default()).await?;
     assert_eq!(stalls(&bench, &operator).await?.0, "NoKeys");
+    scenario.ends();
     Ok(())
 }
 

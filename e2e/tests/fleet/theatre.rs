@@ -43,13 +43,17 @@ impl Theatre {
     }
 
     /// Plays one scenario when its turn comes.
-    pub(crate) fn play(&self, name: &'static str, turn: Turn, scenario: crate::Scenario) -> Outcome {
+    pub(crate) fn play(&self, name: &'static str, numbers: &[u8], turn: Turn, scenario: crate::Scenario) -> Outcome {
         // A scenario that failed has left the lock in order.
         let _shared = (turn == Turn::Shared).then(|| self.turns.read().unwrap_or_else(PoisonError::into_inner));
         let _alone = (turn != Turn::Shared).then(|| self.turns.write().unwrap_or_else(PoisonError::into_inner));
         self.open()?;
         let started = Instant::now();
+        let noted = weft_e2e::Scenario::begins(name, numbers);
         let outcome = scenario(self);
+        if outcome.is_ok() {
+            noted.ends();
+        }
         self.times.lock().unwrap_or_else(PoisonError::into_inner).push((name, started.elapsed()));
         outcome
     }

@@ -4,6 +4,8 @@ mod sealing;
 
 use weft_operator::reconcile::reconcile;
 
+use weft_e2e::Scenario;
+
 use crate::{
     Bench, NAMESPACE, Outcome,
     stage::{begun, round, said, take_away, until},
@@ -17,6 +19,7 @@ fn declare(bench: &Bench, lost: &str) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r7_beyond_f_nothing_is_sealed_until_a_person_declares_what_is_destroyed() -> Outcome {
+    let scenario = Scenario::begins("r7_beyond_f_nothing_is_sealed_until_a_person_declares_what_is_destroyed", &[12]);
     let bench = Bench::start().await?;
     let (_, operator) = begun(&bench, "").await?;
     // Twelve shards of 28, more than f = 9.
@@ -66,5 +69,6 @@ async fn r7_beyond_f_nothing_is_sealed_until_a_person_declares_what_is_destroyed
     .await?;
     let view = status.view.ok_or("no view")?;
     assert!(view.members.iter().all(|member| ![2, 3, 4].contains(&member.id) || member.incarnation > 1));
+    scenario.ends();
     Ok(())
 }

@@ -12,6 +12,7 @@ use kube::{
 };
 use serde_json::json;
 use weft_crds::{StorageCommittee, StorageCommitteeStatus};
+use weft_e2e::Scenario;
 use weft_operator::{act::budgets, context::Context, reconcile::reconcile, subject::Subject};
 use weft_planner::{ANSWER_HOLDS, Budget};
 
@@ -240,6 +241,7 @@ async fn until_allowed(bench: &Bench, wanted: i32) -> Outcome {
 /// With Kubernetes' own disruption controller: f = 9, so two members of four shards may be away.
 #[tokio::test(flavor = "multi_thread")]
 async fn kubernetes_evicts_one_after_another_as_far_as_the_code_bears() -> Outcome {
+    let scenario = Scenario::begins("kubernetes_evicts_one_after_another_as_far_as_the_code_bears", &[18]);
     let bench = Bench::start().await?;
     let (_, operator) = begun(&bench, "").await?;
     let _controller = bench.server.controllers("disruption")?;
@@ -274,5 +276,6 @@ async fn kubernetes_evicts_one_after_another_as_far_as_the_code_bears() -> Outco
     alone(&operator, &bench).await?;
     until_allowed(&bench, 0).await?;
     assert!(!evict(&bench, "demo-2-1-1").await?, "eight are ready of seven");
+    scenario.ends();
     Ok(())
 }

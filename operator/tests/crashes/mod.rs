@@ -7,44 +7,29 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service},
+    core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
-    client::ClientBuilder,
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
-use weft_crds::{Epoch, EpochPhase, MemberState, MemberStatus, StorageCommittee, StorageCommitteeStatus};
-use weft_operator::{
-    context::Context,
-    reconcile::{chain, reconcile},
-};
+use weft_crds::{Epoch, EpochPhase, MemberState, MemberStatus, StorageCommittee};
+use weft_e2e::Scenario;
 
 use crate::{
-    Bench, Outcome, config, members,
-    stage::{let_claims_go, run_pods, take_away, trust},
-    wire::{Through, Trouble, Wire, Written},
+    Bench, Outcome,
+    stage::take_away,
+    story::{COMMITTEE, LIMIT, ROUND, Story, position, serves},
+    wire::{Trouble, Written},
 };
-
-const COMMITTEE: &str = "demo";
-
-/// So much time passes for the operator with each round.
-const ROUND: Duration = Duration::from_secs(3);
-
-/// Rounds without a write after which a fleet rests.
-const REST: usize = 3;
-
-/// Rounds that a chapter may take.
-const LIMIT: usize = 200;
 
 /// Stories that are told at once.
 const TOGETHER: usize = 4;
@@ -94,78 +79,9 @@ impl From<&MemberStatus> for MemberEnd {
     }
 }
 
-/// One fleet's life, in a namespace of its own.
-struct Story {
-    bench: Bench,
-    fleet: Arc<members::Fleet>,
-    wire: Arc<Wire>,
-    operator: Context,
-}
-
 impl Story {
-    async fn begin(bench: &Bench, namespace: &str, trouble: Option<(usize, Trouble)>) -> Result<Self, Box<dyn Error>> {
-        let mut wanted = Namespace::default();
-        wanted.metadata.name = Some(namespace.to_owned());
-        Api::<Namespace>::all(bench.client.clone()).create(&PostParams::default(), &wanted).await?;
-        let bench = bench.beside(namespace);
-        let (fleet, wire) = (Arc::new(members::Fleet::unborn()), Wire::new(trouble));
-        let operator = operator(&bench, &fleet, &wire).await?;
-        Ok(Self { bench, fleet, wire, operator })
-    }
-
-    /// One reconciliation, and what Kubernetes does about it. Where the operator dies, another begins.
-    async fn round(&mut self) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
-        let (disturbed, stale) = (self.wire.was_disturbed(), self.wire.is_stale());
-        let died = tokio::select! {
-            () = self.wire.death() => true,
-            result = reconcile(&self.operator, &self.bench.namespace, COMMITTEE) => {
-                match result {
-                    Err(error) if !error.is_conflict() && !stale && disturbed == self.wire.was_disturbed() => {
-                        return Err(chain(&error).into());
-                    }
-                    _ => false,
-                }
-            }
-        };
-        if died {
-            self.operator = operator(&self.bench, &self.fleet, &self.wire).await?;
-        }
-        if stale {
-            self.wire.freshen();
-        }
-        self.fleet.advance(ROUND);
-        if !self.fleet.is_born() && self.bench.api::<Secret>().get_opt("demo-ca").await?.is_some() {
-            self.fleet.bear(trust(&self.bench).await?);
-        }
-        if self.fleet.is_born() {
-            run_pods(&self.bench).await?;
-        }
-        let_claims_go(&self.bench).await?;
-        let committee = self.bench.api::<StorageCommittee>().get_opt(COMMITTEE).await?;
-        Ok(committee.and_then(|committee| committee.status).unwrap_or_default())
-    }
-
-    /// Goes on until the status is as wanted and nothing is written any more.
-    async fn rests(&mut self, what: &str, wanted: impl Fn(&StorageCommitteeStatus) -> bool) -> Outcome {
-        let (mut quiet, mut told) = (0, StorageCommitteeStatus::default());
-        for _ in 0..LIMIT {
-            let before = self.wire.writes();
-            told = self.round().await?;
-            quiet = if self.wire.writes() == before && wanted(&told) { quiet + 1 } else { 0 };
-            if quiet == REST {
-                return Ok(());
-            }
-        }
-        Err(format!("never {what}: {}", serde_yaml::to_string(&told)?).into())
-    }
-
-    async fn is_born(&mut self) -> Outcome {
-        self.bench.apply(COMMITTEE, ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}")?;
-        self.rests("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await
-    }
-
     /// A fleet begins, loses a member, restarts with another spec, is scaled down, and its committee is deleted.
-    async fn life(mut self) -> Result<Life, Box<dyn Error>> {
+    pub(crate) async fn life(mut self) -> Result<Life, Box<dyn Error>> {
         let mut ends = Vec::new();
         self.is_born().await?;
         ends.push(self.end().await?);
@@ -236,16 +152,10 @@ impl Story {
 }
 
 /// What a story came to: where each of its chapters ended, what was made and deleted, and how many writes that took.
-struct Life {
+pub(crate) struct Life {
     ends: Vec<End>,
     written: BTreeMap<Written, usize>,
     writes: usize,
-}
-
-async fn operator(bench: &Bench, fleet: &Arc<members::Fleet>, wire: &Arc<Wire>) -> Result<Context, Box<dyn Error>> {
-    let through = Through { wire: wire.clone() };
-    let client = ClientBuilder::try_from(config(&bench.server).await?)?.with_layer(&through).build();
-    Ok(crate::operator(client, fleet.clone()))
 }
 
 async fn names<K>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>>
@@ -259,18 +169,9 @@ where
     Ok(all.items.iter().filter(|object| object.meta().deletion_timestamp.is_none()).map(K::name_any).collect())
 }
 
-fn serves(status: &StorageCommitteeStatus, members: usize) -> bool {
-    let ready = status.conditions.iter().any(|said| said.type_ == "Ready" && said.status == "True");
-    let serving = status.members.iter().filter(|member| member.current.state == MemberState::Serving).count();
-    ready && (serving, status.members.len()) == (members, members)
-}
-
-fn position(status: &StorageCommitteeStatus) -> Option<(u64, u64)> {
-    status.view.as_ref().filter(|view| view.in_effect).map(|view| (view.epoch, view.revision))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> Outcome {
+    let scenario = Scenario::begins("a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes", &[4, 15, 20]);
     let bench = Bench::start().await?;
     let undisturbed = Story::begin(&bench, "undisturbed", None).await?.life().await?;
     let writes = undisturbed.writes;
@@ -310,6 +211,7 @@ async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> 
         }
     };
     stream::iter(troubles).map(tell).buffer_unordered(TOGETHER).try_collect::<Vec<()>>().await?;
+    scenario.ends();
     Ok(())
 }
 
@@ -317,6 +219,7 @@ async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_at_rest_is_written_nothing_of_for_ten_minutes() -> Outcome {
     const STEADY: Duration = Duration::from_secs(15);
+    let scenario = Scenario::begins("a_fleet_at_rest_is_written_nothing_of_for_ten_minutes", &[2]);
     let bench = Bench::start().await?;
     let mut story = Story::begin(&bench, "quiet", None).await?;
     story.is_born().await?;
@@ -328,6 +231,7 @@ async fn a_fleet_at_rest_is_written_nothing_of_for_ten_minutes() -> Outcome {
     }
     assert_eq!((story.wire.writes(), version_of(&story.bench).await?), (before, version));
     assert_eq!(story.wire.events(), told);
+    scenario.ends();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::Service};
 use kube::{api::DeleteParams, runtime::wait::await_condition};
 use tokio::process::{Child, Command};
 use weft_crds::StorageCommittee;
+use weft_e2e::Scenario;
 
 use crate::{Bench, NAMESPACE, Outcome};
 
@@ -66,6 +67,7 @@ async fn term(bench: &Bench, term: u64) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term() -> Outcome {
+    let scenario = Scenario::begins("r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term", &[25]);
     let bench = Bench::start().await?;
     bench.apply("demo", "")?;
     let first = operator(&bench, "first").await?;
@@ -88,5 +90,6 @@ async fn r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term()
     term(&bench, 3).await?;
     let made = await_condition(bench.api::<Service>(), "demo-members", |service: Option<&Service>| service.is_some());
     tokio::time::timeout(PATIENCE, made).await??;
+    scenario.ends();
     Ok(())
 }

@@ -63,9 +63,13 @@ impl Whos {
 pub(crate) struct Fleet {
     members: Arc<Mutex<BTreeMap<String, SocketAddr>>>,
     silent: Whos,
+    /// Whom the operator alone doesn't hear.
+    hidden: Whos,
     hesitant: Whos,
     /// Whose volumes are behind what peers saw signed (R1).
     rewound: Whos,
+    /// What each was told last: repair's budget, in bytes a second, and milliseconds between challenges.
+    told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
     /// How far the operator's clock is ahead of the machine's, in milliseconds.
     ahead: Arc<AtomicI64>,
     trust: Arc<OnceLock<PublicKey>>,
@@ -83,8 +87,10 @@ impl Fleet {
         Self {
             members: Arc::default(),
             silent: Whos::default(),
+            hidden: Whos::default(),
             hesitant: Whos::default(),
             rewound: Whos::default(),
+            told: Arc::default(),
             ahead: Arc::default(),
             trust: Arc::default(),
         }
@@ -97,6 +103,11 @@ impl Fleet {
 
     pub(crate) fn is_born(&self) -> bool {
         self.trust.get().is_some()
+    }
+
+    /// What that incarnation was told last: repair's budget, in bytes a second, and milliseconds between challenges.
+    pub(crate) fn told(&self, who: Who) -> Option<(u64, u64)> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).get(&who).copied()
     }
 
     /// Lets that time pass for the operator.
@@ -115,9 +126,15 @@ impl Fleet {
         self.hesitant.add(who);
     }
 
+    /// The operator hears no more of that incarnation, and its peers do.
+    pub(crate) fn hide(&self, who: Who) {
+        self.hidden.add(who);
+    }
+
     /// It is heard again.
     pub(crate) fn wake(&self, who: Who) {
         self.silent.remove(who);
+        self.hidden.remove(who);
     }
 
     /// From now on it refuses no view, like one that isn't judged yet (R1), and does what else it is ordered to.
@@ -188,8 +205,10 @@ struct Member {
     key: SigningKey,
     trust: PublicKey,
     silent: Whos,
+    hidden: Whos,
     hesitant: Whos,
     rewound: Whos,
+    told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
     state: Mutex<State>,
 }
 
@@ -219,8 +238,10 @@ impl Member {
             key: SigningKey::from_seed(seed),
             trust: *fleet.trust.get().expect("pods run once their keys are there"),
             silent: fleet.silent.clone(),
+            hidden: fleet.hidden.clone(),
             hesitant: fleet.hesitant.clone(),
             rewound: fleet.rewound.clone(),
+            told: fleet.told.clone(),
             state: Mutex::default(),
         }
     }
@@ -243,6 +264,9 @@ impl Member {
             fence.refuse(&SealOrder::decode(&order.seal_order)?)?;
         }
         let fence = fence.clone();
+        let bandwidth = order.budgets.map(|budgets| budgets.repair_bytes_per_second).unwrap_or_default();
+        let told = (bandwidth, order.challenge_interval_ms);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(self.who(), told);
         state.sequence += 1;
         let target = order.target.iter().flat_map(|target| shards(target).map(|shard| (target.epoch, shard)));
         state.gained.extend(target);
@@ -316,7 +340,7 @@ fn shards(target: &Target) -> impl Iterator<Item = u8> + use<> {
 #[tonic::async_trait]
 impl Control for Member {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
-        if self.silent.all().contains(&self.who()) {
+        if self.silent.all().contains(&self.who()) || self.hidden.all().contains(&self.who()) {
             return Err(Status::unavailable("nobody hears of it"));
         }
         let answer = self.obey(request.get_ref()).map_err(|error| {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{DeleteParams, ListParams};
 use weft_crds::{Epoch, MemberState, StorageCommittee, StorageCommitteeStatus, committee_condition};
+use weft_e2e::Scenario;
 use weft_operator::reconcile::reconcile;
 
 use crate::{
@@ -135,6 +136,7 @@ async fn deleted_epochs_are_made_again_from_the_fleet() -> Outcome {
 /// volume. It isn't taken up again, though its process answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_was_set_back_is_lost_though_its_member_answers() -> Outcome {
+    let scenario = Scenario::begins("a_volume_that_was_set_back_is_lost_though_its_member_answers", &[11]);
     let bench = Bench::start().await?;
     let (fleet, operator) = begun(&bench, SPEC).await?;
     fleet.rewind((2, 1));
@@ -159,5 +161,6 @@ async fn a_volume_that_was_set_back_is_lost_though_its_member_answers() -> Outco
     .await?;
     let claim = status.members.iter().find(|member| member.id == 2).and_then(|two| two.claim.clone());
     assert_eq!(claim.as_deref(), Some("demo-2-2"), "a new volume, and not the one that was set back");
+    scenario.ends();
     Ok(())
 }

@@ -2,20 +2,24 @@
 //! and can be cut, answer for the API server, or show it as it was.
 
 use std::{
-    collections::BTreeMap,
-    future::{Future, pending},
+    collections::{BTreeMap, BTreeSet},
+    future::{Future, pending, ready},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use kube::client::{Body, DynBody};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service};
+
+use crate::rights::Right;
 
 /// What happens at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,19 @@ pub(crate) enum Trouble {
     Stale,
 }
 
+/// What becomes of watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Watching {
+    #[default]
+    Whole,
+    /// They are open, and nothing ever comes.
+    Deaf,
+    /// What they would go on from is too old, each time.
+    Expired,
+    /// They break after one event.
+    Torn,
+}
+
 /// What was written: verb, kind and name.
 pub(crate) type Written = (&'static str, String, String);
 
@@ -40,11 +57,17 @@ pub(crate) type Written = (&'static str, String, String);
 struct State {
     /// Which of the operator's writes is disturbed, counted from 0.
     disturbed: Option<(usize, Trouble)>,
+    watching: Watching,
     writes: usize,
     /// Writes of Events, which aren't among those: they are told once, or twice, or not at all.
     events: usize,
+    /// How many writes the API server has done.
+    changes: usize,
     /// Objects made and deleted, how often.
     written: BTreeMap<Written, usize>,
+    /// What was called for, but by watches; and whether anything was forbidden.
+    called: BTreeSet<Right>,
+    forbidden: bool,
     /// How many operators have died.
     deaths: usize,
     /// The last answer to each read.
@@ -67,6 +90,11 @@ impl Wire {
         Arc::new(Self { state: Mutex::new(State { disturbed, ..State::default() }), died: Notify::new() })
     }
 
+    /// A wire on which watches fare so.
+    pub(crate) fn watching(watching: Watching) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(State { watching, ..State::default() }), died: Notify::new() })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,8 +108,21 @@ impl Wire {
         self.state().writes
     }
 
+    pub(crate) fn changes(&self) -> usize {
+        self.state().changes
+    }
+
     pub(crate) fn events(&self) -> usize {
         self.state().events
+    }
+
+    /// The rights that calls took.
+    pub(crate) fn called(&self) -> BTreeSet<Right> {
+        self.state().called.clone()
+    }
+
+    pub(crate) fn was_forbidden(&self) -> bool {
+        self.state().forbidden
     }
 
     /// Whether what was to happen has happened.
@@ -115,7 +156,7 @@ impl Wire {
             let stale = state.stale.as_ref().and_then(|stale| stale.get(&read_key(request)));
             return stale.map_or(Verdict::Passes, |(status, body)| Verdict::Answered(*status, body.clone()));
         }
-        if path.ends_with("/events") || path.contains("/events/") {
+        if is_event(path) {
             state.events += 1;
             return Verdict::Passes;
         }
@@ -145,11 +186,20 @@ impl Wire {
     /// Notes what the API server has done.
     fn note(&self, call: &Call, status: StatusCode, body: &Bytes) {
         let mut state = self.state();
+        state.forbidden |= status == StatusCode::FORBIDDEN;
+        state.called.extend(call.right());
+        if status == StatusCode::CREATED && call.method == Method::PATCH {
+            // Applying what isn't there makes it.
+            state.called.extend(call.right().map(|right| Right { verb: "create".to_owned(), ..right }));
+        }
         if call.method == Method::GET {
             if let Some(key) = &call.read {
                 state.read.insert(key.clone(), (status, body.clone()));
             }
             return;
+        }
+        if status.is_success() && !is_event(&call.path) {
+            state.changes += 1;
         }
         let verb = match (&call.method, status) {
             (_, StatusCode::CREATED) => "create",
@@ -165,6 +215,10 @@ impl Wire {
         state.deaths += 1;
         self.died.notify_one();
     }
+}
+
+fn is_event(path: &str) -> bool {
+    path.ends_with("/events") || path.contains("/events/")
 }
 
 /// Kind as in the path, and the name: that of a new object is in the answer.
@@ -215,6 +269,31 @@ impl Call {
         let read = (request.method() == Method::GET && !watches).then(|| read_key(request));
         Self { method: request.method().clone(), path: request.uri().path().to_owned(), read }
     }
+
+    /// What it takes to be let do it; `None` of what isn't about objects.
+    fn right(&self) -> Option<Right> {
+        let mut words = self.path.trim_start_matches('/').split('/');
+        let group = match words.next()? {
+            "api" => "",
+            "apis" => words.next()?,
+            _ => return None,
+        };
+        let _version = words.next()?;
+        let words: Vec<&str> = words.collect();
+        let words = if words.first() == Some(&"namespaces") { words.get(2..)? } else { &words[..] };
+        let named = words.len() > 1;
+        let resource = [words.first().copied(), words.get(2).copied()].into_iter().flatten().collect::<Vec<_>>();
+        let verb = match (self.method.as_str(), named) {
+            ("GET", true) => "get",
+            ("GET", false) => "list",
+            ("POST", _) => "create",
+            ("PUT", _) => "update",
+            ("PATCH", _) => "patch",
+            ("DELETE", _) => "delete",
+            _ => return None,
+        };
+        Some(Right { group: group.to_owned(), resource: resource.join("/"), verb: verb.to_owned() })
+    }
 }
 
 /// Puts a wire between a client and its API server.
@@ -260,9 +339,21 @@ where
             Verdict::Passes => None,
             Verdict::Done(trouble) => Some(trouble),
         };
+        let watching = wire.state().watching;
+        let watches = call.method == Method::GET && call.read.is_none();
+        match watching {
+            Watching::Deaf if watches => return Box::pin(async { Ok(Response::new(deaf())) }),
+            Watching::Expired if watches => {
+                let body = refusal(StatusCode::GONE);
+                return Box::pin(async move { Ok(reply(StatusCode::GONE, body)) });
+            }
+            _ => {}
+        }
         let answer = self.inner.call(request);
-        if call.method == Method::GET && call.read.is_none() {
-            return Box::pin(answer);
+        if watches {
+            return Box::pin(async move {
+                answer.await.map(|whole| if watching == Watching::Torn { torn(whole) } else { whole })
+            });
         }
         Box::pin(async move {
             let (head, body) = answer.await?.into_parts();
@@ -278,6 +369,27 @@ where
             }
         })
     }
+}
+
+/// A body of which nothing ever comes.
+fn deaf() -> Box<DynBody> {
+    Box::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, BoxError>>()))
+}
+
+/// An answer that ends with its first line.
+fn torn(whole: Reply) -> Reply {
+    let (head, body) = whole.into_parts();
+    let lines = body.into_data_stream().scan(false, |ended, chunk: Result<Bytes, BoxError>| {
+        let end = chunk.as_ref().ok().and_then(|chunk| chunk.iter().position(|byte| *byte == b'\n'));
+        let chunk = match (*ended, end) {
+            (true, _) => None,
+            (false, Some(end)) => Some(chunk.map(|chunk| chunk.slice(..=end))),
+            (false, None) => Some(chunk),
+        };
+        *ended |= end.is_some();
+        ready(chunk)
+    });
+    Response::from_parts(head, Box::new(StreamBody::new(lines.map_ok(Frame::data))))
 }
 
 fn reply(status: StatusCode, body: Bytes) -> Reply {

@@ -1,0 +1,105 @@
+//! Missed events are harmless (RELIABILITY 12): with watches that are silent, out of date or torn, a fleet begins and mends a
+//! loss, once, as with whole ones; only later.
+
+use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{ResourceExt, api::ListParams, client::ClientBuilder};
+use tokio::task::JoinSet;
+use weft_crds::StorageCommitteeStatus;
+use weft_operator::controller;
+
+use crate::{
+    Bench, Outcome, config,
+    stage::take_away,
+    story::{COMMITTEE, Story, position, serves},
+    wire::{Through, Watching, Wire},
+};
+
+/// For a status to come about: of what no watch tells, the operator hears when it looks again.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Between two turns of Kubernetes', and how much more than that passes for the operator.
+const TURN: Duration = Duration::from_millis(200);
+const SKIPPED: Duration = Duration::from_secs(1);
+
+/// A whole operator, and Kubernetes in turns of its own.
+struct Alive {
+    story: Story,
+    _operator: JoinSet<()>,
+}
+
+impl Alive {
+    async fn begin(bench: &Bench, watching: Watching) -> Result<Self, Box<dyn Error>> {
+        let namespace = format!("{watching:?}").to_lowercase();
+        let story = Story::begin(bench, &namespace, None).await?;
+        story.bench.apply(COMMITTEE, ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}")?;
+        let through = Through { wire: Wire::watching(watching) };
+        let client = ClientBuilder::try_from(config(&bench.server).await?)?.with_layer(&through).build();
+        let context = Arc::new(crate::operator(client.clone(), story.fleet.clone()));
+        let (_, nodes) = controller::stores(&client);
+        let mut operator = JoinSet::new();
+        operator.spawn(async move { controller::run(context, client, Some(&namespace), nodes).await });
+        Ok(Self { story, _operator: operator })
+    }
+
+    async fn until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&StorageCommitteeStatus) -> bool,
+    ) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
+        let mut told = StorageCommitteeStatus::default();
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                self.story.fleet.advance(SKIPPED);
+                told = self.story.kubernetes().await?;
+                if wanted(&told) {
+                    return Ok::<_, Box<dyn Error>>(());
+                }
+                tokio::time::sleep(TURN).await;
+            }
+        });
+        match waited.await {
+            Ok(result) => result.map(|()| told),
+            Err(_) => Err(format!("never {what}: {}", serde_yaml::to_string(&told)?).into()),
+        }
+    }
+}
+
+async fn names<K>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    Ok(bench.api::<K>().list(&ListParams::default()).await?.iter().map(K::name_any).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_lose_everything_cost_time_and_nothing_else() -> Outcome {
+    let bench = Bench::start().await?;
+    let live = async |watching: Watching| -> Outcome {
+        let wrong = |error: Box<dyn Error>| format!("with watches {watching:?}: {error}");
+        let alive = Alive::begin(&bench, watching).await.map_err(wrong)?;
+        alive.until("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await.map_err(wrong)?;
+        take_away(&alive.story.bench, 2).await.map_err(wrong)?;
+        let mended = alive.until("mended", |status| {
+            let heir = status.members.iter().any(|member| (member.id, member.current.number) == (2, 2));
+            heir && serves(status, 7)
+                && position(status).is_some_and(|(epoch, _)| epoch == 2)
+                && status.destroying.is_empty()
+        });
+        let status = mended.await.map_err(wrong)?;
+        let claims: BTreeSet<String> =
+            status.members.iter().map(|member| format!("demo-{}-{}", member.id, member.current.number)).collect();
+        assert_eq!(names::<PersistentVolumeClaim>(&alive.story.bench).await?, claims, "with watches {watching:?}");
+        let pods = claims.iter().map(|claim| format!("{claim}-1")).collect();
+        assert_eq!(names::<Pod>(&alive.story.bench).await?, pods, "with watches {watching:?}");
+        Ok(())
+    };
+    let all = [Watching::Whole, Watching::Deaf, Watching::Expired, Watching::Torn];
+    stream::iter(all).map(live).buffer_unordered(all.len()).try_collect::<Vec<()>>().await?;
+    Ok(())
+}
