@@ -62,9 +62,9 @@ impl ApiError {
         matches!(self.source, Cause::Refused(_)) && !self.is_conflict() && !self.is_namespace_ending()
     }
 
-    /// Whether this operator may not, or a quota is against it.
-    pub fn is_forbidden(&self) -> bool {
-        self.source.code() == Some(403) && !self.is_namespace_ending()
+    /// Whether this operator may not, a quota or a policy is against it, or it is found wrong: never by chance.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.source.code(), Some(400 | 403 | 422)) && !self.is_namespace_ending()
     }
 
     /// Whether the namespace is being deleted: nothing new is to be made in it, and everything in it goes.

@@ -35,7 +35,7 @@ use crate::{
 const SOON: Duration = Duration::from_secs(2);
 /// After steps were taken: their effect shows at once.
 const NEXT: Duration = Duration::from_millis(500);
-/// When all that is to be done was refused.
+/// When what is to be done was refused.
 const AGAIN: Duration = Duration::from_secs(5);
 /// When all is well: health must still be noticed.
 const STEADY: Duration = Duration::from_secs(15);
@@ -129,20 +129,27 @@ async fn proceed(
         return Ok(Next::After(NEXT));
     }
     let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
-    report::moves::write(subject, session, &observed.objects.epochs, now).await?;
+    match report::moves::write(subject, session, &observed.objects.epochs, now).await {
+        // A figure is worth no delay.
+        Err(ReportError::Api(error)) => {
+            session.refusals.hide::<()>(("Tell", "what epochs have moved"), "people may ask", Err(error), now)?;
+        }
+        other => other?,
+    }
     report::measure(&context.telemetry, subject, &plan);
     if let (Some(keys), Some(fleet)) = (keys, fleet) {
         order(context, subject, session, &observed, &plan, (keys, fleet)).await?;
         let objects = &observed.objects;
         if plan.steps.iter().any(|step| matches!(step.act, Act::CreatePod { .. })) {
             // A pod that finds its Secret is scheduled once.
-            secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref())
-                .await?;
+            let (wanted, others) = (incarnations(subject), objects.incarnations());
+            secrets::ensure(subject, fleet, &wanted, &others, context.env.as_ref(), &mut session.refusals).await?;
         }
         let members = &plan.members;
         let means = Means { subject, fleet, keys, term, now, objects, members };
         carry_out(context, &means, &plan, &mut session.refusals).await;
     }
+    session.refusals.end();
     Ok(next(&plan, session, now))
 }
 
@@ -171,13 +178,13 @@ async fn prepare(
 ) -> Result<Option<Keys>, ReconcileError> {
     let Some(fleet) = subject.status.fleet_id.as_deref() else { return Ok(None) };
     let fleet: FleetId = fleet.parse().map_err(ReconcileError::Fleet)?;
-    let keys =
-        secrets::ensure(subject, fleet, &incarnations(subject), &objects.incarnations(), context.env.as_ref()).await?;
+    let (refusals, now) = (&mut session.refusals, context.env.now());
+    let (wanted, others) = (incarnations(subject), objects.incarnations());
+    let keys = secrets::ensure(subject, fleet, &wanted, &others, context.env.as_ref(), refusals).await?;
     if !subject.spec.paused {
-        let (refusals, now) = (&mut session.refusals, context.env.now());
         foundation::ensure(subject, fleet, &keys, refusals, now).await?;
-        volumes::keep(subject, objects, refusals, now).await?;
     }
+    volumes::keep(subject, objects, refusals, now).await?;
     connect(context, session, fleet, &keys)?;
     Ok(Some(keys))
 }
@@ -324,6 +331,7 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
         (false, _) if session.refusals.hold_all_of(plan) => AGAIN,
         (false, _) => NEXT,
         (true, false) => SOON,
+        (true, true) if session.refusals.stand() => AGAIN,
         (true, true) => STEADY,
     };
     let wake = plan.wake_at.map_or(pace, |at| (at - now).max(NEXT));
@@ -341,7 +349,7 @@ fn waits_for(error: &ReconcileError) -> Option<&'static str> {
         ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
         ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),
         ReconcileError::Fleet(_) => Some("BadFleetId"),
-        _ if error.call().is_some_and(ApiError::is_forbidden) => Some("Refused"),
+        _ if error.call().is_some_and(ApiError::is_denied) => Some("Refused"),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{Plan, Step, Timestamp};
 
-use crate::{api::ApiError, reconcile::chain};
+use crate::{act::volumes, api::ApiError, reconcile::chain};
 
 /// A refusal that has stood for so long is for a person: a busy API server may refuse anything for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,12 +31,29 @@ pub struct Refusal {
 pub struct Refusals {
     before: BTreeMap<Key, Refusal>,
     now: BTreeMap<Key, Refusal>,
+    /// The round that was begun last has called for everything that it was to.
+    ended: bool,
 }
 
 impl Refusals {
-    /// A round begins.
+    /// A round begins. What one that ended early didn't come to stands as it did.
     pub fn begin(&mut self) {
-        self.before = std::mem::take(&mut self.now);
+        let now = std::mem::take(&mut self.now);
+        if std::mem::take(&mut self.ended) {
+            self.before = now;
+        } else {
+            self.before.extend(now);
+        }
+    }
+
+    /// Everything has been called for.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether anything was refused in this round that the spec wants.
+    pub fn stand(&self) -> bool {
+        self.now.values().any(|refusal| refusal.grave)
     }
 
     /// Takes note of what a call came to, and passes on every failure but a refusal. `None`: it is refused.
@@ -120,7 +137,10 @@ impl Refusals {
             let refusal = self.of(step.act.name(), &step.target)?;
             Some((step.act.name(), &*step.target, refusal))
         });
-        let standing = |told: &(_, _, &Refusal)| told.2.grave && now - told.2.since >= PATIENCE;
+        let at_once = |act: &str| [volumes::KEEP_CLAIM, volumes::KEEP_VOLUME].contains(&act);
+        let standing = |(act, _, refusal): &(&str, &str, &Refusal)| {
+            refusal.grave && (at_once(act) || now - refusal.since >= PATIENCE)
+        };
         let mut standing = steps.chain(self.beside(plan)).filter(standing);
         let (act, target, refusal) = standing.next()?;
         let more = match standing.count() {

@@ -17,8 +17,10 @@ use crate::{
     telemetry::{self, Telemetry, TelemetryError},
 };
 
+/// A watch ends sooner by itself; one whose beginning is never answered is begun again.
+const SILENCE: Duration = Duration::from_secs(90);
 /// Calls of the API server that take longer have failed: without a limit, one lost packet would hold a committee up
-/// for ever. Watches have limits of their own.
+/// for ever.
 const ANSWER: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Error)]
@@ -54,6 +56,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     // Another crate may have chosen the same provider already; either way there is one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut config = Config::infer().await?;
+    config.read_timeout = Some(SILENCE);
     let watches = client(config.clone())?;
     config.read_timeout = Some(ANSWER);
     config.reset_reader_on_write = true;

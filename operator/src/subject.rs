@@ -78,14 +78,23 @@ impl Subject {
     /// as well as whoever does by now. `None`: its owners are those already.
     pub fn owners_of_data(&self, of: &ObjectMeta) -> Option<Vec<OwnerReference>> {
         let owners = of.owner_references.clone().unwrap_or_default();
-        let (ours, mut others): (Vec<_>, Vec<_>) = owners.into_iter().partition(|owner| owner.uid == self.uid);
+        let (ours, others): (Vec<_>, Vec<_>) = owners.into_iter().partition(|owner| owner.uid == self.uid);
         match self.spec.deletion_policy {
             DeletionPolicy::Retain => (!ours.is_empty()).then_some(others),
-            DeletionPolicy::Delete => ours.is_empty().then(|| {
-                others.push(self.owner());
-                others
-            }),
+            DeletionPolicy::Delete => ours.is_empty().then(|| self.added_to(others)),
         }
+    }
+
+    /// Owners, and the committee: as their controller, if they have none.
+    pub fn added_to(&self, mut owners: Vec<OwnerReference>) -> Vec<OwnerReference> {
+        let controller = (!owners.iter().any(|owner| owner.controller == Some(true))).then_some(true);
+        owners.push(OwnerReference { controller, ..self.owner() });
+        owners
+    }
+
+    /// Whether what becomes of data may be changed now: a pause holds up what lets it go, and nothing that keeps it.
+    pub fn may_settle_data(&self) -> bool {
+        !self.spec.paused || self.spec.deletion_policy == DeletionPolicy::Retain
     }
 
     /// A person's word, set on the object.

@@ -78,7 +78,8 @@ fn obstacle(draft: &Draft<'_>, view: &View, next: &Pod) -> Option<String> {
 
 /// How many members have yet to restart, in a sentence.
 pub(crate) fn remaining(draft: &Draft<'_>) -> Option<String> {
-    let (outdated, all) = (outdated(draft).len(), draft.members.len());
+    // The last one has yet to restart when the plan deletes its pod.
+    let (outdated, all) = (of_another_spec(draft).count(), draft.members.len());
     (outdated > 0).then(|| format!("{outdated} of {all} members have yet to restart with the present spec"))
 }
 
@@ -143,14 +144,19 @@ fn is_seated(draft: &Draft<'_>, pod: &Pod) -> bool {
 
 /// Pods of incarnations that go on, made of another spec than the present one. Where nobody has noted what a pod is made
 /// of, it isn't known.
+fn of_another_spec<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d Pod> {
+    let going =
+        |pod: &&Pod| draft.incarnation((pod.member, pod.incarnation)).is_some_and(|record| objects::runs(record.state));
+    let other = |pod: &&Pod| pod.inputs.is_some() && !is_present(draft, pod);
+    draft.world.pods.iter().filter(|pod| pod.is_alive()).filter(other).filter(going)
+}
+
+/// Those that the plan doesn't delete yet.
 fn outdated<'w>(draft: &Draft<'w>) -> Vec<&'w Pod> {
-    let going = |pod: &Pod| {
-        let deleted = draft.steps.iter().any(|step| step.act.deletes_pod(&pod.uid));
-        let record = draft.incarnation((pod.member, pod.incarnation));
-        !deleted && record.is_some_and(|record| objects::runs(record.state))
-    };
-    let other = |pod: &Pod| pod.inputs.is_some() && !is_present(draft, pod);
-    draft.world.pods.iter().filter(|pod| pod.is_alive() && other(pod) && going(pod)).collect()
+    let world = draft.world;
+    let deleted = |pod: &Pod| draft.steps.iter().any(|step| step.act.deletes_pod(&pod.uid));
+    let stay: Vec<&str> = of_another_spec(draft).filter(|pod| !deleted(pod)).map(|pod| pod.uid.as_str()).collect();
+    world.pods.iter().filter(|pod| stay.contains(&pod.uid.as_str())).collect()
 }
 
 /// Whether a node is well that an incarnation's pod can run on: one of those that its volume is pinned to, or else the one
@@ -161,8 +167,9 @@ fn is_node_well(draft: &Draft<'_>, who: Who) -> bool {
     let pinned = volume.map_or(&[][..], |volume| &volume.pinned_to);
     let last = record.and_then(|record| record.node.as_ref()).filter(|_| pinned.is_empty());
     let well = |name: &String| {
-        let node = world.node(name);
-        node.is_some_and(|node| node.is_ready() && !node.out_of_service && !node.cordoned)
+        // Where no Node is seen, nothing is known against any.
+        let seen = world.node(name).map(|node| node.is_ready() && !node.out_of_service && !node.cordoned);
+        seen.unwrap_or(world.nodes.is_empty())
     };
     pinned.iter().chain(last).next().is_none() || pinned.iter().chain(last).any(well)
 }

@@ -1,6 +1,6 @@
 //! Epoch objects: made, chosen owners for, and moved through their phases.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
@@ -61,9 +61,7 @@ async fn adopt(with: &Means<'_>, name: &str) -> Result<(), EpochError> {
     let live = live.ok_or_else(|| EpochError::Gone { name: name.to_owned() })?;
     let mut owners = live.owner_references().to_vec();
     if !owners.iter().any(|owner| owner.uid == subject.uid) {
-        // An object has one controller at most.
-        let controller = (!owners.iter().any(|owner| owner.controller == Some(true))).then_some(true);
-        owners.push(OwnerReference { controller, ..subject.owner() });
+        owners = subject.added_to(owners);
     }
     let change = json!({"metadata": {
         "resourceVersion": live.resource_version(),

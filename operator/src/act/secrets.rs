@@ -19,6 +19,7 @@ use crate::{
     certs::{self, Authority, CertError, Leaf, MEMBER_NAME, Role},
     env::{Env, calendar},
     names,
+    refusals::Refusals,
     subject::Subject,
 };
 
@@ -145,6 +146,7 @@ pub async fn ensure(
     members: &[Which],
     others: &[Which],
     env: &dyn Env,
+    refusals: &mut Refusals,
 ) -> Result<Keys, SecretError> {
     let listed: Vec<Secret> = subject.namespace.list(&format!("{}={}", names::COMMITTEE, subject.name)).await?;
     let existing: BTreeMap<String, Secret> = listed.into_iter().map(|secret| (secret.name_any(), secret)).collect();
@@ -159,7 +161,9 @@ pub async fn ensure(
     for secret in existing.values() {
         let spare = |which: &Which| !members.contains(which) && !others.contains(which);
         if which(secret).as_ref().is_some_and(spare) {
-            subject.namespace.delete_as_read(secret).await?;
+            let target = format!("Secret {}", secret.name_any());
+            let deleted = subject.namespace.delete_as_read(secret).await;
+            refusals.note(("DeleteSecret", &target), "its incarnation is gone", deleted, env.now())?;
         }
     }
     let hosts = certs::gateway_names(&gateway, &subject.namespace.name);
@@ -173,7 +177,14 @@ pub async fn ensure(
             hosts: vec![MEMBER_NAME.to_owned()],
             more: &[],
         };
-        leaf.ensure(subject, fleet, &keys, &existing, now).await?;
+        match leaf.ensure(subject, fleet, &keys, &existing, now).await {
+            // Its pod waits for it, and nobody else does.
+            Err(SecretError::Api(error)) => {
+                let target = format!("Secret {}", leaf.name);
+                refusals.note::<()>(("Keep", &target), "its pod needs it", Err(error), env.now())?;
+            }
+            other => other?,
+        }
     }
     Ok(keys)
 }
@@ -192,7 +203,7 @@ async fn keep_authority(subject: &Subject, authority: Option<&Secret>) -> Result
     if secret.annotations().get(names::TERM).and_then(|kept| kept.parse().ok()) != Some(term) {
         change["metadata"]["annotations"] = json!({names::TERM: term.to_string()});
     }
-    if let Some(owners) = subject.owners_of_data(&secret.metadata).filter(|_| !subject.spec.paused) {
+    if let Some(owners) = subject.owners_of_data(&secret.metadata).filter(|_| subject.may_settle_data()) {
         change["metadata"]["ownerReferences"] = json!(owners);
     }
     if change["metadata"] != json!({}) {

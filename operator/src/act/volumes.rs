@@ -20,7 +20,12 @@ use crate::{
     subject::Subject,
 };
 
-/// Makes claims and their volumes what the spec says, but for those that are being destroyed.
+/// What keeps data, or lets it go: where it is refused, nobody may think that it was done.
+pub const KEEP_CLAIM: &str = "KeepClaim";
+pub const KEEP_VOLUME: &str = "KeepVolume";
+
+/// Makes claims and their volumes what the spec says, but for those that are being destroyed. Under a pause, only what
+/// keeps data is done.
 pub async fn keep(
     subject: &Subject,
     objects: &Objects,
@@ -31,22 +36,28 @@ pub async fn keep(
         subject.status.destroying.iter().any(|entry| Some(&entry.uid) == claim.metadata.uid.as_ref())
     };
     let goes = |claim: &PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_some() || destroyed(claim);
+    // Another fleet's may have the same labels, restored from a copy.
+    let ours = |claim: &PersistentVolumeClaim| {
+        subject.status.fleet_id.is_some() && claim.annotations().get(names::FLEET) == subject.status.fleet_id.as_ref()
+    };
     let policy = format!("deletionPolicy is {:?}", subject.spec.deletion_policy);
-    for claim in objects.claims.iter().filter(|claim| !goes(claim)) {
+    for claim in objects.claims.iter().filter(|claim| ours(claim) && !goes(claim)) {
         let name = claim.name_any();
         // One change at a time: each is of the version that was read.
-        if let Some(owners) = subject.owners_of_data(claim.meta()) {
+        if let Some(owners) = subject.owners_of_data(claim.meta()).filter(|_| subject.may_settle_data()) {
             let done = change(subject, claim, json!({"metadata": {"ownerReferences": owners}})).await;
-            refusals.note(("KeepClaim", &name), &policy, done, now)?;
-        } else if let Some(size) = larger(subject, claim) {
+            refusals.note((KEEP_CLAIM, &name), &policy, done, now)?;
+        } else if let Some(size) = larger(subject, claim).filter(|_| !subject.spec.paused) {
             let size = json!({"spec": {"resources": {"requests": {"storage": size}}}});
             let reason = format!("storage.size is {}", subject.spec.storage.size.as_str());
             refusals.note(("GrowClaim", &name), &reason, change(subject, claim, size).await, now)?;
         }
         let bound = claim.spec.as_ref().and_then(|spec| objects.volumes.by_name.get(spec.volume_name.as_ref()?));
-        if let Some((volume, to)) = bound.and_then(|volume| Some((volume, reclaimed(subject, claim, volume)?))) {
+        if let Some((volume, to)) = bound.and_then(|volume| Some((volume, reclaimed(subject, volume)?)))
+            && subject.may_settle_data()
+        {
             let name = volume.name_any();
-            refusals.note(("KeepVolume", &name), &policy, reclaim(subject, &name, to).await, now)?;
+            refusals.note((KEEP_VOLUME, &name), &policy, reclaim(subject, claim, &name, to).await, now)?;
         }
     }
     Ok(())
@@ -99,31 +110,48 @@ pub enum Reclaim {
     Delete,
 }
 
-/// What shall become of a claim's volume, where that is something else. What a person has made outlive its claim stays so.
-fn reclaimed(subject: &Subject, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Option<Reclaim> {
-    let spec = volume.spec.as_ref()?;
-    if spec.claim_ref.as_ref()?.uid != claim.uid() {
-        return None;
-    }
-    let ours = volume.annotations().contains_key(names::RECLAIM);
-    match (subject.spec.deletion_policy, spec.persistent_volume_reclaim_policy.as_deref()?) {
+/// What shall become of a volume when its claim goes, where that is something else by now. What a person has made outlive
+/// its claim stays so.
+fn reclaimed(subject: &Subject, volume: &PersistentVolume) -> Option<Reclaim> {
+    let policy = volume.spec.as_ref()?.persistent_volume_reclaim_policy.as_deref()?;
+    match (subject.spec.deletion_policy, policy) {
         (DeletionPolicy::Retain, "Delete") => Some(Reclaim::Retain),
-        (DeletionPolicy::Delete, "Retain") if ours => Some(Reclaim::Delete),
+        (DeletionPolicy::Delete, "Retain") if volume.annotations().contains_key(names::RECLAIM) => {
+            Some(Reclaim::Delete)
+        }
         _ => None,
     }
 }
 
-/// Says what becomes of a volume when its claim goes.
-pub async fn reclaim(subject: &Subject, volume: &str, to: Reclaim) -> Result<(), ApiError> {
-    let (policy, before) = match to {
-        Reclaim::Retain => ("Retain", Some("Delete")),
-        Reclaim::Delete => ("Delete", None),
+/// Says what becomes of a claim's volume when the claim goes: of the volume as it is now, if it is that claim's. One whose
+/// policy a person has chosen stays as it is.
+pub async fn reclaim(
+    subject: &Subject,
+    claim: &PersistentVolumeClaim,
+    volume: &str,
+    to: Reclaim,
+) -> Result<(), ApiError> {
+    let volumes: Api<PersistentVolume> = Api::all(subject.namespace.client.clone());
+    let live = volumes.get_opt(volume).await.map_err(api::error::<PersistentVolume>("get", volume))?;
+    let its = |live: &PersistentVolume| {
+        live.spec
+            .as_ref()
+            .and_then(|spec| spec.claim_ref.as_ref()?.uid.clone())
+            .is_some_and(|uid| claim.uid() == Some(uid))
+    };
+    let Some(live) = live.filter(its) else { return Ok(()) };
+    let policy = live.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    let (wanted, before) = match (to, policy) {
+        (Reclaim::Retain, Some("Delete")) => ("Retain", Some("Delete")),
+        (Reclaim::Delete, Some("Retain")) if live.annotations().contains_key(names::RECLAIM) => ("Delete", None),
+        _ => return Ok(()),
     };
     let change = json!({
-        "metadata": {"annotations": {names::RECLAIM: before}},
-        "spec": {"persistentVolumeReclaimPolicy": policy},
+        "metadata": {
+            "uid": live.uid(), "resourceVersion": live.resource_version(), "annotations": {names::RECLAIM: before},
+        },
+        "spec": {"persistentVolumeReclaimPolicy": wanted},
     });
-    let volumes: Api<PersistentVolume> = Api::all(subject.namespace.client.clone());
     let done = volumes.patch(volume, &PatchParams::default(), &Patch::Merge(change)).await;
     done.map(drop).map_err(api::error::<PersistentVolume>("patch", volume))
 }

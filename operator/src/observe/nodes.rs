@@ -83,6 +83,10 @@ pub async fn volumes(
 pub fn pinned_to(volume: &PersistentVolume, nodes: &[Arc<Node>]) -> Vec<String> {
     let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
     let Some(required) = affinity else { return Vec::new() };
+    if nodes.is_empty() {
+        // No Node is seen, so that nothing tells whether a host's has another name, or is gone.
+        return Vec::new();
+    }
     let mut names = BTreeSet::new();
     for term in &required.node_selector_terms {
         names.extend(nodes.iter().filter(|node| matches(term, node)).map(|node| node.name_any()));

@@ -65,6 +65,12 @@ async fn term(bench: &Bench, term: u64) -> Outcome {
     Ok(())
 }
 
+async fn has_service(bench: &Bench) -> Outcome {
+    let made = await_condition(bench.api::<Service>(), "demo-members", |service: Option<&Service>| service.is_some());
+    tokio::time::timeout(PATIENCE, made).await??;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term() -> Outcome {
     let scenario = Scenario::begins("r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term", &[25]);
@@ -79,6 +85,7 @@ async fn r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term()
     depose(&bench, first).await?;
     held_by(&bench, "second").await?;
     term(&bench, 2).await?;
+    has_service(&bench).await?;
 
     // Nobody stands by: what the leader has left undone waits for the next one, under its own term.
     depose(&bench, second).await?;
@@ -88,8 +95,7 @@ async fn r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term()
     let _third = operator(&bench, "third").await?;
     held_by(&bench, "third").await?;
     term(&bench, 3).await?;
-    let made = await_condition(bench.api::<Service>(), "demo-members", |service: Option<&Service>| service.is_some());
-    tokio::time::timeout(PATIENCE, made).await??;
+    has_service(&bench).await?;
     scenario.ends();
     Ok(())
 }

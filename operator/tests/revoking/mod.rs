@@ -48,9 +48,10 @@ async fn destroys(operator: &Context, subject: &Subject, uid: String) -> Outcome
 /// One step of the leader of term 1.
 pub(crate) async fn carry_out(operator: &Context, subject: &Subject, act: Act) -> Outcome {
     let fleet: FleetId = subject.status.fleet_id.as_deref().ok_or("no fleet")?.parse()?;
-    let keys = secrets::ensure(subject, fleet, &[], &[WHICH], operator.env.as_ref()).await?;
+    let mut refusals = Refusals::default();
+    let keys = secrets::ensure(subject, fleet, &[], &[WHICH], operator.env.as_ref(), &mut refusals).await?;
     let now = operator.env.now();
-    let objects = observe::objects(subject, &operator.stores, &mut Refusals::default(), now).await?;
+    let objects = observe::objects(subject, &operator.stores, &mut refusals, now).await?;
     let means = Means { subject, fleet, keys: &keys, term: 1, now, objects: &objects, members: &[] };
     let step = Step { act, target: "a claim".to_owned(), reason: "it is spare".to_owned() };
     Ok(weft_operator::act::carry_out(&step, &means).await?)

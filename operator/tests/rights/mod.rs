@@ -97,6 +97,19 @@ async fn user(bench: &Bench, name: &str, rights: &BTreeSet<Right>) -> Outcome {
     Ok(())
 }
 
+/// An operator that may see neither Nodes nor volumes loses nobody for it.
+async fn blind(bench: &Bench, granted: &BTreeSet<Right>) -> Outcome {
+    let seen = |right: &&Right| !["nodes", "persistentvolumes"].contains(&right.resource.as_str());
+    let rights = granted.iter().filter(seen).cloned().collect();
+    user(bench, "blind", &rights).await?;
+    let mut story = Story::begin_as(bench, "blind", None, Some("blind")).await?;
+    story.machines = Some(Machines::make(&story.bench, 8, 8).await?);
+    let wire = story.wire.clone();
+    story.life().await?;
+    assert!(wire.was_forbidden(), "it sees them");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_grants_what_the_operator_needs_and_no_more() -> Outcome {
     let bench = Bench::start().await?;
@@ -116,6 +129,7 @@ async fn the_chart_grants_what_the_operator_needs_and_no_more() -> Outcome {
             || right.resource == "events"
             || ELSEWHERE.iter().any(|(what, _)| format!("{} {}", right.verb, right.resource).contains(what))
     };
+    blind(&bench, &granted).await?;
     let spare: Vec<_> = granted.difference(&used).filter(|right| !elsewhere(right)).collect();
     assert!(spare.is_empty(), "granted, and never called for: {spare:#?}");
 
