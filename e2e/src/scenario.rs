@@ -26,7 +26,7 @@ impl<'t> Scenario<'t> {
     pub fn ends(self) {
         let Some(path) = env::var_os(NOTES) else { return };
         let seconds = self.began.elapsed().as_secs();
-        // One write a line: other test programs append to the same file.
+        // In one write: other test programs append to the same file.
         let lines = self.numbers.iter().map(|number| format!("{number}\t{}\t{seconds}\n", self.test));
         let noted = OpenOptions::new().append(true).create(true).open(path);
         let noted = noted.and_then(|mut notes| notes.write_all(lines.collect::<String>().as_bytes()));

@@ -25,7 +25,7 @@ use crate::{
     env::calendar,
     names,
     observe::{self, ObserveError, Observed, fleet, floor},
-    refusals::Refusals,
+    refusals::{Refusals, Want},
     report::{self, ReportError},
     session::{Channels, Session},
     subject::{Subject, SubjectError},
@@ -132,7 +132,8 @@ async fn proceed(
     match report::moves::write(subject, session, &observed.objects.epochs, now).await {
         // A figure is worth no delay.
         Err(ReportError::Api(error)) => {
-            session.refusals.hide::<()>(("Tell", "what epochs have moved"), "people may ask", Err(error), now)?;
+            let want = Want::to_see("Tell", "what epochs have moved", "people may ask");
+            session.refusals.note::<()>(want, Err(error), now)?;
         }
         other => other?,
     }
@@ -165,7 +166,7 @@ async fn is_closed(
     let kept = budgets::keep(subject, stored, &plan.budget, session.term.unwrap_or_default()).await;
     // A quota or a policy that is against it keeps no loss from being mended.
     let target = format!("PodDisruptionBudget {}", names::member_budget(&subject.name));
-    let kept = session.refusals.note(("Keep", &target), "drains go by it", kept, now)?;
+    let kept = session.refusals.note(Want::of_spec("Keep", &target, "drains go by it"), kept, now)?;
     Ok(kept == Some(Kept::Closed) && plan.epoch.0 > 0)
 }
 
@@ -309,7 +310,7 @@ async fn carry_out(context: &Context, means: &Means<'_>, plan: &Plan, refusals: 
                 context.events.tell(means.subject, step).await;
             }
             Err(error) if error.call().is_some_and(ApiError::is_refusal) => {
-                refusals.refuse(step, chain(&error), means.now);
+                refusals.refuse(step.into(), chain(&error), means.now);
             }
             Err(ActError::Api(error)) if error.is_namespace_ending() => {
                 tracing::debug!(committee = means.subject.name, step = %step, "the namespace ends");

@@ -25,6 +25,34 @@ pub struct Refusal {
     pub grave: bool,
 }
 
+/// What is asked of the API server, and what for.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    pub act: &'static str,
+    pub target: &'a str,
+    /// A sentence without its full stop.
+    pub reason: &'a str,
+    pub grave: bool,
+}
+
+impl<'a> Want<'a> {
+    /// What the spec takes.
+    pub fn of_spec(act: &'static str, target: &'a str, reason: &'a str) -> Self {
+        Self { act, target, reason, grave: true }
+    }
+
+    /// What isn't needed for what the spec wants, but would show more.
+    pub fn to_see(act: &'static str, target: &'a str, reason: &'a str) -> Self {
+        Self { act, target, reason, grave: false }
+    }
+}
+
+impl<'a> From<&'a Step> for Want<'a> {
+    fn from(step: &'a Step) -> Self {
+        Self::of_spec(step.act.name(), &step.target, &step.reason)
+    }
+}
+
 /// What stands refused of one committee. Each round calls again for what it needs; what it doesn't call for any more isn't
 /// refused any more.
 #[derive(Debug, Default)]
@@ -59,60 +87,33 @@ impl Refusals {
     /// Takes note of what a call came to, and passes on every failure but a refusal. `None`: it is refused.
     pub fn note<T>(
         &mut self,
-        (act, target): (&'static str, &str),
-        reason: &str,
+        want: Want<'_>,
         result: Result<T, ApiError>,
         at: Timestamp,
-    ) -> Result<Option<T>, ApiError> {
-        self.take((act, target), reason, result, at, true)
-    }
-
-    /// The same of what isn't needed for what the spec wants, but would show more of the cluster.
-    pub fn hide<T>(
-        &mut self,
-        (act, target): (&'static str, &str),
-        reason: &str,
-        result: Result<T, ApiError>,
-        at: Timestamp,
-    ) -> Result<Option<T>, ApiError> {
-        self.take((act, target), reason, result, at, false)
-    }
-
-    fn take<T>(
-        &mut self,
-        (act, target): (&'static str, &str),
-        reason: &str,
-        result: Result<T, ApiError>,
-        at: Timestamp,
-        grave: bool,
     ) -> Result<Option<T>, ApiError> {
         match result {
             Err(error) if error.is_refusal() => {
-                self.insert((act, target), reason, chain(&error), at, grave);
+                self.refuse(want, chain(&error), at);
                 Ok(None)
             }
             other => other.map(Some),
         }
     }
 
-    /// Notes that a step is refused.
-    pub fn refuse(&mut self, step: &Step, by: String, at: Timestamp) {
-        self.insert((step.act.name(), &step.target), &step.reason, by, at, true);
-    }
-
-    /// Notes what this operator can't do itself, however often it is asked.
-    pub fn decline(&mut self, (act, target): (&'static str, &str), reason: &str, by: &str) {
-        let refusal = Refusal { since: Timestamp(i64::MIN), reason: reason.to_owned(), by: by.to_owned(), grave: true };
-        self.now.insert((act, target.to_owned()), refusal);
-    }
-
-    fn insert(&mut self, (act, target): (&'static str, &str), reason: &str, by: String, at: Timestamp, grave: bool) {
+    /// Notes that something is refused, in these words.
+    pub fn refuse(&mut self, want: Want<'_>, by: String, at: Timestamp) {
+        let Want { act, target, reason, grave } = want;
         let key = (act, target.to_owned());
         let since = self.before.get(&key).map(|refusal| refusal.since);
         if since.is_none() {
             tracing::warn!(act, target, by, "refused");
         }
         self.now.insert(key, Refusal { since: since.unwrap_or(at), reason: reason.to_owned(), by, grave });
+    }
+
+    /// Notes what this operator can't do itself, however often it is asked: that has stood for ever.
+    pub fn decline(&mut self, want: Want<'_>, by: &str) {
+        self.refuse(want, by.to_owned(), Timestamp(i64::MIN));
     }
 
     /// What stands in the way of a step, by the last round that tried it.

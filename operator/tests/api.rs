@@ -34,6 +34,7 @@ use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
 use weft_e2e::{ApiServer, Scenario, Snapshot};
 use weft_operator::{
     act::term::TermError,
+    api::Object,
     context::Context,
     controller,
     env::{Env, SystemEnv},
@@ -117,13 +118,11 @@ impl Bench {
         Ok(self.api::<StorageCommittee>().get(name).await?)
     }
 
-    async fn count<K>(&self) -> Result<usize, Box<dyn Error>>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
+    async fn list<K: Object>(&self) -> Result<Vec<K>, Box<dyn Error>> {
+        Ok(self.api::<K>().list(&ListParams::default()).await?.items)
+    }
+
+    async fn count<K: Object>(&self) -> Result<usize, Box<dyn Error>> {
         Ok(self.api::<K>().list(&ListParams::default().labels("weft.dev/committee")).await?.items.len())
     }
 }

@@ -144,19 +144,17 @@ fn is_seated(draft: &Draft<'_>, pod: &Pod) -> bool {
 
 /// Pods of incarnations that go on, made of another spec than the present one. Where nobody has noted what a pod is made
 /// of, it isn't known.
-fn of_another_spec<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d Pod> {
-    let going =
-        |pod: &&Pod| draft.incarnation((pod.member, pod.incarnation)).is_some_and(|record| objects::runs(record.state));
-    let other = |pod: &&Pod| pod.inputs.is_some() && !is_present(draft, pod);
-    draft.world.pods.iter().filter(|pod| pod.is_alive()).filter(other).filter(going)
+fn of_another_spec<'d, 'w>(draft: &'d Draft<'w>) -> impl Iterator<Item = &'w Pod> + use<'d, 'w> {
+    let goes_on =
+        |pod: &Pod| draft.incarnation((pod.member, pod.incarnation)).is_some_and(|record| objects::runs(record.state));
+    let other = |pod: &Pod| pod.inputs.is_some() && !is_present(draft, pod);
+    draft.world.pods.iter().filter(move |pod| pod.is_alive() && other(pod) && goes_on(pod))
 }
 
 /// Those that the plan doesn't delete yet.
 fn outdated<'w>(draft: &Draft<'w>) -> Vec<&'w Pod> {
-    let world = draft.world;
     let deleted = |pod: &Pod| draft.steps.iter().any(|step| step.act.deletes_pod(&pod.uid));
-    let stay: Vec<&str> = of_another_spec(draft).filter(|pod| !deleted(pod)).map(|pod| pod.uid.as_str()).collect();
-    world.pods.iter().filter(|pod| stay.contains(&pod.uid.as_str())).collect()
+    of_another_spec(draft).filter(|pod| !deleted(pod)).collect()
 }
 
 /// Whether a node is well that an incarnation's pod can run on: one of those that its volume is pinned to, or else the one

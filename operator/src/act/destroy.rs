@@ -3,13 +3,10 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use thiserror::Error;
+use weft_crds::DeletionPolicy;
 
 use crate::{
-    act::{
-        Means,
-        members::Which,
-        volumes::{self, Reclaim},
-    },
+    act::{Means, members::Which, volumes},
     api::{ApiError, Object},
     names,
 };
@@ -40,7 +37,7 @@ pub async fn claim(with: &Means<'_>, which: Which, uid: &str) -> Result<(), Dest
     let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).filter(|name| !name.is_empty());
     // A volume kept for ever by the committee's policy would be an orphan here: nothing in it is needed any more.
     if let Some(volume) = volume.filter(|volume| with.objects.volumes.by_name.contains_key(*volume)) {
-        volumes::reclaim(with.subject, &claim, volume, Reclaim::Delete).await?;
+        volumes::reclaim(with.subject, &claim, volume, DeletionPolicy::Delete).await?;
     }
     Ok(with.subject.namespace.delete_as_read(&claim).await?)
 }

@@ -12,7 +12,7 @@ use crate::{
     act::{budgets, gateway, secrets::Keys, services},
     api::{ApiError, Object},
     names,
-    refusals::Refusals,
+    refusals::{Refusals, Want},
     subject::Subject,
 };
 
@@ -38,7 +38,7 @@ pub async fn ensure(
 ) -> Result<(), FoundationError> {
     if subject.spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some()) {
         let by = "this release knows no issuers: take it out, and the committee's own authority signs";
-        refusals.decline(("Certify", "spec.tls.issuerRef"), "an issuer shall sign", by);
+        refusals.decline(Want::of_spec("Certify", "spec.tls.issuerRef", "an issuer shall sign"), by);
     }
     let mut keeper = Keeper { subject, refusals, now };
     keeper.keep(services::members(subject), "members are found by it").await?;
@@ -75,7 +75,8 @@ impl Keeper<'_> {
         }
         wanted.annotations_mut().insert(APPLIED.to_owned(), digest);
         let target = format!("{} {name}", K::kind(&()));
-        self.refusals.note(("Keep", &target), reason, namespace.apply(&wanted).await, self.now)?;
+        let applied = namespace.apply(&wanted).await;
+        self.refusals.note(Want::of_spec("Keep", &target, reason), applied, self.now)?;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     certs::{self, Authority, CertError, Leaf, MEMBER_NAME, Role},
     env::{Env, calendar},
     names,
-    refusals::Refusals,
+    refusals::{Refusals, Want},
     subject::Subject,
 };
 
@@ -163,7 +163,8 @@ pub async fn ensure(
         if which(secret).as_ref().is_some_and(spare) {
             let target = format!("Secret {}", secret.name_any());
             let deleted = subject.namespace.delete_as_read(secret).await;
-            refusals.note(("DeleteSecret", &target), "its incarnation is gone", deleted, env.now())?;
+            let want = Want::of_spec("DeleteSecret", &target, "its incarnation is gone");
+            refusals.note(want, deleted, env.now())?;
         }
     }
     let hosts = certs::gateway_names(&gateway, &subject.namespace.name);
@@ -181,7 +182,8 @@ pub async fn ensure(
             // Its pod waits for it, and nobody else does.
             Err(SecretError::Api(error)) => {
                 let target = format!("Secret {}", leaf.name);
-                refusals.note::<()>(("Keep", &target), "its pod needs it", Err(error), env.now())?;
+                let want = Want::of_spec("Keep", &target, "its pod needs it");
+                refusals.note::<()>(want, Err(error), env.now())?;
             }
             other => other?,
         }

@@ -16,7 +16,7 @@ use crate::{
     api::{self, ApiError},
     names,
     observe::Objects,
-    refusals::Refusals,
+    refusals::{Refusals, Want},
     subject::Subject,
 };
 
@@ -46,18 +46,19 @@ pub async fn keep(
         // One change at a time: each is of the version that was read.
         if let Some(owners) = subject.owners_of_data(claim.meta()).filter(|_| subject.may_settle_data()) {
             let done = change(subject, claim, json!({"metadata": {"ownerReferences": owners}})).await;
-            refusals.note((KEEP_CLAIM, &name), &policy, done, now)?;
+            refusals.note(Want::of_spec(KEEP_CLAIM, &name, &policy), done, now)?;
         } else if let Some(size) = larger(subject, claim).filter(|_| !subject.spec.paused) {
             let size = json!({"spec": {"resources": {"requests": {"storage": size}}}});
             let reason = format!("storage.size is {}", subject.spec.storage.size.as_str());
-            refusals.note(("GrowClaim", &name), &reason, change(subject, claim, size).await, now)?;
+            let done = change(subject, claim, size).await;
+            refusals.note(Want::of_spec("GrowClaim", &name, &reason), done, now)?;
         }
         let bound = claim.spec.as_ref().and_then(|spec| objects.volumes.by_name.get(spec.volume_name.as_ref()?));
-        if let Some((volume, to)) = bound.and_then(|volume| Some((volume, reclaimed(subject, volume)?)))
-            && subject.may_settle_data()
-        {
+        let to = subject.spec.deletion_policy;
+        if let Some(volume) = bound.filter(|volume| subject.may_settle_data() && reclaimed(volume, to).is_some()) {
             let name = volume.name_any();
-            refusals.note((KEEP_VOLUME, &name), &policy, reclaim(subject, claim, &name, to).await, now)?;
+            let done = reclaim(subject, claim, &name, to).await;
+            refusals.note(Want::of_spec(KEEP_VOLUME, &name, &policy), done, now)?;
         }
     }
     Ok(())
@@ -74,8 +75,11 @@ async fn change(subject: &Subject, claim: &PersistentVolumeClaim, mut change: Va
 fn larger<'s>(subject: &'s Subject, claim: &PersistentVolumeClaim) -> Option<&'s QuantityText> {
     let wanted = &subject.spec.storage.size;
     let is_bound = claim.status.as_ref()?.phase.as_deref() == Some("Bound");
-    let asked = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?;
-    (is_bound && bytes(asked)? < wanted.bytes().ok()?).then_some(wanted)
+    (is_bound && bytes(asked(claim)?)? < wanted.bytes().ok()?).then_some(wanted)
+}
+
+fn asked(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+    claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
 }
 
 fn bytes(quantity: &Quantity) -> Option<u64> {
@@ -85,7 +89,7 @@ fn bytes(quantity: &Quantity) -> Option<u64> {
 /// Which claims' volumes aren't as large yet as they were asked to be, in one sentence.
 pub fn growing(claims: &[PersistentVolumeClaim]) -> Option<String> {
     let growing = |claim: &PersistentVolumeClaim| {
-        let asked = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?;
+        let asked = asked(claim)?;
         let status = claim.status.as_ref()?;
         let has = status.capacity.as_ref()?.get("storage")?;
         let told = status.conditions.iter().flatten().filter_map(|condition| condition.message.as_deref());
@@ -101,23 +105,14 @@ pub fn growing(claims: &[PersistentVolumeClaim]) -> Option<String> {
     })
 }
 
-/// A volume's reclaim policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reclaim {
-    /// It outlives its claim. That it didn't is noted on it.
-    Retain,
-    /// It goes with its claim.
-    Delete,
-}
-
-/// What shall become of a volume when its claim goes, where that is something else by now. What a person has made outlive
-/// its claim stays so.
-fn reclaimed(subject: &Subject, volume: &PersistentVolume) -> Option<Reclaim> {
+/// A volume's reclaim policy, and the one that is noted on it, where they have to change so that it outlives its claim or
+/// goes with it. What a person has made outlive its claim stays so.
+fn reclaimed(volume: &PersistentVolume, to: DeletionPolicy) -> Option<(&'static str, Option<&'static str>)> {
     let policy = volume.spec.as_ref()?.persistent_volume_reclaim_policy.as_deref()?;
-    match (subject.spec.deletion_policy, policy) {
-        (DeletionPolicy::Retain, "Delete") => Some(Reclaim::Retain),
+    match (to, policy) {
+        (DeletionPolicy::Retain, "Delete") => Some(("Retain", Some("Delete"))),
         (DeletionPolicy::Delete, "Retain") if volume.annotations().contains_key(names::RECLAIM) => {
-            Some(Reclaim::Delete)
+            Some(("Delete", None))
         }
         _ => None,
     }
@@ -129,7 +124,7 @@ pub async fn reclaim(
     subject: &Subject,
     claim: &PersistentVolumeClaim,
     volume: &str,
-    to: Reclaim,
+    to: DeletionPolicy,
 ) -> Result<(), ApiError> {
     let volumes: Api<PersistentVolume> = Api::all(subject.namespace.client.clone());
     let live = volumes.get_opt(volume).await.map_err(api::error::<PersistentVolume>("get", volume))?;
@@ -140,12 +135,7 @@ pub async fn reclaim(
             .is_some_and(|uid| claim.uid() == Some(uid))
     };
     let Some(live) = live.filter(its) else { return Ok(()) };
-    let policy = live.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
-    let (wanted, before) = match (to, policy) {
-        (Reclaim::Retain, Some("Delete")) => ("Retain", Some("Delete")),
-        (Reclaim::Delete, Some("Retain")) if live.annotations().contains_key(names::RECLAIM) => ("Delete", None),
-        _ => return Ok(()),
-    };
+    let Some((wanted, before)) = reclaimed(&live, to) else { return Ok(()) };
     let change = json!({
         "metadata": {
             "uid": live.uid(), "resourceVersion": live.resource_version(), "annotations": {names::RECLAIM: before},

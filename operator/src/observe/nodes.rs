@@ -16,7 +16,7 @@ use weft_planner::Timestamp;
 use crate::{
     api::{self, ApiError},
     env::instant,
-    refusals::Refusals,
+    refusals::{Refusals, Want},
     session::Session,
 };
 
@@ -49,7 +49,7 @@ where
     K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let read = Api::<K>::all(client.clone()).get_opt(name).await.map_err(api::error::<K>("get", name));
-    refusals.hide(("Read", &format!("{} {name}", K::kind(&()))), reason, read, now)
+    refusals.note(Want::to_see("Read", &format!("{} {name}", K::kind(&())), reason), read, now)
 }
 
 /// Reads the volumes that claims name.

@@ -16,18 +16,16 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
     policy::v1::PodDisruptionBudget,
 };
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-};
+use kube::{ResourceExt, api::DeleteParams};
 use serde_json::json;
 use weft_crds::{Epoch, EpochPhase, MemberState, MemberStatus, StorageCommittee};
 use weft_e2e::Scenario;
+use weft_operator::api::Object;
 
 use crate::{
     Bench, Outcome,
     stage::take_away,
-    story::{COMMITTEE, LIMIT, ROUND, Story, position, serves},
+    story::{COMMITTEE, LIMIT, ROUND, Story, has_mended_two, position, serves},
     wire::{Trouble, Written},
 };
 
@@ -87,30 +85,24 @@ impl Story {
         ends.push(self.end().await?);
 
         take_away(&self.bench, 2).await?;
-        self.rests("mended", |status| {
-            let heir = status.members.iter().any(|member| (member.id, member.current.number) == (2, 2));
-            heir && serves(status, 7) && position(status).is_some_and(|(epoch, _)| epoch == 2)
-        })
-        .await?;
+        self.rests("mended", has_mended_two).await?;
         ends.push(self.end().await?);
 
-        let more = json!({"spec": {"template": {"resources": {"requests": {"cpu": "110m"}}}}});
-        let committees = self.bench.api::<StorageCommittee>();
-        committees.patch(COMMITTEE, &PatchParams::default(), &Patch::Merge(more)).await?;
+        self.change(json!({"template": {"resources": {"requests": {"cpu": "110m"}}}})).await?;
         self.rests("restarted", |status| {
             serves(status, 7) && status.members.iter().all(|member| member.current.attempt == 2)
         })
         .await?;
         ends.push(self.end().await?);
 
-        let fewer = Patch::Merge(json!({"spec": {"members": 6}}));
-        committees.patch(COMMITTEE, &PatchParams::default(), &fewer).await?;
+        self.change(json!({"members": 6})).await?;
         self.rests("six", |status| {
             serves(status, 6) && position(status).is_some_and(|(epoch, _)| epoch == 3) && status.destroying.is_empty()
         })
         .await?;
         ends.push(self.end().await?);
 
+        let committees = self.bench.api::<StorageCommittee>();
         committees.delete(COMMITTEE, &DeleteParams::default()).await?;
         for round in 0.. {
             self.round().await?;
@@ -134,7 +126,7 @@ impl Story {
         objects.insert("services".to_owned(), names::<Service>(bench).await?);
         objects.insert("deployments".to_owned(), names::<Deployment>(bench).await?);
         objects.insert("budgets".to_owned(), names::<PodDisruptionBudget>(bench).await?);
-        let epochs = bench.api::<Epoch>().list(&ListParams::default()).await?.items.into_iter();
+        let epochs = bench.list::<Epoch>().await?.into_iter();
         let seats = status.view.iter().flat_map(|view| &view.members);
         Ok(End {
             view: status.view.as_ref().map(|view| (view.epoch, view.revision, view.in_effect)),
@@ -158,15 +150,9 @@ pub(crate) struct Life {
     writes: usize,
 }
 
-async fn names<K>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let all = bench.api::<K>().list(&ListParams::default()).await?;
-    Ok(all.items.iter().filter(|object| object.meta().deletion_timestamp.is_none()).map(K::name_any).collect())
+async fn names<K: Object>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>> {
+    let all = bench.list::<K>().await?;
+    Ok(all.iter().filter(|object| object.meta().deletion_timestamp.is_none()).map(K::name_any).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ impl Machines {
     }
 
     async fn pods(&self) -> Result<Vec<Pod>, Box<dyn Error>> {
-        Ok(self.bench.api::<Pod>().list(&ListParams::default()).await?.items)
+        self.bench.list().await
     }
 
     async fn remove(&self, pod: &Pod) -> Outcome {
@@ -178,7 +178,7 @@ impl Machines {
     /// Claims grow as they ask to, and those that go do so once no pod uses them.
     async fn tend_claims(&self) -> Outcome {
         let (claims, pods) = (self.bench.api::<PersistentVolumeClaim>(), self.pods().await?);
-        for claim in claims.list(&ListParams::default()).await? {
+        for claim in self.bench.list::<PersistentVolumeClaim>().await? {
             let name = claim.name_any();
             let used = pods.iter().any(|pod| claim_of(pod).is_ok_and(|used| used == name));
             if claim.metadata.deletion_timestamp.is_some() && !used {
@@ -228,7 +228,7 @@ fn who(pod: &Pod) -> Option<(u8, u8)> {
 
 /// Gateways run as their Deployment says.
 async fn run_gateways(bench: &Bench) -> Outcome {
-    for deployment in bench.api::<Deployment>().list(&ListParams::default()).await? {
+    for deployment in bench.list::<Deployment>().await? {
         let (wanted, seen) = (deployment.spec.replicas, deployment.metadata.generation);
         if deployment.status.as_ref().and_then(|status| status.observed_generation) != seen {
             let runs = json!({"status": {"observedGeneration": seen, "replicas": wanted, "updatedReplicas": wanted,

@@ -8,17 +8,15 @@ mod schema;
 use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
-use weft_crds::{MemberState, StorageCommittee, StorageCommitteeStatus};
+use serde_json::Value;
+use weft_crds::{MemberState, StorageCommitteeStatus};
 use weft_e2e::Scenario;
 
 use portrait::{Portrait, differences, portrait};
 use schema::{Change, changes};
 
 use crate::{
-    Bench, Outcome,
-    machines::{self, Machines},
+    Bench, Outcome, machines,
     stage::said,
     story::{COMMITTEE, LIMIT, Story, is_ready},
 };
@@ -83,7 +81,7 @@ struct Walk {
 impl Walk {
     async fn begin(bench: &Bench, namespace: &str) -> Result<Self, Box<dyn Error>> {
         let mut story = Story::begin(bench, namespace, None).await?;
-        story.machines = Some(Machines::make(&story.bench, 4, 4).await?);
+        story.runs_on(4, 4).await?;
         story.bench.apply(COMMITTEE, BASE)?;
         let mut walk = Self { story, base: Value::Null, begun: Portrait::new() };
         let status = walk.rests().await?;
@@ -125,10 +123,9 @@ impl Walk {
     }
 
     /// `None`: the API server has it. Else its words.
-    async fn patch(&self, patch: Value) -> Result<Option<String>, Box<dyn Error>> {
-        let committees = self.story.bench.api::<StorageCommittee>();
-        match committees.patch(COMMITTEE, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => Ok(None),
+    async fn change(&self, spec: &Value) -> Result<Option<String>, Box<dyn Error>> {
+        match self.story.change(spec.clone()).await {
+            Ok(()) => Ok(None),
             Err(kube::Error::Api(status)) if status.code == 422 => Ok(Some(status.message)),
             Err(other) => Err(other.into()),
         }
@@ -136,7 +133,7 @@ impl Walk {
 
     /// Makes a change, and waits for what comes of it.
     async fn goes(&mut self, change: &Change) -> Result<(Fate, StorageCommitteeStatus), Box<dyn Error>> {
-        if let Some(words) = self.patch(json!({"spec": change.spec})).await? {
+        if let Some(words) = self.change(&change.spec).await? {
             return Ok((Fate::Refused(words), StorageCommitteeStatus::default()));
         }
         let status = self.rests().await?;
@@ -158,7 +155,7 @@ impl Walk {
     /// Takes every change back at once.
     async fn comes_back(&mut self) -> Outcome {
         let now = self.spec().await?;
-        if let Some(words) = self.patch(json!({"spec": back(&now, &self.base)})).await? {
+        if let Some(words) = self.change(&back(&now, &self.base)).await? {
             return Err(format!("there is no way back: {words}").into());
         }
         let status = self.rests().await?;
@@ -290,7 +287,7 @@ async fn all_the_way(bench: &Bench, outings: &[Outing]) -> Outcome {
         if *fate != Fate::Fulfilled || APART.contains(&field) || ONE_WAY.contains(&field) {
             continue;
         }
-        let refused = walk.patch(json!({"spec": change.spec})).await?;
+        let refused = walk.change(&change.spec).await?;
         changed += usize::from(refused.is_none());
         for _ in 0..HASTE {
             walk.story.round().await?;

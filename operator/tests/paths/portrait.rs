@@ -11,10 +11,10 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
     policy::v1::PodDisruptionBudget,
 };
-use kube::{ResourceExt, api::ListParams, core::NamespaceResourceScope};
-use serde::{Serialize, de::DeserializeOwned};
+use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use weft_crds::StorageCommitteeStatus;
+use weft_operator::api::Object;
 
 use crate::story::Story;
 
@@ -54,14 +54,11 @@ pub(crate) async fn portrait(story: &Story, status: &StorageCommitteeStatus) -> 
     Ok(portrait)
 }
 
-async fn add<K>(portrait: &mut Portrait, story: &Story, status: &StorageCommitteeStatus) -> Result<(), Box<dyn Error>>
-where
-    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned,
-{
+async fn add<K: Object>(
+    portrait: &mut Portrait,
+    story: &Story,
+    status: &StorageCommitteeStatus,
+) -> Result<(), Box<dyn Error>> {
     for object in story.bench.api::<K>().list(&ListParams::default().labels("weft.dev/committee")).await? {
         if object.meta().deletion_timestamp.is_some() {
             continue;

@@ -9,11 +9,7 @@ use kube::{Api, api::PostParams};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    Bench, Outcome,
-    machines::{self, Machines},
-    story::Story,
-};
+use crate::{Bench, Outcome, machines, story::Story};
 
 const CHART: &str = include_str!("../../../charts/weft/templates/rbac.yaml");
 
@@ -103,7 +99,7 @@ async fn blind(bench: &Bench, granted: &BTreeSet<Right>) -> Outcome {
     let rights = granted.iter().filter(seen).cloned().collect();
     user(bench, "blind", &rights).await?;
     let mut story = Story::begin_as(bench, "blind", None, Some("blind")).await?;
-    story.machines = Some(Machines::make(&story.bench, 8, 8).await?);
+    story.runs_on(8, 8).await?;
     let wire = story.wire.clone();
     story.life().await?;
     assert!(wire.was_forbidden(), "it sees them");
@@ -117,7 +113,7 @@ async fn the_chart_grants_what_the_operator_needs_and_no_more() -> Outcome {
     let granted = granted()?;
     user(&bench, "whole", &granted).await?;
     let mut story = Story::begin_as(&bench, "whole", None, Some("whole")).await?;
-    story.machines = Some(Machines::make(&story.bench, 8, 8).await?);
+    story.runs_on(8, 8).await?;
     let wire = story.wire.clone();
     story.life().await?;
     let used: BTreeSet<Right> = wire.called();
@@ -148,7 +144,7 @@ async fn the_chart_grants_what_the_operator_needs_and_no_more() -> Outcome {
         user(&bench, &name, &rest).await?;
         let mut story = Story::begin_as(&bench, &name, None, Some(&name)).await?;
         let words = format!("cannot {} resource {:?} in API group {:?}", right.verb, right.resource, right.group);
-        story.machines = Some(Machines::make(&story.bench, 8, 8).await?);
+        story.runs_on(8, 8).await?;
         story.until_told = Some(words.clone());
         match story.life().await {
             Err(error) if error.to_string().contains(&words) => Ok(()),

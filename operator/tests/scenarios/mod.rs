@@ -7,17 +7,17 @@ use futures::{FutureExt, StreamExt, future::LocalBoxFuture, stream};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use weft_crds::{StorageCommittee, StorageCommitteeStatus};
+use weft_crds::StorageCommitteeStatus;
 use weft_e2e::Scenario;
 
 use crate::{
     Bench, Outcome,
     machines::{self, Machines},
     stage::said,
-    story::{COMMITTEE, LIMIT, Story, is_ready, position, serves},
+    story::{COMMITTEE, LIMIT, SPEC, Story, is_ready, position, serves},
 };
 
 /// Fleets that live at once.
@@ -74,9 +74,8 @@ async fn what_befalls_machines_pods_and_claims() -> Outcome {
 
 async fn begun(bench: &Bench, name: &str, machines: usize, zones: usize) -> Result<Story, Box<dyn Error>> {
     let mut story = Story::begin(bench, name, None).await?;
-    story.machines = Some(Machines::make(&story.bench, machines, zones).await?);
-    let spec = ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}, repair: {unreachableAfter: 1m}";
-    story.bench.apply(COMMITTEE, spec)?;
+    story.runs_on(machines, zones).await?;
+    story.bench.apply(COMMITTEE, &format!("{SPEC}, repair: {{unreachableAfter: 1m}}"))?;
     story.rests("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await?;
     Ok(story)
 }
@@ -119,14 +118,8 @@ impl Story {
         Ok(status)
     }
 
-    async fn pause(&self, paused: bool) -> Outcome {
-        let change = Patch::Merge(json!({"spec": {"paused": paused}}));
-        self.bench.api::<StorageCommittee>().patch(COMMITTEE, &PatchParams::default(), &change).await?;
-        Ok(())
-    }
-
     async fn uids(&self) -> Result<BTreeMap<String, Option<String>>, Box<dyn Error>> {
-        let pods = self.bench.api::<Pod>().list(&ListParams::default()).await?;
+        let pods = self.bench.list::<Pod>().await?;
         Ok(pods.iter().map(|pod| (pod.name_any(), pod.uid())).collect())
     }
 }
@@ -294,22 +287,20 @@ async fn another_operator(story: &mut Story) -> Outcome {
     assert_eq!(story.uids().await?, before);
     let status = story.round().await?;
     assert_eq!(said(&status, "UpgradeAvailable").map(|(status, ..)| status), Some("True"));
-    let automatic = Patch::Merge(json!({"spec": {"upgrade": "Automatic"}}));
-    let committees = story.bench.api::<StorageCommittee>();
-    committees.patch(COMMITTEE, &PatchParams::default(), &automatic).await?;
+    story.change(json!({"upgrade": "Automatic"})).await?;
     let restarted = |status: &StorageCommitteeStatus| status.members.iter().all(|member| member.current.attempt == 2);
     story.rests("all have restarted", |status| serves(status, 7) && is_untouched(status) && restarted(status)).await?;
     Ok(())
 }
 
 async fn a_pause(story: &mut Story) -> Outcome {
-    story.pause(true).await?;
+    story.change(json!({"paused": true})).await?;
     let machine = story.machines().of(2).await?;
     story.power_off(&machine).await?;
     let status = story.while_holds(LONG, "nobody is given up", is_untouched).await?;
     assert!(!is_ready(&status));
     assert_eq!(said(&status, "Progressing").map(|(status, reason, _)| (status, reason)), Some(("False", "Paused")));
-    story.pause(false).await?;
+    story.change(json!({"paused": false})).await?;
     story.rests("one is replaced", |status| replaced(status, &[2])).await?;
     Ok(())
 }

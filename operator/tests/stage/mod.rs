@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::{
     ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
 use weft_crds::{MemberState, MemberStatus, StorageCommitteeStatus};
@@ -44,7 +44,7 @@ pub(crate) async fn trust(bench: &Bench) -> Result<weft_protocol::PublicKey, Box
 
 /// Plays the kubelet: every pod that isn't held back runs and has its member's address.
 pub(crate) async fn run_pods(bench: &Bench) -> Outcome {
-    for pod in bench.api::<Pod>().list(&ListParams::default()).await? {
+    for pod in bench.list::<Pod>().await? {
         let number = |label: &str| pod.labels().get(label).and_then(|text| text.parse::<u32>().ok());
         let (Some(member), Some(incarnation)) = (number("weft.dev/member"), number("weft.dev/incarnation")) else {
             continue;
@@ -112,7 +112,7 @@ pub(crate) async fn take_away(bench: &Bench, member: u32) -> Outcome {
 /// Takes the protection of claims away that are being deleted, as a controller does when no pod uses them any more.
 pub(crate) async fn let_claims_go(bench: &Bench) -> Outcome {
     let (claims, mut unprotected) = (bench.api::<PersistentVolumeClaim>(), json!({"metadata": {"finalizers": null}}));
-    for claim in claims.list(&ListParams::default()).await? {
+    for claim in bench.list::<PersistentVolumeClaim>().await? {
         if claim.metadata.deletion_timestamp.is_some() {
             unprotected["metadata"]["uid"] = json!(claim.uid());
             claims.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(&unprotected)).await?;

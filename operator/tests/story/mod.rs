@@ -3,7 +3,12 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::{Api, Client, api::PostParams, client::ClientBuilder};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+    client::ClientBuilder,
+};
+use serde_json::{Value, json};
 use weft_crds::{MemberState, StorageCommittee, StorageCommitteeStatus};
 use weft_operator::{
     context::Context,
@@ -22,6 +27,9 @@ pub(crate) const COMMITTEE: &str = "demo";
 
 /// So much time passes for the operator with each round.
 pub(crate) const ROUND: Duration = Duration::from_secs(3);
+
+/// What a spec says more than that there are seven: a fleet that waits for nothing, and has no gateways.
+pub(crate) const SPEC: &str = ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}";
 
 /// Rounds that change nothing, after which a fleet rests.
 const REST: usize = 3;
@@ -66,6 +74,19 @@ impl Story {
         let user = user.map(str::to_owned);
         let operator = operator(&bench, &fleet, &wire, user.as_deref()).await?;
         Ok(Self { bench, fleet, wire, machines: None, until_told: None, user, operator })
+    }
+
+    /// Its pods run on so many machines, in so many zones.
+    pub(crate) async fn runs_on(&mut self, machines: usize, zones: usize) -> Outcome {
+        self.machines = Some(Machines::make(&self.bench, machines, zones).await?);
+        Ok(())
+    }
+
+    /// Merges a change into the spec.
+    pub(crate) async fn change(&self, spec: Value) -> Result<(), kube::Error> {
+        let change = Patch::Merge(json!({"spec": spec}));
+        let committees = self.bench.api::<StorageCommittee>();
+        committees.patch(COMMITTEE, &PatchParams::default(), &change).await.map(drop)
     }
 
     /// Another release of the operator takes over, which comes with this image.
@@ -149,7 +170,7 @@ impl Story {
     }
 
     pub(crate) async fn is_born(&mut self) -> Outcome {
-        self.bench.apply(COMMITTEE, ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}")?;
+        self.bench.apply(COMMITTEE, SPEC)?;
         self.rests("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await.map(drop)
     }
 }
@@ -176,6 +197,12 @@ pub(crate) fn is_ready(status: &StorageCommitteeStatus) -> bool {
 pub(crate) fn serves(status: &StorageCommitteeStatus, members: usize) -> bool {
     let serving = status.members.iter().filter(|member| member.current.state == MemberState::Serving).count();
     is_ready(status) && (serving, status.members.len()) == (members, members)
+}
+
+/// Whether member 2, of seven, has been lost and replaced.
+pub(crate) fn has_mended_two(status: &StorageCommitteeStatus) -> bool {
+    let heir = status.members.iter().any(|member| (member.id, member.current.number) == (2, 2));
+    heir && serves(status, 7) && position(status).is_some_and(|(epoch, _)| epoch == 2)
 }
 
 /// Epoch and revision of the view in effect.

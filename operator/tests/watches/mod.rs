@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{ResourceExt, api::ListParams, client::ClientBuilder};
+use kube::{ResourceExt, client::ClientBuilder};
 use tokio::task::JoinSet;
 use weft_crds::StorageCommitteeStatus;
 use weft_operator::controller;
@@ -13,7 +13,7 @@ use weft_operator::controller;
 use crate::{
     Bench, Outcome, config,
     stage::take_away,
-    story::{COMMITTEE, Story, position, serves},
+    story::{COMMITTEE, SPEC, Story, has_mended_two, position, serves},
     wire::{Through, Watching, Wire},
 };
 
@@ -34,7 +34,7 @@ impl Alive {
     async fn begin(bench: &Bench, watching: Watching) -> Result<Self, Box<dyn Error>> {
         let namespace = format!("{watching:?}").to_lowercase();
         let story = Story::begin(bench, &namespace, None).await?;
-        story.bench.apply(COMMITTEE, ", epochs: {settle: 10s, retainFor: 0s}, gateway: {replicas: 0}")?;
+        story.bench.apply(COMMITTEE, SPEC)?;
         let through = Through { wire: Wire::watching(watching) };
         let client = ClientBuilder::try_from(config(&bench.server).await?)?.with_layer(&through).build();
         let context = Arc::new(crate::operator(client.clone(), story.fleet.clone()));
@@ -67,14 +67,8 @@ impl Alive {
     }
 }
 
-async fn names<K>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    Ok(bench.api::<K>().list(&ListParams::default()).await?.iter().map(K::name_any).collect())
+fn names<K: ResourceExt>(objects: &[K]) -> BTreeSet<String> {
+    objects.iter().map(K::name_any).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,18 +79,17 @@ async fn watches_that_lose_everything_cost_time_and_nothing_else() -> Outcome {
         let alive = Alive::begin(&bench, watching).await.map_err(wrong)?;
         alive.until("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await.map_err(wrong)?;
         take_away(&alive.story.bench, 2).await.map_err(wrong)?;
-        let mended = alive.until("mended", |status| {
-            let heir = status.members.iter().any(|member| (member.id, member.current.number) == (2, 2));
-            heir && serves(status, 7)
-                && position(status).is_some_and(|(epoch, _)| epoch == 2)
-                && status.destroying.is_empty()
-        });
+        let mended = alive.until("mended", |status| has_mended_two(status) && status.destroying.is_empty());
         let status = mended.await.map_err(wrong)?;
         let claims: BTreeSet<String> =
             status.members.iter().map(|member| format!("demo-{}-{}", member.id, member.current.number)).collect();
-        assert_eq!(names::<PersistentVolumeClaim>(&alive.story.bench).await?, claims, "with watches {watching:?}");
+        assert_eq!(
+            names(&alive.story.bench.list::<PersistentVolumeClaim>().await?),
+            claims,
+            "with watches {watching:?}"
+        );
         let pods = claims.iter().map(|claim| format!("{claim}-1")).collect();
-        assert_eq!(names::<Pod>(&alive.story.bench).await?, pods, "with watches {watching:?}");
+        assert_eq!(names(&alive.story.bench.list::<Pod>().await?), pods, "with watches {watching:?}");
         Ok(())
     };
     let all = [Watching::Whole, Watching::Deaf, Watching::Expired, Watching::Torn];
