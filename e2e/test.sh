@@ -4,6 +4,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 all=(cargo test --workspace --all-features)
+# Twice as many at once as there are processors, for the same reason.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 
 "${all[@]}" --no-run
 log=$(mktemp)
@@ -17,7 +19,7 @@ simulation=$!
 # With all that it has started: it is a group of its own.
 trap 'kill -- -"$simulation" 2>/dev/null || true; rm -f "$log" "$WEFT_SCENARIOS"' EXIT
 
-"${all[@]}" --config "target.'cfg(all())'.runner = ['$here/all-but.sh', 'sim']"
+"${all[@]}" --no-fail-fast --config "target.'cfg(all())'.runner = ['$here/all-but.sh', 'sim']"
 echo 'what befalls fleets:'
 "$here/scenarios.sh" "$WEFT_SCENARIOS" && played=yes || played=no
 echo 'the simulation, which began before the other tests:'

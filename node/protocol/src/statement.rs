@@ -60,7 +60,7 @@ pub enum Statement {
     Symbols { request: Hash, payload: Hash },
     /// The signer's durable sequence has reached the header's: for peers to remember, and to tell back (R1).
     Sequence,
-    /// Synced to `synced`, the signer has no entry of `blob` (R12).
+    /// Synced to `synced`, the signer has no certificate of `blob`, and no tombstone that it tells of (R12).
     Lacking { synced: ViewId, blob: BlobId },
     /// The answer to the round of digest `round`: `state` binds the pieces that it gave; the next one is of the blob
     /// that the signer `lacks`, if it gave up there (R28).

@@ -16,7 +16,7 @@ const PAGE: usize = 256;
 pub(crate) enum Said {
     /// It lacks it, synced to the certificate's view.
     Lacks(Box<Signed>),
-    /// It has an entry that holds at least as much as the certificate.
+    /// It has a certificate or tombstone of it.
     Knows,
     /// It isn't synced to the certificate's view, so that its lacking it proves nothing.
     Nothing,
@@ -31,13 +31,10 @@ impl Member {
         let synced = records::synced(&snapshot)?.filter(|synced| synced.position() >= view.position());
         let (mut said, mut lacked, mut at) = (Vec::with_capacity(blobs.len()), Vec::new(), Vec::new());
         for blob in blobs {
-            let lacks = match self.index.get(blob) {
-                None => true,
-                Some(Kind::Void { position }) => position < view.position(),
-                // What isn't told any more is as good as gone: nobody could learn from here that it holds.
-                Some(Kind::Hidden { rank }) => rank.deleted || rank.position < view.position(),
-                Some(Kind::Live { .. } | Kind::Deleted) => false,
-            };
+            // Who has the void has no certificate. Were it among those who know the blob, then of the members that meet a
+            // certificate at one time, the last would take it, outvoted by the voids of the first. And what isn't told any more
+            // is as good as gone: nobody could learn from here that it holds.
+            let lacks = !matches!(self.index.get(blob), Some(Kind::Live { .. } | Kind::Deleted));
             said.push(if lacks { Said::Nothing } else { Said::Knows });
             if let Some(synced) = synced.filter(|_| lacks) {
                 at.push(said.len() - 1);

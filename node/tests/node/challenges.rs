@@ -13,7 +13,7 @@ use weft_protocol::{Accusation, Accusers, MemberId, Round, View};
 use weft_redstuff::{Axis, BlobId, rebuild_sliver};
 use weft_store::{SliverKey, View as _};
 
-use super::fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, put, put_until};
+use super::fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, put, put_until, requests::peers};
 use futures::StreamExt;
 use prost::Message;
 use tonic::{Code, service::Routes};
@@ -311,7 +311,6 @@ async fn r28_what_is_closed_is_served_to_everyone_but_the_challenged() {
     let blob = put(&client, 1, &content).await.id;
     fleet.whole().await;
     let address = fleet.places[&0].address.to_string();
-    let peers = |role: &str| PeersClient::new(fleet.connector(role).channel(&address).unwrap());
     let challenges = |role: &str| ChallengesClient::new(fleet.connector(role).channel(&address).unwrap());
     let id = bytes::Bytes::copy_from_slice(&blob.0);
     let close = |for_ms| CloseRequest { challenged: 6, blobs: vec![id.clone()], for_ms };
@@ -326,9 +325,10 @@ async fn r28_what_is_closed_is_served_to_everyone_but_the_challenged() {
                 false
             }
         };
-        let stream = peers(role).slivers(SliversRequest { items: vec![primary.clone()] }).await.unwrap().into_inner();
+        let stream =
+            peers(&fleet, 0, role).slivers(SliversRequest { items: vec![primary.clone()] }).await.unwrap().into_inner();
         let item = SymbolItem { blob: id.clone(), stripe: 0, axis: 1, index: 0, helpers: vec![0] };
-        let symbols = peers(role).symbols(SymbolsRequest { items: vec![item] }).await.unwrap().into_inner();
+        let symbols = peers(&fleet, 0, role).symbols(SymbolsRequest { items: vec![item] }).await.unwrap().into_inner();
         let streamed = stream.map(|item| item.unwrap().held).collect::<Vec<_>>().await;
         let symbols = symbols.map(|batch| !batch.unwrap().symbols[0].is_empty()).collect::<Vec<_>>().await;
         assert_eq!((&streamed[..], &symbols[..]), (&[read][..], &[read][..]));

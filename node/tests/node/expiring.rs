@@ -1,9 +1,9 @@
 //! What the fleet's time has reached is gone, everywhere and for good (R15); nothing else is.
 
 use tonic::Code;
-use weft_client::{Connector, GetError, PutError};
+use weft_client::{GetError, PutError};
 use weft_node::member::Member;
-use weft_proto::v1::{ExchangeRequest, Identity, peers_client::PeersClient};
+use weft_proto::v1::{ExchangeRequest, Identity};
 use weft_protocol::{Certificate, Entry, FleetId, SigningKey, TimeFloor};
 use weft_redstuff::{BlobId, Metadata};
 use weft_store::View as _;
@@ -12,7 +12,7 @@ use super::fleet::{
     self, FLEET, Fleet, OrderChanges, content, eventually, get,
     liar::Liar,
     put, put_until,
-    requests::{blob, certify, finish, writes},
+    requests::{blob, certify, finish, peers, writes},
     timeless::timeless,
 };
 
@@ -280,7 +280,6 @@ async fn r15_only_the_operators_word_for_this_fleet_counts_and_the_latest_of_the
         let changes = OrderChanges { time_floor: Some(floor.clone()), ..OrderChanges::default() };
         let status = fleet.order(0, changes).await.expect_err(why);
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        let channel = fleet.connector("member/3/1").channel(&fleet.places[&0].address.to_string()).unwrap();
         let peer = fleet.member(3).identity().clone();
         let request = ExchangeRequest {
             from: Some(Identity {
@@ -293,7 +292,7 @@ async fn r15_only_the_operators_word_for_this_fleet_counts_and_the_latest_of_the
             time_floor: floor.encode().into(),
             ..ExchangeRequest::default()
         };
-        let status = PeersClient::new(channel).exchange(request).await.expect_err(why);
+        let status = peers(&fleet, 0, "member/3/1").exchange(request).await.expect_err(why);
         assert!(status.message().contains("R15"), "{status}");
         assert_eq!(time_of(&member), Some(TIME), "{why}");
     }

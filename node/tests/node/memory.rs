@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use tonic::Code;
-use weft_client::Connector;
 use weft_node::member::Condition;
-use weft_proto::v1::{ExchangeRequest, Identity, peers_client::PeersClient};
+use weft_proto::v1::{ExchangeRequest, Identity};
 use weft_protocol::{Encoder, MemberId, SigningKey, Statement, ViewId};
 use weft_store::FILE;
 
@@ -12,6 +11,7 @@ use super::fleet::{
     FLEET, Fleet, content, eventually,
     liar::{Liar, sequence},
     put,
+    requests::peers,
 };
 
 /// Restarts member 0 beside a peer that says it remembers this of it, and gives what comes of it.
@@ -50,7 +50,6 @@ async fn r1_nobody_remembers_what_the_member_did_not_sign() {
     let forged = sequence(FLEET, MemberId(0), victim, u64::MAX, &SigningKey::from_seed([66; 32]));
     let liar = fleet.newest().seats[6].incarnation;
     for id in 1..6 {
-        let channel = fleet.connector("member/6/1").channel(&fleet.places[&id].address.to_string()).unwrap();
         let request = ExchangeRequest {
             from: Some(Identity {
                 fleet: FLEET.0.to_vec().into(),
@@ -61,7 +60,7 @@ async fn r1_nobody_remembers_what_the_member_did_not_sign() {
             sequence: forged.clone().into(),
             ..ExchangeRequest::default()
         };
-        let status = PeersClient::new(channel).exchange(request).await.unwrap_err();
+        let status = peers(&fleet, id, "member/6/1").exchange(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     }
     fleet.restart(0).await;
@@ -92,7 +91,6 @@ async fn r1_acks_in_certificates_are_remembered_before_any_exchange() {
 
 /// What a member says of itself for a view, to member 5.
 async fn standing(fleet: &Fleet, id: u32, view: ViewId) -> Bytes {
-    let channel = fleet.connector("member/5/1").channel(&fleet.places[&id].address.to_string()).unwrap();
     let incarnation = fleet.newest().seats[5].incarnation;
     let identity = Identity {
         fleet: FLEET.0.to_vec().into(),
@@ -106,7 +104,7 @@ async fn standing(fleet: &Fleet, id: u32, view: ViewId) -> Bytes {
         sequence: fleet.member(5).sign_now(Statement::Sequence).encode().into(),
         ..ExchangeRequest::default()
     };
-    PeersClient::new(channel).exchange(request).await.unwrap().into_inner().standing
+    peers(fleet, id, "member/5/1").exchange(request).await.unwrap().into_inner().standing
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,7 +111,11 @@ async fn what_an_epoch_copies_is_counted_as_durably_as_its_slivers() {
         disk.cut_power_after(operations);
         // It may go before the order is durable.
         drop(fleet.order(6, order.clone()).await);
-        eventually("the power goes", || async { disk.is_dead() }).await;
+        // With little time, more is made durable at once: all may have come before.
+        let member = fleet.member(6);
+        let all_came = || member.levels().is_ok_and(|levels| levels.slivers > 0 && levels.missing_slivers == 0);
+        eventually("the power goes, or all has come", || async { disk.is_dead() || all_came() }).await;
+        drop(member);
         fleet.restart(6).await;
         let inventory = fleet.order(6, OrderChanges { target: Some(target.clone()), ..OrderChanges::default() }).await;
         let inventory = inventory.unwrap();
@@ -125,7 +129,7 @@ async fn what_an_epoch_copies_is_counted_as_durably_as_its_slivers() {
     assert!(midway > 1, "the power went while slivers came");
     fleet.whole().await;
     let inventory = fleet.order(6, order).await.unwrap();
-    assert!(inventory.held_sliver_bytes > reached, "{reached} before the last power cut");
+    assert!(inventory.held_sliver_bytes >= reached, "{} after {reached}", inventory.held_sliver_bytes);
     let (copied, rebuilt) = moved(&inventory, &target);
     assert_eq!(copied + rebuilt, inventory.held_sliver_bytes, "{copied} copied, {rebuilt} rebuilt");
 }

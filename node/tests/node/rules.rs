@@ -1,15 +1,16 @@
 //! Each rule, broken against running members: they refuse.
 
+use bytes::Bytes;
 use tonic::Code;
 use weft_client::Connector;
 use weft_node::member::Condition;
-use weft_proto::v1::{Ailment, DeleteRequest, LookupRequest, reads_client::ReadsClient};
-use weft_protocol::{Certificate, Entry, Seal, Signed, SigningKey, Tombstone};
+use weft_proto::v1::{Ailment, DeleteRequest, LackingRequest, LookupRequest, reads_client::ReadsClient};
+use weft_protocol::{Certificate, Encoder, Entry, Seal, Signed, SigningKey, Tombstone};
 use weft_store::FILE;
 
 use super::fleet::{
     FLEET, Fleet, OrderChanges, content, eventually, get, put,
-    requests::{ack, blob, certified, certify, changed, finish, writes},
+    requests::{ack, blob, certified, certify, changed, finish, peers, writes},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +94,16 @@ async fn r12_a_certificate_that_nobody_was_answered_on_is_void_and_comes_back_on
         .await;
     }
     fleet.client().get(blob, None).await.expect_err("nobody was ever told that it is stored");
+    // Who has the void still counts among those who lack the blob: it must not vote for the certificate.
+    for id in [0, 1, 2, 3, 4, 6] {
+        let request = LackingRequest {
+            view: view.id().encode(Encoder::new()).finish().into(),
+            blobs: vec![Bytes::copy_from_slice(blob.as_bytes())],
+        };
+        let said = peers(&fleet, id, "member/5/1").lacking(request).await.unwrap().into_inner().lacks.remove(0);
+        let lacks = Signed::decode(&said.lacking).unwrap();
+        assert!(!said.known && lacks.statement.says_lacking(&view.id(), &blob));
+    }
     // Void, and not deleted: the put may be finished under the view that follows.
     fleet.settled().await;
     let (metadata, content) = self::blob(&fleet, 1);

@@ -243,11 +243,14 @@ impl Fleet {
         }
     }
 
-    /// Waits until no running member that the view seats misses anything.
+    /// Waits until all running members know of the same blobs, and none misses any of its slivers: a put ends with a quorum, so
+    /// that a member may miss nothing because it hasn't heard of the blob yet.
     pub(crate) async fn whole(&self) {
         for (id, member) in self.members() {
             eventually(&format!("member {id} is whole"), || async {
-                member.levels().is_ok_and(|levels| levels.missing_slivers == 0) && member.counts()
+                let most = self.members().iter().filter_map(|(_, other)| Some(other.levels().ok()?.blobs)).max();
+                member.levels().is_ok_and(|levels| levels.missing_slivers == 0 && Some(levels.blobs) == most)
+                    && member.counts()
             })
             .await;
         }

@@ -6,7 +6,7 @@ use tonic::{Code, transport::Channel};
 use weft_client::Connector;
 use weft_proto::{
     MAX_MESSAGE,
-    v1::{CertifyRequest, FinishRequest, ViewChanged, writes_client::WritesClient},
+    v1::{CertifyRequest, FinishRequest, ViewChanged, peers_client::PeersClient, writes_client::WritesClient},
 };
 use weft_protocol::{Certificate, Encoder, Entry, Signed, View};
 use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
@@ -14,9 +14,16 @@ use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
 use super::Fleet;
 
 pub(crate) fn writes(fleet: &Fleet, id: u32) -> WritesClient<Channel> {
-    let address = fleet.places[&id].address.to_string();
-    let channel = fleet.connector("gateway").channel(&address).expect("the address is one");
-    WritesClient::new(channel).max_encoding_message_size(MAX_MESSAGE)
+    WritesClient::new(channel(fleet, id, "gateway")).max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// A member's service for its peers; the role is a peer's: `member/<id>/<incarnation>`.
+pub(crate) fn peers(fleet: &Fleet, id: u32, role: &str) -> PeersClient<Channel> {
+    PeersClient::new(channel(fleet, id, role))
+}
+
+fn channel(fleet: &Fleet, id: u32, role: &str) -> Channel {
+    fleet.connector(role).channel(&fleet.places[&id].address.to_string()).expect("the address is one")
 }
 
 /// An inline blob: its acks need no upload.
