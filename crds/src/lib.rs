@@ -12,6 +12,7 @@ mod duration;
 mod encoding;
 mod epoch;
 mod member;
+pub mod names;
 mod policies;
 mod quantity;
 mod status;

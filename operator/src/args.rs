@@ -33,7 +33,7 @@ pub struct RunArgs {
     /// Namespaces to watch; none: all of them.
     #[arg(long, env = "WEFT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-    /// The operator's own namespace, where its Lease lives.
+    /// The operator's own namespace, where its Lease lives and the copies of fleets' keys.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub namespace: String,
     /// The operator's own name, by which it holds the Lease and signs its events.

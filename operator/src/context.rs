@@ -8,6 +8,7 @@ use std::{
 use kube::Client;
 
 use crate::{
+    api::Namespace,
     env::Env,
     observe::Stores,
     report::events::Events,
@@ -30,6 +31,8 @@ pub struct Context {
     pub events: Events,
     /// The image of members whose spec names none.
     pub image: String,
+    /// Where the operator lives, and keeps what shall outlive a committee's namespace.
+    pub home: Namespace,
     sessions: Mutex<HashMap<Name, Kept>>,
 }
 
@@ -40,17 +43,18 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// `instance` is the operator's pod, `image` the one of members whose spec names none.
+    /// `instance` is the operator's pod and `home` its namespace, `image` the one of members whose spec names none.
     pub fn new(
         client: Client,
         env: Arc<dyn Env>,
         stores: Stores,
         telemetry: Arc<Telemetry>,
-        instance: &str,
+        (instance, home): (&str, &str),
         image: String,
     ) -> Self {
         let events = Events::new(client.clone(), instance);
-        Self { client, env, stores, telemetry, events, image, sessions: Mutex::default() }
+        let home = Namespace { client: client.clone(), name: home.to_owned() };
+        Self { client, env, stores, telemetry, events, image, home, sessions: Mutex::default() }
     }
 
     /// This leader's memory of a committee.

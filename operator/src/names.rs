@@ -4,34 +4,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// Label of everything that belongs to a committee.
-pub const COMMITTEE: &str = "weft.dev/committee";
-/// Label of members' pods, claims and Secrets: the member's number.
-pub const MEMBER: &str = "weft.dev/member";
-/// Label of members' pods, claims and Secrets: the incarnation's number.
-pub const INCARNATION: &str = "weft.dev/incarnation";
-/// Label that tells members from gateways.
-pub const COMPONENT: &str = "app.kubernetes.io/component";
-/// Annotation of claims and of the CA's Secret: the fleet whose data they keep.
-pub const FLEET: &str = "weft.dev/fleet";
-/// Annotation of the CA's Secret: the newest term, so that it outlives the committee with the keys (R4). Also of the
-/// members' disruption budget: that of the leader that wrote it last.
-pub const TERM: &str = "weft.dev/term";
+pub use weft_crds::names::{
+    COMMITTEE, COMPONENT, CONFIRM_REWIND, DECLARE_LOST, FLEET, GATEWAY_COMPONENT, INCARNATION, MEMBER,
+    MEMBER_COMPONENT, OURS, TERM, authority, claimed, labels, member_claim, member_labels, spare_keys,
+};
+
 /// Annotation of pods and claims: the term of the newest leader that has revoked what was decided about them (R24).
 pub const TOUCHED: &str = "weft.dev/touched-in-term";
-/// Annotation of committees, written by a person: the view whose rewind is confirmed (R26).
-pub const CONFIRM_REWIND: &str = "weft.dev/confirm-rewind";
-/// Annotation of a committee: the incarnations that a person declares lost, `3-1,4-1` (R7).
-pub const DECLARE_LOST: &str = "weft.dev/declare-lost";
 /// Annotation of volumes: the reclaim policy that they had before the committee's made them outlive their claims.
 pub const RECLAIM: &str = "weft.dev/reclaim-policy";
 /// Annotation of pods: their number among the pods of their incarnation.
 pub const ATTEMPT: &str = "weft.dev/attempt";
 /// Annotation of pods: what the spec said of them when they were made.
 pub const INPUTS: &str = "weft.dev/inputs";
-
-pub const MEMBER_COMPONENT: &str = "member";
-pub const GATEWAY_COMPONENT: &str = "gateway";
 
 /// gRPC of members.
 pub const MEMBER_PORT: i32 = 7410;
@@ -44,16 +29,6 @@ pub const HTTPS_PORT: i32 = 8443;
 
 pub fn member_pod(committee: &str, member: u32, incarnation: u32, attempt: u32) -> String {
     format!("{committee}-{member}-{incarnation}-{attempt}")
-}
-
-/// The incarnation that a claim was made for, by its name: a later one may have inherited it (R25).
-pub fn origin(claim: &str) -> Option<u32> {
-    claim.rsplit_once('-')?.1.parse().ok()
-}
-
-/// The name of the claim that is made for an incarnation, which is its pods' host name as well.
-pub fn member_claim(committee: &str, member: u32, incarnation: u32) -> String {
-    format!("{committee}-{member}-{incarnation}")
 }
 
 pub fn member_tls(committee: &str, member: u32, incarnation: u32) -> String {
@@ -76,32 +51,6 @@ pub fn gateway(committee: &str) -> String {
 
 pub fn gateway_tls(committee: &str) -> String {
     format!("{committee}-gateway-tls")
-}
-
-pub fn authority(committee: &str) -> String {
-    format!("{committee}-ca")
-}
-
-/// Labels of everything of a committee's.
-pub fn labels(committee: &str) -> BTreeMap<String, String> {
-    [
-        (COMMITTEE, committee),
-        ("app.kubernetes.io/name", "weft"),
-        ("app.kubernetes.io/instance", committee),
-        ("app.kubernetes.io/managed-by", "weft-operator"),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
-}
-
-/// Labels of a member's objects.
-pub fn member_labels(committee: &str, member: u32, incarnation: u32) -> BTreeMap<String, String> {
-    let mut labels = labels(committee);
-    labels.insert(COMPONENT.to_owned(), MEMBER_COMPONENT.to_owned());
-    labels.insert(MEMBER.to_owned(), member.to_string());
-    labels.insert(INCARNATION.to_owned(), incarnation.to_string());
-    labels
 }
 
 /// Labels by which a component's pods are selected; they never change.

@@ -16,6 +16,7 @@ use crate::{
         members::Which,
         record::{self, Recording},
         secrets::{self, Keys, SecretError},
+        spare_keys,
         term::{self, TermError},
         volumes,
     },
@@ -182,6 +183,7 @@ async fn prepare(
     let (refusals, now) = (&mut session.refusals, context.env.now());
     let (wanted, others) = (incarnations(subject), objects.incarnations());
     let keys = secrets::ensure(subject, fleet, &wanted, &others, context.env.as_ref(), refusals).await?;
+    spare_keys::keep(subject, &context.home, fleet, &keys.stored, refusals, now).await?;
     if !subject.spec.paused {
         foundation::ensure(subject, fleet, &keys, refusals, now).await?;
     }
@@ -266,7 +268,7 @@ async fn fleet(
     let named = subject.status.fleet_id.as_deref().or(subject.spec.fleet_id.as_deref());
     let named: Option<FleetId> = named.map(str::parse).transpose().map_err(ReconcileError::Fleet)?;
     if plan.steps.iter().any(|step| matches!(step.act, Act::MintFleet)) {
-        secrets::clear_way(subject, named, claims).await?;
+        secrets::clear_way(subject, &context.home, named, claims).await?;
     }
     let mut drawn = [0; 16];
     context.env.fill(&mut drawn).map_err(ReconcileError::Random)?;
@@ -345,7 +347,9 @@ fn waits_for(error: &ReconcileError) -> Option<&'static str> {
         ReconcileError::Secrets(SecretError::Kept { .. }) => Some("DataKept"),
         ReconcileError::Secrets(SecretError::Several { .. }) => Some("SeveralFleets"),
         ReconcileError::Secrets(SecretError::OtherFleet { .. } | SecretError::OtherData { .. }) => Some("OtherFleet"),
-        ReconcileError::Secrets(SecretError::NoKeys { .. } | SecretError::KeysGone { .. }) => Some("NoKeys"),
+        ReconcileError::Secrets(
+            SecretError::NoKeys { .. } | SecretError::KeysGone { .. } | SecretError::KeysElsewhere { .. },
+        ) => Some("NoKeys"),
         ReconcileError::Secrets(SecretError::Field { .. } | SecretError::Cert(_)) => Some("BadSecret"),
         ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
         ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use weft_planner::{Plan, Step, Timestamp};
 
-use crate::{act::volumes, api::ApiError, reconcile::chain};
+use crate::{
+    act::{spare_keys, volumes},
+    api::ApiError,
+    reconcile::chain,
+};
 
 /// A refusal that has stood for so long is for a person: a busy API server may refuse anything for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -138,7 +142,7 @@ impl Refusals {
             let refusal = self.of(step.act.name(), &step.target)?;
             Some((step.act.name(), &*step.target, refusal))
         });
-        let at_once = |act: &str| [volumes::KEEP_CLAIM, volumes::KEEP_VOLUME].contains(&act);
+        let at_once = |act: &str| [volumes::KEEP_CLAIM, volumes::KEEP_VOLUME, spare_keys::KEEP_KEYS].contains(&act);
         let standing = |(act, _, refusal): &(&str, &str, &Refusal)| {
             refusal.grave && (at_once(act) || now - refusal.since >= PATIENCE)
         };

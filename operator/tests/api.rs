@@ -2,6 +2,7 @@
 
 mod beyond;
 mod budgets;
+mod copies;
 mod crashes;
 mod epochs;
 mod lease;
@@ -22,7 +23,7 @@ use std::{error::Error, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
+    core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service},
 };
 use kube::{
     Api, Client, Config, ResourceExt,
@@ -46,6 +47,9 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 const NAMESPACE: &str = "default";
 
+/// The operator's own.
+const HOME: &str = "weft-system";
+
 /// An API server with Weft's definitions.
 struct Bench {
     server: Arc<ApiServer>,
@@ -65,6 +69,7 @@ impl Bench {
             server.kubectl().run(&["wait", "--for=condition=Established", &name, "--timeout=60s"])?;
         }
         let client = Client::try_from(config(&server).await?)?;
+        make_namespace(&client, HOME).await?;
         Ok(Self { server: Arc::new(server), client, namespace: NAMESPACE.to_owned(), held_back: None })
     }
 
@@ -127,6 +132,13 @@ impl Bench {
     }
 }
 
+async fn make_namespace(client: &Client, name: &str) -> Outcome {
+    let mut wanted = Namespace::default();
+    wanted.metadata.name = Some(name.to_owned());
+    Api::all(client.clone()).create(&PostParams::default(), &wanted).await?;
+    Ok(())
+}
+
 /// How an administrator reaches an API server.
 async fn config(server: &ApiServer) -> Result<Config, Box<dyn Error>> {
     let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
@@ -141,7 +153,7 @@ fn operator(client: Client, env: Arc<dyn Env>) -> Context {
 /// One that comes with this image.
 fn operator_of(client: Client, env: Arc<dyn Env>, image: &str) -> Context {
     let (stores, _) = controller::stores(&client);
-    Context::new(client, env, stores, Telemetry::new(), "test", image.to_owned())
+    Context::new(client, env, stores, Telemetry::new(), ("test", HOME), image.to_owned())
 }
 
 /// Reconciles until the pods of all members are made, which takes a few rounds: each is one step of the story.
@@ -245,6 +257,12 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     let pods = bench.api::<Pod>().list(&ListParams::default()).await?;
     assert!(pods.items.iter().all(|pod| pod.owner_references().len() == 1));
 
+    let fleet = bench.api::<Secret>().get("demo-ca").await?.annotations()["weft.dev/fleet"].clone();
+    assert_eq!(
+        spare_keys(&bench, &fleet).await?.map(|spare| spare.data),
+        Some(bench.api::<Secret>().get("demo-ca").await?.data)
+    );
+
     // A namesake would be another fleet: it stands still rather than take these keys for its own.
     bench.apply("demo", "")?;
     let (reason, message) = stalls(&bench, &operator).await?;
@@ -261,9 +279,17 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     claims.delete("demo-3-1", &DeleteParams::default()).await?;
     let_claims_go(&bench).await?;
     bench.api::<Secret>().delete("demo-ca", &DeleteParams::default()).await?;
-    assert_eq!(stalls(&bench, &operator).await?.0, "NoKeys");
+    let (reason, message) = stalls(&bench, &operator).await?;
+    assert_eq!(reason, "NoKeys");
+    assert!(message.contains(&format!("kubectl weft adopt demo --namespace default --fleet {fleet}")), "{message}");
     scenario.ends();
     Ok(())
+}
+
+/// The copy of a fleet's keys that the operator keeps.
+async fn spare_keys(bench: &Bench, fleet: &str) -> Result<Option<Secret>, Box<dyn Error>> {
+    let kept: Api<Secret> = Api::namespaced(bench.client.clone(), HOME);
+    Ok(kept.get_opt(&format!("weft-keys-{fleet}")).await?)
 }
 
 /// Why a committee that has no fleet yet waits for a person: reason and message.

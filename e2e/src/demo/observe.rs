@@ -13,13 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_crds::{Epoch, MemberStatus, StorageCommittee, StorageCommitteeStatus, View};
 
+use weft_crds::names::{COMMITTEE, COMPONENT};
+
 use super::DemoError;
 use super::story::Story;
-
-/// Label that tells members from gateways.
-const COMPONENT: &str = "app.kubernetes.io/component";
-/// Label of everything that belongs to a committee.
-pub(crate) const COMMITTEE: &str = "weft.dev/committee";
 
 /// A committee, its Epochs and its pods at one moment.
 #[derive(Clone, Debug, Default)]

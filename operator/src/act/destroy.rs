@@ -37,7 +37,7 @@ pub async fn claim(with: &Means<'_>, which: Which, uid: &str) -> Result<(), Dest
     let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).filter(|name| !name.is_empty());
     // A volume kept for ever by the committee's policy would be an orphan here: nothing in it is needed any more.
     if let Some(volume) = volume.filter(|volume| with.objects.volumes.by_name.contains_key(*volume)) {
-        volumes::reclaim(with.subject, &claim, volume, DeletionPolicy::Delete).await?;
+        volumes::settle(with.subject, &claim, volume, DeletionPolicy::Delete).await?;
     }
     Ok(with.subject.namespace.delete_as_read(&claim).await?)
 }

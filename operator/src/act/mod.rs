@@ -11,6 +11,7 @@ pub mod record;
 pub mod secrets;
 pub mod services;
 pub mod shape;
+pub mod spare_keys;
 pub mod term;
 pub mod volumes;
 

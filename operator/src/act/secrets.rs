@@ -14,8 +14,8 @@ use thiserror::Error;
 use weft_protocol::{FleetId, PublicKey, SigningKey};
 
 use crate::{
-    act::members::Which,
-    api::ApiError,
+    act::{members::Which, spare_keys},
+    api::{ApiError, Namespace},
     certs::{self, Authority, CertError, Leaf, MEMBER_NAME, Role},
     env::{Env, calendar},
     names,
@@ -45,11 +45,20 @@ pub enum SecretError {
     #[error("claim {claim} holds data of fleet {theirs:?}, and spec.fleetId is {ours}")]
     OtherData { claim: String, theirs: String, ours: FleetId },
     #[error(
-        "{claim} kept data of a fleet, but Secret {secret} with the fleet's keys is gone: restore it, or delete the claims"
+        "{claim} kept data of a fleet, but Secret {secret} with the fleet's keys is gone: restore it, from a backup or, if the \
+         operator kept a copy, with {command}; or delete the claims"
     )]
-    NoKeys { claim: String, secret: String },
-    #[error("Secret {secret} with the fleet's keys is gone, and has to be restored")]
-    KeysGone { secret: String },
+    NoKeys { claim: String, secret: String, command: String },
+    #[error(
+        "Secret {secret} with the fleet's keys is gone, and has to be restored, from a backup or, if the operator kept a copy, \
+         with {command}"
+    )]
+    KeysGone { secret: String, command: String },
+    #[error(
+        "spec.fleetId names a fleet whose keys aren't here, and the operator has a copy of them ({copy}): take it up with \
+         {command}"
+    )]
+    KeysElsewhere { copy: String, command: String },
     #[error("Secret {secret} appeared and went again")]
     Vanished { secret: String },
 }
@@ -62,6 +71,8 @@ pub struct Keys {
     pub views: SigningKey,
     /// Signs deletes; the gateways have it.
     pub deletes: SigningKey,
+    /// Where they are kept.
+    pub stored: Secret,
 }
 
 impl Keys {
@@ -77,9 +88,10 @@ impl Keys {
 }
 
 /// Checks, before a fleet is recorded for good, that neither keys nor claims of another one are in its way, and that
-/// data which is to be adopted still has its keys. `adopted`: what `spec.fleetId` names.
+/// data which is to be adopted still has its keys: new ones would be worth nothing to it. `adopted`: what `spec.fleetId` names.
 pub async fn clear_way(
     subject: &Subject,
+    home: &Namespace,
     adopted: Option<FleetId>,
     claims: &[PersistentVolumeClaim],
 ) -> Result<(), SecretError> {
@@ -101,8 +113,13 @@ pub async fn clear_way(
             return Err(SecretError::OtherData { claim: name, theirs, ours: fleet });
         }
         if secret.is_none() {
-            return Err(SecretError::NoKeys { claim: format!("claim {name}"), secret: authority });
+            let command = adopting(subject, &ours);
+            return Err(SecretError::NoKeys { claim: format!("claim {name}"), secret: authority, command });
         }
+    }
+    if secret.is_none() && home.name != subject.namespace.name && spare_keys::find(home, fleet).await?.is_some() {
+        let copy = format!("Secret {}/{}", home.name, names::spare_keys(&fleet));
+        return Err(SecretError::KeysElsewhere { copy, command: adopting(subject, &ours) });
     }
     Ok(())
 }
@@ -129,13 +146,19 @@ fn is_clear(
     }
     if !has_keys {
         let secret = names::authority(&subject.name);
-        return Err(SecretError::NoKeys { claim: told(objects), secret });
+        return Err(SecretError::NoKeys { claim: told(objects), secret, command: adopting(subject, fleet) });
     }
     let (namespace, name) = (&subject.namespace.name, &subject.name);
     let spec = json!({"spec": {"fleetId": fleet}});
     let command =
         format!("kubectl patch storagecommittee {name} --namespace {namespace} --type=merge --patch='{spec}'");
     Err(SecretError::Kept { fleet: fleet.clone(), kept: told(objects), command })
+}
+
+/// The command that puts back what is left of a fleet.
+fn adopting(subject: &Subject, fleet: &str) -> String {
+    let fleet = if fleet.is_empty() { "ID" } else { fleet };
+    format!("kubectl weft adopt {} --namespace {} --fleet {fleet}", subject.name, subject.namespace.name)
 }
 
 /// Makes what is missing, renews what is due, removes what belongs to no incarnation any more, and gives the keys.
@@ -228,7 +251,7 @@ async fn keys(
     }
     if subject.status.view.is_some() {
         // New keys would be worth nothing: members trust those that their views name.
-        return Err(SecretError::KeysGone { secret: name });
+        return Err(SecretError::KeysGone { secret: name, command: adopting(subject, &fleet.to_string()) });
     }
     let leaf = Authority::create(fleet, calendar(env.now()))?;
     let data = [
@@ -259,7 +282,7 @@ fn read_keys(secret: &Secret, name: &str, fleet: FleetId) -> Result<Keys, Secret
         Ok::<_, SecretError>(SigningKey::from_seed(seed))
     };
     let authority = Authority::load(text("ca.crt")?, &text("ca.key")?)?;
-    Ok(Keys { authority, views: seed("view.key")?, deletes: seed("delete.key")? })
+    Ok(Keys { authority, views: seed("view.key")?, deletes: seed("delete.key")?, stored: secret.clone() })
 }
 
 /// A Secret that holds a leaf.

@@ -1,5 +1,7 @@
 //! Claims and volumes as the spec has them: what becomes of them when the committee goes, and how large they are.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::core::v1::{PersistentVolume, PersistentVolumeClaim},
     apimachinery::pkg::api::resource::Quantity,
@@ -55,9 +57,9 @@ pub async fn keep(
         }
         let bound = claim.spec.as_ref().and_then(|spec| objects.volumes.by_name.get(spec.volume_name.as_ref()?));
         let to = subject.spec.deletion_policy;
-        if let Some(volume) = bound.filter(|volume| subject.may_settle_data() && reclaimed(volume, to).is_some()) {
+        if let Some(volume) = bound.filter(|volume| subject.may_settle_data() && settled(volume, claim, to).is_some()) {
             let name = volume.name_any();
-            let done = reclaim(subject, claim, &name, to).await;
+            let done = settle(subject, claim, &name, to).await;
             refusals.note(Want::of_spec(KEEP_VOLUME, &name, &policy), done, now)?;
         }
     }
@@ -105,22 +107,38 @@ pub fn growing(claims: &[PersistentVolumeClaim]) -> Option<String> {
     })
 }
 
-/// A volume's reclaim policy, and the one that is noted on it, where they have to change so that it outlives its claim or
-/// goes with it. What a person has made outlive its claim stays so.
-fn reclaimed(volume: &PersistentVolume, to: DeletionPolicy) -> Option<(&'static str, Option<&'static str>)> {
+/// What has to change of a volume so that it outlives its claim and says whose data it has, or goes with it and says nothing.
+/// What a person has made outlive its claim stays so.
+fn settled(volume: &PersistentVolume, claim: &PersistentVolumeClaim, to: DeletionPolicy) -> Option<Value> {
     let policy = volume.spec.as_ref()?.persistent_volume_reclaim_policy.as_deref()?;
+    let mut change = json!({});
     match (to, policy) {
-        (DeletionPolicy::Retain, "Delete") => Some(("Retain", Some("Delete"))),
-        (DeletionPolicy::Delete, "Retain") if volume.annotations().contains_key(names::RECLAIM) => {
-            Some(("Delete", None))
+        (DeletionPolicy::Retain, "Delete") => {
+            change["metadata"]["annotations"] = json!({names::RECLAIM: policy});
+            change["spec"] = json!({"persistentVolumeReclaimPolicy": "Retain"});
         }
-        _ => None,
+        (DeletionPolicy::Delete, "Retain") if volume.annotations().contains_key(names::RECLAIM) => {
+            change["metadata"]["annotations"] = json!({names::RECLAIM: null});
+            change["spec"] = json!({"persistentVolumeReclaimPolicy": "Delete"});
+        }
+        _ => {}
     }
+    let label = |key| claim.labels().get(key);
+    let whose = [
+        (names::FLEET, claim.annotations().get(names::FLEET)),
+        (names::MEMBER, label(names::MEMBER)),
+        (names::INCARNATION, label(names::INCARNATION)),
+    ];
+    let whose = whose.map(|(key, value)| (key, value.filter(|_| to == DeletionPolicy::Retain)));
+    if whose.iter().any(|(key, value)| volume.labels().get(*key) != *value) {
+        change["metadata"]["labels"] = json!(BTreeMap::from(whose));
+    }
+    (change != json!({})).then_some(change)
 }
 
-/// Says what becomes of a claim's volume when the claim goes: of the volume as it is now, if it is that claim's. One whose
-/// policy a person has chosen stays as it is.
-pub async fn reclaim(
+/// Says what becomes of a claim's volume when the claim goes, and whose it is: of the volume as it is now, if it is that
+/// claim's.
+pub async fn settle(
     subject: &Subject,
     claim: &PersistentVolumeClaim,
     volume: &str,
@@ -135,13 +153,14 @@ pub async fn reclaim(
             .is_some_and(|uid| claim.uid() == Some(uid))
     };
     let Some(live) = live.filter(its) else { return Ok(()) };
-    let Some((wanted, before)) = reclaimed(&live, to) else { return Ok(()) };
-    let change = json!({
-        "metadata": {
-            "uid": live.uid(), "resourceVersion": live.resource_version(), "annotations": {names::RECLAIM: before},
-        },
-        "spec": {"persistentVolumeReclaimPolicy": wanted},
-    });
+    let Some(mut change) = settled(&live, claim, to) else { return Ok(()) };
+    // Labels that stay where nothing is kept only name what is gone.
+    let is_worth_no_delay = to == DeletionPolicy::Delete && change["spec"].is_null();
+    change["metadata"]["uid"] = json!(live.uid());
+    change["metadata"]["resourceVersion"] = json!(live.resource_version());
     let done = volumes.patch(volume, &PatchParams::default(), &Patch::Merge(change)).await;
-    done.map(drop).map_err(api::error::<PersistentVolume>("patch", volume))
+    match done.map_err(api::error::<PersistentVolume>("patch", volume)) {
+        Err(error) if is_worth_no_delay && error.is_refusal() => Ok(()),
+        done => done.map(drop),
+    }
 }

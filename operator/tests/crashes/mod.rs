@@ -23,7 +23,7 @@ use weft_e2e::Scenario;
 use weft_operator::api::Object;
 
 use crate::{
-    Bench, Outcome,
+    Bench, Outcome, spare_keys,
     stage::take_away,
     story::{COMMITTEE, LIMIT, ROUND, Story, has_mended_two, position, serves},
     wire::{Trouble, Written},
@@ -126,6 +126,7 @@ impl Story {
         objects.insert("services".to_owned(), names::<Service>(bench).await?);
         objects.insert("deployments".to_owned(), names::<Deployment>(bench).await?);
         objects.insert("budgets".to_owned(), names::<PodDisruptionBudget>(bench).await?);
+        objects.insert("copies of the keys".to_owned(), copies(bench).await?);
         let epochs = bench.list::<Epoch>().await?.into_iter();
         let seats = status.view.iter().flat_map(|view| &view.members);
         Ok(End {
@@ -148,6 +149,14 @@ pub(crate) struct Life {
     ends: Vec<End>,
     written: BTreeMap<Written, usize>,
     writes: usize,
+}
+
+/// What the copy of the fleet's keys is like.
+async fn copies(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>> {
+    let Some(keys) = bench.api::<Secret>().get_opt("demo-ca").await? else { return Ok(BTreeSet::new()) };
+    let copy = spare_keys(bench, &keys.annotations()["weft.dev/fleet"]).await?;
+    let like = |copy: Secret| if copy.data == keys.data { "the same" } else { "others" }.to_owned();
+    Ok(copy.map(like).into_iter().collect())
 }
 
 async fn names<K: Object>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Error>> {

@@ -8,15 +8,15 @@ use std::{
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
     policy::v1::PodDisruptionBudget,
 };
-use kube::{ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use weft_crds::StorageCommitteeStatus;
 use weft_operator::api::Object;
 
-use crate::story::Story;
+use crate::{spare_keys, story::Story};
 
 /// Kind and name, and what is as the spec says.
 pub(crate) type Portrait = BTreeMap<String, Value>;
@@ -43,6 +43,7 @@ pub(crate) async fn portrait(story: &Story, status: &StorageCommitteeStatus) -> 
     add::<Service>(&mut portrait, story, status).await?;
     add::<Deployment>(&mut portrait, story, status).await?;
     add::<PodDisruptionBudget>(&mut portrait, story, status).await?;
+    add_what_is_kept(&mut portrait, story, status).await?;
     for member in &status.members {
         let who = (member.id as u8, member.current.number as u8);
         let (state, shards) = (member.current.state, member.shards.len());
@@ -73,6 +74,42 @@ async fn add<K: Object>(
         let name = anonymous(format!("{} {}", K::kind(&()), object.name_any()), status);
         portrait.insert(name, serde_json::from_str(&text)?);
     }
+    Ok(())
+}
+
+/// What outlives the committee, or goes with it: volumes, and the copy of the keys.
+async fn add_what_is_kept(
+    portrait: &mut Portrait,
+    story: &Story,
+    status: &StorageCommitteeStatus,
+) -> Result<(), Box<dyn Error>> {
+    let claims = story.bench.list::<PersistentVolumeClaim>().await?;
+    let current = |member: &str, number: &str| {
+        status
+            .members
+            .iter()
+            .any(|one| (one.id.to_string(), one.current.number.to_string()) == (member.into(), number.into()))
+    };
+    for volume in Api::<PersistentVolume>::all(story.bench.client.clone()).list(&ListParams::default()).await? {
+        let spec = volume.spec.clone().unwrap_or_default();
+        let claim = spec.claim_ref.unwrap_or_default();
+        // Nobody takes volumes away here.
+        if claim.namespace.as_ref() != Some(&story.bench.namespace) || !claims.iter().any(|one| one.uid() == claim.uid)
+        {
+            continue;
+        }
+        let label = |key: &str| volume.labels().get(key).map(String::as_str).unwrap_or_default();
+        let seen = json!({
+            "policy": spec.persistent_volume_reclaim_policy,
+            "annotations": volume.annotations(),
+            "member": label("weft.dev/member"),
+            "is current": current(label("weft.dev/member"), label("weft.dev/incarnation")),
+            "is ours": Some(label("weft.dev/fleet")) == status.fleet_id.as_deref(),
+        });
+        portrait.insert(anonymous(format!("volume of {}", claim.name.unwrap_or_default()), status), seen);
+    }
+    let spare = spare_keys(&story.bench, status.fleet_id.as_deref().unwrap_or_default()).await?;
+    portrait.insert("spare keys".to_owned(), json!(spare.is_some()));
     Ok(())
 }
 

@@ -2,10 +2,10 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    Client,
+    api::{Patch, PatchParams},
     client::ClientBuilder,
 };
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use weft_operator::{
 use crate::{
     Bench, Outcome, config,
     machines::Machines,
-    members,
+    make_namespace, members,
     stage::{let_claims_go, run_pods, said, trust},
     wire::{Through, Trouble, Wire},
 };
@@ -57,18 +57,17 @@ impl Story {
         namespace: &str,
         trouble: Option<(usize, Trouble)>,
     ) -> Result<Self, Box<dyn Error>> {
+        make_namespace(&bench.client, namespace).await?;
         Self::begin_as(bench, namespace, trouble, None).await
     }
 
+    /// In a namespace that is there, by an operator who is a user.
     pub(crate) async fn begin_as(
         bench: &Bench,
         namespace: &str,
         trouble: Option<(usize, Trouble)>,
         user: Option<&str>,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut wanted = Namespace::default();
-        wanted.metadata.name = Some(namespace.to_owned());
-        Api::<Namespace>::all(bench.client.clone()).create(&PostParams::default(), &wanted).await?;
         let bench = bench.beside(namespace);
         let (fleet, wire) = (Arc::new(members::Fleet::unborn()), Wire::new(trouble));
         let user = user.map(str::to_owned);

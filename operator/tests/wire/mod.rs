@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service};
 
-use crate::rights::Right;
+use crate::{HOME, rights::Right};
+
+/// What copies of keys are named before their fleet's ID.
+const SPARE_KEYS: &str = "weft-keys-";
 
 /// What happens at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +68,9 @@ struct State {
     changes: usize,
     /// Objects made and deleted, how often.
     written: BTreeMap<Written, usize>,
-    /// What was called for, but by watches; and whether anything was forbidden.
+    /// What was called for, but by watches; and what of it was forbidden.
     called: BTreeSet<Right>,
-    forbidden: bool,
+    forbidden: BTreeSet<Right>,
     /// How many operators have died.
     deaths: usize,
     /// The last answer to each read.
@@ -121,8 +124,8 @@ impl Wire {
         self.state().called.clone()
     }
 
-    pub(crate) fn was_forbidden(&self) -> bool {
-        self.state().forbidden
+    pub(crate) fn forbidden(&self) -> BTreeSet<Right> {
+        self.state().forbidden.clone()
     }
 
     /// Whether what was to happen has happened.
@@ -186,7 +189,9 @@ impl Wire {
     /// Notes what the API server has done.
     fn note(&self, call: &Call, status: StatusCode, body: &Bytes) {
         let mut state = self.state();
-        state.forbidden |= status == StatusCode::FORBIDDEN;
+        if status == StatusCode::FORBIDDEN {
+            state.forbidden.extend(call.right());
+        }
         state.called.extend(call.right());
         if status == StatusCode::CREATED && call.method == Method::PATCH {
             // Applying what isn't there makes it.
@@ -226,7 +231,11 @@ fn written(verb: &'static str, call: &Call, body: &Bytes) -> Option<Written> {
     let mut words = call.path.split('/').skip_while(|word| *word != "namespaces").skip(2);
     let kind = words.next()?.to_owned();
     let named = || serde_json::from_slice::<Value>(body).ok()?["metadata"]["name"].as_str().map(str::to_owned);
-    let name = words.next().map(str::to_owned).or_else(named)?;
+    let mut name = words.next().map(str::to_owned).or_else(named)?;
+    if name.starts_with(SPARE_KEYS) {
+        // Each story's fleet has another ID.
+        name.truncate(SPARE_KEYS.len());
+    }
     Some((verb, kind, name))
 }
 
@@ -280,6 +289,7 @@ impl Call {
         };
         let _version = words.next()?;
         let words: Vec<&str> = words.collect();
+        let at_home = words.get(..2) == Some(&["namespaces", HOME]);
         let words = if words.first() == Some(&"namespaces") { words.get(2..)? } else { &words[..] };
         let named = words.len() > 1;
         let resource = [words.first().copied(), words.get(2).copied()].into_iter().flatten().collect::<Vec<_>>();
@@ -292,7 +302,7 @@ impl Call {
             ("DELETE", _) => "delete",
             _ => return None,
         };
-        Some(Right { group: group.to_owned(), resource: resource.join("/"), verb: verb.to_owned() })
+        Some(Right { group: group.to_owned(), resource: resource.join("/"), verb: verb.to_owned(), at_home })
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct KubeOptions {
 
 /// A connection to a namespace.
 pub(crate) struct Cluster {
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) namespace: String,
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use kube::{Resource, api::PostParams};
 use tokio::time::sleep;
-use weft_crds::{Epoch, EpochMember, EpochPhase, EpochSpec, Moves, epoch_name};
+use weft_crds::{Epoch, EpochMember, EpochPhase, EpochSpec, Moves, epoch_name, names::COMMITTEE};
 
 use super::{
     Cluster, Committee, Output, columns, table,
@@ -12,8 +12,6 @@ use super::{
 };
 use crate::failure::{BoxError as Error, Outcome, block_on};
 
-/// Label of everything that belongs to a committee.
-const COMMITTEE: &str = "weft.dev/committee";
 /// Between looks at an epoch that is waited for.
 const LOOK: Duration = Duration::from_secs(1);
 

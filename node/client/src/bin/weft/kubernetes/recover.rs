@@ -8,15 +8,14 @@ use std::{
 use clap::Args;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use weft_crds::{MemberState, StorageCommittee, StorageCommitteeStatus};
+use weft_crds::{
+    MemberState, StorageCommittee, StorageCommitteeStatus,
+    names::{CONFIRM_REWIND, DECLARE_LOST},
+};
 
 use super::Committee;
 use crate::failure::{BoxError as Error, Outcome, block_on, say};
 
-/// Annotation of committees, written by a person: incarnations whose volumes are destroyed (R7).
-const DECLARE_LOST: &str = "weft.dev/declare-lost";
-/// Annotation of committees, written by a person: the view whose rewind is confirmed (R26).
-const CONFIRM_REWIND: &str = "weft.dev/confirm-rewind";
 const REWOUND: &str = "ControlPlaneRewound";
 
 /// Say what only a person can know, so that a committee that waits for it goes on
@@ -84,7 +83,8 @@ impl Recover {
     }
 }
 
-fn confirmed() -> Result<bool, Error> {
+/// Asks at the terminal.
+pub(super) fn confirmed() -> Result<bool, Error> {
     let input = std::io::stdin();
     if !input.is_terminal() {
         return Err("there is no terminal to ask at: say --yes".into());
