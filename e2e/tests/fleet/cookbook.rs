@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use weft_crds::{EpochPhase, MemberState, committee_condition};
 use weft_e2e::demo::{Counts, Loss, MOST_MOVED, Run, Scale, Snapshot};
 
-use crate::degradation;
 use crate::load::under_load;
 use crate::page::{blocks, find};
 use crate::rollout::{self, restarted};
 use crate::settle::{incarnations, is_balanced, member, only_members_claims, settled};
 use crate::shell::Shell;
 use crate::theatre::{Outcome, Theatre};
+use crate::{adoption, degradation};
 
 /// What must be true afterwards, besides a Ready committee with all its bytes, of what was before and what is.
 type Came = fn(&Snapshot, &Snapshot) -> bool;
@@ -159,13 +159,14 @@ pub(crate) async fn follow(
     Ok(())
 }
 
-/// Each section of the page is played by one of the tables above, by the story of a fleet that degrades, or by that of one
-/// that restarts.
+/// Each section of the page is played by one of the tables above, by the story of a fleet that degrades, by that of one
+/// that restarts, or by that of one whose namespace goes.
 fn nothing_is_left_out() {
     let tables = BLINKS.iter().chain(&LOSSES).chain(&CHANGES).chain(&DRAINS);
     let titles = tables.map(|(title, ..)| *title).chain(MACHINES);
-    let played: BTreeSet<&str> =
-        titles.chain([degradation::AWAY, degradation::GONE, rollout::RESOURCES, rollout::IMAGE, ""]).collect();
+    let played: BTreeSet<&str> = titles
+        .chain([degradation::AWAY, degradation::GONE, rollout::RESOURCES, rollout::IMAGE, adoption::GOES, ""])
+        .collect();
     let blocks = blocks();
     let written: BTreeSet<&str> = blocks.iter().map(|block| block.title.as_str()).collect();
     assert_eq!(written, played);

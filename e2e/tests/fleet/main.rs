@@ -4,6 +4,7 @@
 //! `WEFT` names the `weft` command and `WEFT_IMAGE_TAR` the image; `make test` sets both. `make test-long` plays those that are
 //! ignored otherwise.
 
+mod adoption;
 mod cheater;
 mod command;
 mod cookbook;
@@ -29,12 +30,13 @@ type Scenario = fn(&Theatre) -> Outcome;
 const AT_ONCE: usize = 2;
 
 /// Begun in this order; with the numbers that they have in `e2e/scenarios.txt`.
-const SCENARIOS: [(&str, &[u8], Turn, Scenario); 7] = [
+const SCENARIOS: [(&str, &[u8], Turn, Scenario); 8] = [
     ("the_cookbook_is_true", &[3, 4, 20, 25], Turn::Shared, cookbook::losses_and_changes),
     ("epochs_end_in_the_same_place_whoever_dies_and_cheaters_are_found", &[15, 19], Turn::Shared, scenarios::four),
     ("a_fleet_degrades_gracefully_and_comes_back_by_itself", &[12], Turn::Long, degradation::member_after_member),
     ("the_chart_passes_its_own_test", &[], Turn::Shared, scenarios::chart),
     ("the_demonstration_keeps_its_promises", &[1, 7, 9], Turn::Alone, scenarios::demonstration),
+    ("a_namespace_goes_and_its_fleet_is_taken_up_again", &[24], Turn::Long, adoption::again),
     ("members_restart_with_another_spec", &[21], Turn::Long, rollout::one_after_another),
     ("machines_are_drained_and_lost", &[7, 18], Turn::Long, cookbook::machines),
 ];

@@ -78,7 +78,8 @@ fn a_committee_is_looked_after_from_the_command_line() -> Outcome {
     let bench = Bench::start()?;
     looks(&bench)?;
     advances(&bench)?;
-    recovers(&bench)
+    recovers(&bench)?;
+    adopts(&bench)
 }
 
 fn looks(bench: &Bench) -> Outcome {
@@ -151,5 +152,95 @@ fn recovers(bench: &Bench) -> Outcome {
     bench.patch("storagecommittee", &json!({"status": {"conditions": rewound}}))?;
     bench.run(&["recover", "--confirm-rewind", "--yes"])?;
     assert_eq!(annotation("weft.dev/confirm-rewind")?, "4.1.7");
+    Ok(())
+}
+
+/// What is left of a fleet whose namespace went: its volumes, and the operator's copy of its keys. Kubernetes' own controller
+/// binds claims and volumes.
+fn adopts(bench: &Bench) -> Outcome {
+    let fleet = "0c".repeat(16);
+    let kubectl = bench.server.kubectl();
+    let _binder = bench.server.controllers("persistentvolume-binder-controller")?;
+    let volume = |member: u32, name: &str| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": {"name": name, "labels": {"weft.dev/fleet": fleet, "weft.dev/member": member.to_string(),
+                "weft.dev/incarnation": "2"}},
+            "spec": {"capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/nowhere"},
+                "storageClassName": "fast", "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "gone",
+                    "name": format!("demo-{member}-1"), "uid": "6f5902ac-237b-4f9d-b1f0-aaaaaaaaaaaa"}}})
+    };
+    for member in 0..4 {
+        kubectl.apply(&volume(member, &format!("disk-{member}")).to_string())?;
+        kubectl.run(&[
+            "wait",
+            "--for=jsonpath={.status.phase}=Released",
+            &format!("pv/disk-{member}"),
+            "--timeout=60s",
+        ])?;
+    }
+    let words = |more: &[&str]| {
+        let all = ["adopt", "--fleet", &fleet].into_iter().chain(more.iter().copied());
+        all.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let run = |more: &[&str]| bench.run(&words(more).iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = |more: &[&str]| run(more).expect_err("it is refused").to_string();
+    assert!(bench.refused(&["adopt", "--fleet", &"0d".repeat(16)]).contains("no volume has data of fleet 0d0d"));
+    assert!(
+        refused(&["elsewhere", "--yes"])
+            .contains("there is no copy of the fleet's keys, Secret weft-system/weft-keys-0c0c")
+    );
+    for namespace in ["weft-system", "again"] {
+        kubectl.run(&["create", "namespace", namespace])?;
+    }
+    let keys = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": format!("weft-keys-{fleet}"), "namespace": "weft-system", "annotations": {"weft.dev/term": "7"}},
+        "stringData": {"view.key": "a key"}});
+    kubectl.apply(&keys.to_string())?;
+    // The committee of that name here has a fleet of its own.
+    assert!(refused(&["--yes"]).contains("committee demo has fleet"));
+    assert!(refused(&["-n", "nowhere", "--yes"]).contains("namespaces \"nowhere\" not found"));
+
+    kubectl.apply(&volume(3, "copy-of-3").to_string())?;
+    assert!(refused(&["-n", "again"]).contains("both have data of 3-2"));
+    let rest = ["-n", "again", "--except", "copy-of-3"];
+    let all = words(&rest);
+    let output = bench.weft(&all.iter().map(String::as_str).collect::<Vec<_>>()).output()?;
+    assert!(told(&output).contains("say --yes") && !output.status.success(), "{}", told(&output));
+    let shown = String::from_utf8(output.stdout)?;
+    assert!(shown.contains("again/demo-3-1") && shown.contains("again/demo-ca will have the keys"), "{shown}");
+    assert_eq!(bench.object("pv", "disk-0")?["spec"]["claimRef"]["namespace"], "gone", "nothing was confirmed");
+
+    let done = run(&[&rest[..], &["--yes"]].concat())?;
+    assert!(done.contains(&format!("fleetId: \"{fleet}\"\n  members: 4\n  storage:\n    size: 5Gi")), "{done}");
+    for member in 0..4 {
+        let name = format!("pvc/demo-{member}-1");
+        kubectl.run(&["wait", "-n", "again", "--for=jsonpath={.status.phase}=Bound", &name, "--timeout=60s"])?;
+    }
+    let claim: Value = serde_json::from_str(&kubectl.run(&["get", "pvc", "demo-2-1", "-n", "again", "-o", "json"])?)?;
+    assert_eq!((&claim["spec"]["volumeName"], &claim["spec"]["storageClassName"]), (&json!("disk-2"), &json!("fast")));
+    assert_eq!(claim["metadata"]["labels"]["weft.dev/incarnation"], "2", "it had inherited the claim");
+    let reference = bench.object("pv", "disk-2")?["spec"]["claimRef"].clone();
+    assert_eq!((&reference["namespace"], &reference["uid"]), (&json!("again"), &claim["metadata"]["uid"]));
+    let secret: Value =
+        serde_json::from_str(&kubectl.run(&["get", "secret", "demo-ca", "-n", "again", "-o", "json"])?)?;
+    let of = |name: &str| secret["metadata"]["annotations"][name].clone();
+    assert_eq!((of("weft.dev/fleet"), of("weft.dev/term")), (json!(fleet), json!("7")));
+    assert_eq!(secret["data"]["view.key"], "YSBrZXk=");
+
+    // Again, with nothing left to do; for somebody else, while it is in use here; and keys that aren't those.
+    assert!(run(&rest)?.contains("there already"));
+    assert!(refused(&[&["other"], &rest[..], &["--yes"]].concat()).contains("what is in use can't be taken up"));
+    kubectl.run(&[
+        "patch",
+        "secret",
+        "demo-ca",
+        "-n",
+        "again",
+        "--type=merge",
+        "-p",
+        r#"{"stringData": {"view.key": "new"}}"#,
+    ])?;
+    assert!(refused(&rest).contains("see which is right"));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The commands that speak to Kubernetes: they read and write a committee's objects; the operator does the rest.
 
+mod adopt;
 mod cluster;
 mod epoch;
 mod pace;
@@ -14,6 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 pub(crate) use self::{
+    adopt::Adopt,
     cluster::{Cluster, KubeOptions},
     epoch::EpochCommand,
     plan::Plan,
