@@ -36,6 +36,11 @@ pub fn claimed(claim: &str) -> Option<(&str, u32, u32)> {
     Some((committee, member.parse().ok()?, incarnation.parse().ok()?))
 }
 
+/// The incarnation that a claim was made for, by its name.
+pub fn origin(claim: &str) -> Option<u32> {
+    claimed(claim).map(|(.., origin)| origin)
+}
+
 /// How long a committee's name may be, in characters.
 pub const LONGEST: usize = 40;
 
@@ -61,6 +66,11 @@ pub fn labels(committee: &str) -> BTreeMap<String, String> {
 /// Labels of everything that the operator makes.
 pub const OURS: [(&str, &str); 2] =
     [("app.kubernetes.io/name", "weft"), ("app.kubernetes.io/managed-by", "weft-operator")];
+
+/// Selects a component's pods, as text: for lists and `status.selector`.
+pub fn selector_text(committee: &str, component: &str) -> String {
+    format!("{COMMITTEE}={committee},{COMPONENT}={component}")
+}
 
 /// Labels of a member's objects.
 pub fn member_labels(committee: &str, member: u32, incarnation: u32) -> BTreeMap<String, String> {

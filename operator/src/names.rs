@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 pub use weft_crds::names::{
     COMMITTEE, COMPONENT, CONFIRM_REWIND, DECLARE_LOST, FLEET, GATEWAY_COMPONENT, INCARNATION, MEMBER,
-    MEMBER_COMPONENT, OURS, TERM, authority, claimed, labels, member_claim, member_labels, spare_keys,
+    MEMBER_COMPONENT, OURS, TERM, authority, labels, member_claim, member_labels, origin, selector_text, spare_keys,
 };
 
 /// Annotation of pods and claims: the term of the newest leader that has revoked what was decided about them (R24).
@@ -64,9 +64,4 @@ pub fn selected(committee: &str, component: &str) -> BTreeMap<String, String> {
 /// The same as a selector.
 pub fn selector(committee: &str, component: &str) -> LabelSelector {
     LabelSelector { match_labels: Some(selected(committee, component)), match_expressions: None }
-}
-
-/// The same as text, for lists and `status.selector`.
-pub fn selector_text(committee: &str, component: &str) -> String {
-    format!("{COMMITTEE}={committee},{COMPONENT}={component}")
 }

@@ -11,9 +11,8 @@ use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use weft_crds::{Epoch, MemberStatus, StorageCommittee, StorageCommitteeStatus, View};
-
 use weft_crds::names::{COMMITTEE, COMPONENT};
+use weft_crds::{Epoch, MemberStatus, StorageCommittee, StorageCommitteeStatus, View};
 
 use super::DemoError;
 use super::story::Story;

@@ -55,7 +55,7 @@ pub enum SecretError {
     )]
     KeysGone { secret: String, command: String },
     #[error(
-        "spec.fleetId names a fleet whose keys aren't here, and the operator has a copy of them ({copy}): take it up with \
+        "spec.fleetId names a fleet whose keys aren't here, and the operator has a copy of them (Secret {copy}): take it up with \
          {command}"
     )]
     KeysElsewhere { copy: String, command: String },
@@ -117,8 +117,9 @@ pub async fn clear_way(
             return Err(SecretError::NoKeys { claim: format!("claim {name}"), secret: authority, command });
         }
     }
-    if secret.is_none() && home.name != subject.namespace.name && spare_keys::find(home, fleet).await?.is_some() {
-        let copy = format!("Secret {}/{}", home.name, names::spare_keys(&fleet));
+    if secret.is_none()
+        && let Some(copy) = spare_keys::find(subject, home, fleet).await?
+    {
         return Err(SecretError::KeysElsewhere { copy, command: adopting(subject, &ours) });
     }
     Ok(())

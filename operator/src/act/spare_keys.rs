@@ -31,7 +31,7 @@ pub async fn keep(
     refusals: &mut Refusals,
     now: Timestamp,
 ) -> Result<(), ApiError> {
-    if home.name == subject.namespace.name || !subject.may_settle_data() {
+    if !is_apart(subject, home) || !subject.may_settle_data() {
         return Ok(());
     }
     let name = names::spare_keys(&fleet);
@@ -59,9 +59,16 @@ pub async fn keep(
     Ok(())
 }
 
-/// The copy of a fleet's keys.
-pub async fn find(home: &Namespace, fleet: FleetId) -> Result<Option<Secret>, ApiError> {
-    home.get(&names::spare_keys(&fleet)).await
+/// Where a copy of a fleet's keys is that the committee could be given, as namespace and name.
+pub async fn find(subject: &Subject, home: &Namespace, fleet: FleetId) -> Result<Option<String>, ApiError> {
+    let name = names::spare_keys(&fleet);
+    let is_there = is_apart(subject, home) && home.get::<Secret>(&name).await?.is_some();
+    Ok(is_there.then(|| format!("{}/{name}", home.name)))
+}
+
+/// Whether what is kept at home outlives the committee's namespace.
+fn is_apart(subject: &Subject, home: &Namespace) -> bool {
+    home.name != subject.namespace.name
 }
 
 /// Whose keys they are. In an annotation: by a label, the committee of that name at home would take them for its own.

@@ -68,8 +68,8 @@ impl Objects {
             objects::which(*claim)
                 .is_some_and(|(member, number)| (member.0, number) == (which.member, which.incarnation))
         };
-        let named = self.claims.iter().find(its).map(ResourceExt::name_any);
-        named.as_deref().and_then(names::claimed).map_or(which.incarnation, |(.., origin)| origin)
+        let named = self.claims.iter().find(its).and_then(|claim| names::origin(&claim.name_any()));
+        named.unwrap_or(which.incarnation)
     }
 
     /// The incarnations that have a pod or a claim.

@@ -67,7 +67,7 @@ fn waiting(pod: &Pod) -> Option<String> {
 
 pub(super) fn claim(claim: &PersistentVolumeClaim, volumes: &nodes::Volumes) -> Option<Claim> {
     let (member, incarnation) = which(claim)?;
-    let origin = names::claimed(&claim.name_any()).map_or(incarnation, |(.., origin)| origin);
+    let origin = names::origin(&claim.name_any()).unwrap_or(incarnation);
     let phase = match claim.status.as_ref().and_then(|status| status.phase.as_deref()) {
         Some("Bound") => ClaimPhase::Bound,
         Some("Lost") => ClaimPhase::Lost,

@@ -6,7 +6,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use weft_crds::names::{COMMITTEE, COMPONENT, GATEWAY_COMPONENT};
+use weft_crds::names;
 
 use crate::{
     failure::BoxError as Error,
@@ -61,7 +61,7 @@ async fn secret(cluster: &Cluster, name: &str) -> Result<std::collections::BTree
 
 /// Ports to ready gateway pods.
 async fn forward(pods: &Api<Pod>, committee: &str) -> Result<Forward, Error> {
-    let selector = format!("{COMMITTEE}={committee},{COMPONENT}={GATEWAY_COMPONENT}");
+    let selector = names::selector_text(committee, names::GATEWAY_COMPONENT);
     let found = pods.list(&ListParams::default().labels(&selector)).await?;
     let ready = found.items.into_iter().filter(is_ready).filter_map(|pod| pod.metadata.name).take(PODS);
     let (mut tasks, mut ports) = (JoinSet::new(), Vec::new());
