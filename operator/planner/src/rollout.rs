@@ -83,18 +83,25 @@ pub(crate) fn remaining(draft: &Draft<'_>) -> Option<String> {
     (outdated > 0).then(|| format!("{outdated} of {all} members have yet to restart with the present spec"))
 }
 
-/// Whether a silent incarnation's silence comes from the spec, as far as anyone can tell: it served until it was
-/// restarted with it, its node is well, and nobody has served with it yet.
+/// Whether a silent incarnation's silence comes from the spec that its pod is made of, as far as anyone can tell: it
+/// served until it was restarted with it, its node is well, and nobody has served with it yet. That stays so when the spec
+/// is put right, until the pod is made anew.
 pub(crate) fn explains(draft: &Draft<'_>, who: Who) -> bool {
     let restarting = draft.incarnation(who).is_some_and(|record| record.restarting.is_some());
-    restarting && is_node_well(draft, who) && !is_proven(draft)
+    restarting && is_node_well(draft, who) && !is_proven(draft, inputs_of(draft, who))
+}
+
+/// What an incarnation's pod is made of, or will be.
+fn inputs_of<'w>(draft: &Draft<'w>, (member, incarnation): Who) -> &'w String {
+    let alive = draft.world.pods_of(member, incarnation).filter(|pod| pod.is_alive()).max_by_key(|pod| pod.attempt);
+    alive.and_then(|pod| pod.inputs.as_ref()).unwrap_or(&draft.world.committee.inputs)
 }
 
 /// What to tell a person when [`explains`] holds for longer than a silence may last.
 pub(crate) fn halted(draft: &Draft<'_>, who: Who, reason: &str) -> String {
     let committee = &draft.world.committee.name;
     format!(
-        "{} served until it was restarted with the present spec, and doesn't since ({reason}): set spec.image or \
+        "{} served until it was restarted with another spec, and doesn't since ({reason}): set spec.image or \
          spec.template of {committee} right, and it restarts with that. Its volume is kept, and no other member restarts",
         named("member", who)
     )
@@ -103,7 +110,7 @@ pub(crate) fn halted(draft: &Draft<'_>, who: Who, reason: &str) -> String {
 /// Whether a pod that is made now for an incarnation with a seat is the first to try the present spec: others run with an
 /// earlier one, and none serves with this.
 pub(crate) fn is_first(draft: &Draft<'_>) -> bool {
-    !outdated(draft).is_empty() && !is_proven(draft)
+    !outdated(draft).is_empty() && !is_proven(draft, &draft.world.committee.inputs)
 }
 
 /// Whether an incarnation that answers has restarted, and this is no earlier process's answer.
@@ -112,13 +119,13 @@ pub(crate) fn has_restarted(draft: &Draft<'_>, (member, incarnation): Who) -> bo
     pods.peek().is_some() && pods.all(|pod| is_present(draft, pod) && serves(draft, pod))
 }
 
-/// Whether a member with a seat serves with the present spec.
-fn is_proven(draft: &Draft<'_>) -> bool {
+/// Whether a member with a seat serves with a spec.
+fn is_proven(draft: &Draft<'_>, inputs: &String) -> bool {
     let proves = |pod: &Pod| {
         let record = draft.incarnation((pod.member, pod.incarnation));
         record.is_some_and(|record| record.restarting.is_none()) && is_seated(draft, pod) && serves(draft, pod)
     };
-    draft.world.pods.iter().any(|pod| pod.is_alive() && is_present(draft, pod) && proves(pod))
+    draft.world.pods.iter().any(|pod| pod.is_alive() && pod.inputs.as_ref() == Some(inputs) && proves(pod))
 }
 
 fn is_present(draft: &Draft<'_>, pod: &Pod) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Machines {
     off: BTreeSet<String>,
     /// Nothing new finds room.
     pub(crate) full: bool,
+    /// No image of this name is to be had.
+    pub(crate) unknown: Option<String>,
 }
 
 impl Machines {
@@ -49,7 +51,7 @@ impl Machines {
             say(bench, name, "True").await?;
         }
         let bench = bench.beside(&bench.namespace);
-        Ok(Self { bench, names, off: BTreeSet::new(), full: false })
+        Ok(Self { bench, names, off: BTreeSet::new(), full: false, unknown: None })
     }
 
     /// The machine of a member's newest pod.
@@ -167,10 +169,17 @@ impl Machines {
         if conditions.into_iter().flatten().any(|said| said.type_ == "Ready" && said.status == "True") {
             return Ok(());
         }
+        let name = pod.name_any();
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        if let Some(lacks) = containers.into_iter().find(|one| one.image.is_some() && one.image == self.unknown) {
+            let waits = json!({"status": {"containerStatuses": [{"name": lacks.name, "image": lacks.image, "imageID": "",
+                "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ErrImagePull"}}}]}});
+            self.bench.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(waits)).await?;
+            return Ok(());
+        }
         let ip = members::address(u32::from(member), u32::from(incarnation));
         let runs = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
             {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}]}});
-        let name = pod.name_any();
         self.bench.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(runs)).await?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use weft_crds::StorageCommitteeStatus;
+use weft_crds::{MemberState, StorageCommitteeStatus};
 use weft_e2e::Scenario;
 
 use crate::{
@@ -28,10 +28,13 @@ const TOGETHER: usize = 4;
 const SKIPPED: Duration = Duration::from_secs(7);
 const LONG: usize = 13;
 
+/// State and attempt of who hasn't restarted.
+const SERVES_AS_EVER: (MemberState, u32) = (MemberState::Serving, 1);
+
 type Scene = for<'s> fn(&'s mut Story) -> LocalBoxFuture<'s, Outcome>;
 
 /// Number, name, and what happens; on so many machines in so many zones.
-const SCENES: [(u8, &str, usize, usize, Scene); 14] = [
+const SCENES: [(u8, &str, usize, usize, Scene); 15] = [
     (3, "a-pod-is-deleted", 4, 4, |story| a_pod_is_deleted(story).boxed_local()),
     (5, "a-claim-is-deleted-under-its-pod", 4, 4, |story| a_claim_is_deleted_under_its_pod(story).boxed_local()),
     (6, "a-claim-never-goes", 4, 4, |story| a_claim_never_goes(story).boxed_local()),
@@ -43,6 +46,7 @@ const SCENES: [(u8, &str, usize, usize, Scene); 14] = [
     (14, "half-the-nodes-are-silent", 4, 4, |story| half_the_nodes_are_silent(story).boxed_local()),
     (16, "a-second-loss-during-a-repair", 8, 8, |story| a_second_loss_during_a_repair(story).boxed_local()),
     (17, "there-is-no-room", 8, 8, |story| there_is_no_room(story).boxed_local()),
+    (21, "an-image-cannot-be-pulled", 4, 4, |story| an_image_cannot_be_pulled(story).boxed_local()),
     (22, "another-operator", 4, 4, |story| another_operator(story).boxed_local()),
     (25, "a-pause", 8, 8, |story| a_pause(story).boxed_local()),
     (23, "partitions", 8, 8, |story| partitions(story).boxed_local()),
@@ -277,6 +281,42 @@ async fn there_is_no_room(story: &mut Story) -> Outcome {
     assert_eq!(custody, 4, "its shards are kept by others");
     story.machines().full = false;
     story.rests("replaced once there is room", |status| replaced(status, &[2])).await?;
+    Ok(())
+}
+
+/// It is put right later than a silence may last, with the image that the others run.
+async fn an_image_cannot_be_pulled(story: &mut Story) -> Outcome {
+    let claims = story.bench.list::<PersistentVolumeClaim>().await?.len();
+    story.machines().unknown = Some("example.com/weft:mistyped".to_owned());
+    story.change(json!({"image": "example.com/weft:mistyped"})).await?;
+    let halted = |status: &StorageCommitteeStatus| {
+        status.members.iter().position(|member| member.current.reason.as_deref() == Some("ErrImagePull"))
+    };
+    let mut first = None;
+    for _ in 0..LIMIT {
+        let status = story.round().await?;
+        // Its process ends with its pod.
+        for member in status.members.iter().filter(|member| member.current.restarting.is_some()) {
+            story.fleet.silence((member.id as u8, 1));
+        }
+        first = halted(&status);
+        if first.is_some() {
+            break;
+        }
+    }
+    let first = first.ok_or("nobody restarts")?;
+    let others_serve = |status: &StorageCommitteeStatus| {
+        let mut others = status.members.iter().enumerate().filter(|(at, _)| *at != first);
+        is_untouched(status)
+            && others.all(|(_, member)| (member.current.state, member.current.attempt) == SERVES_AS_EVER)
+    };
+    let status = story.while_holds(LONG, "nobody else restarts, and nobody is given up", others_serve).await?;
+    assert_eq!(said(&status, "Stalled").map(|(status, reason, _)| (status, reason)), Some(("True", "RolloutHalted")));
+    story.change(json!({"image": "example.com/weft:1"})).await?;
+    story.while_holds(3, "nobody is given up", others_serve).await?;
+    story.fleet.wake((first as u8, 1));
+    story.rests("as before", |status| serves(status, 7) && others_serve(status)).await?;
+    assert_eq!(story.bench.list::<PersistentVolumeClaim>().await?.len(), claims);
     Ok(())
 }
 

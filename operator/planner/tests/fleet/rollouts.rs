@@ -61,27 +61,48 @@ fn members_restart_one_after_another_and_zone_after_zone() {
     assert_full(&model);
 }
 
+/// It is put right late: with another spec, or as the others' pods still are, with which they serve.
 #[test]
 fn what_is_wrong_with_a_spec_stops_at_the_first_member_and_is_put_right_there() {
+    for right in ["first", "third"] {
+        let mut model = with_bad_spec();
+        // As long as it takes to give up ten who are silent.
+        for _ in 0..(10 * model.committee.unreachable_after.as_secs() / TICK.as_secs()) {
+            model.tick();
+        }
+        let told = &model.last.as_ref().unwrap().members[0].current;
+        assert_eq!((told.state, told.reason.as_str()), (MemberState::Unreachable, "ImagePullBackOff"));
+        assert_eq!(made_of(&model, "bad"), [0]);
+        assert_eq!(served(&model).len(), 24);
+        let plan = model.last.as_ref().unwrap();
+        let held = plan.withheld.iter().find(|withheld| withheld.act == "DeclareLost").expect("it is silent for long");
+        assert!(held.by.starts_with("rollout: "), "{}", held.by);
+        assert_eq!(plan.conditions.ready.status, Truth::False);
+
+        right.clone_into(&mut model.committee.inputs);
+        model.rest();
+        assert_eq!(made_of(&model, right).len(), 7);
+        let restarts = if right == "first" { 2 } else { 8 };
+        assert_eq!(model.times("DeletePod"), restarts, "{right}: who serves with it doesn't restart");
+        assert_eq!((model.times("DeclareLost"), model.times("CreateClaim"), model.position()), (0, 0, (1, 0)));
+        assert_full(&model);
+    }
+}
+
+/// What its disk went through meanwhile shows when the spec is right again, and no sooner than any silence counts.
+#[test]
+fn who_stays_silent_with_the_spec_that_others_serve_with_is_given_up() {
     let mut model = with_bad_spec();
-    // As long as it takes to give up ten who are silent.
-    for _ in 0..(10 * model.committee.unreachable_after.as_secs() / TICK.as_secs()) {
+    for _ in 0..(2 * model.committee.unreachable_after.as_secs() / TICK.as_secs()) {
         model.tick();
     }
-    let told = &model.last.as_ref().unwrap().members[0].current;
-    assert_eq!((told.state, told.reason.as_str()), (MemberState::Unreachable, "ImagePullBackOff"));
-    assert_eq!(made_of(&model, "bad"), [0]);
-    assert_eq!(served(&model).len(), 24);
-    let plan = model.last.as_ref().unwrap();
-    let held = plan.withheld.iter().find(|withheld| withheld.act == "DeclareLost").expect("it is silent for long");
-    assert!(held.by.starts_with("rollout: "), "{}", held.by);
-    assert_eq!(plan.conditions.ready.status, Truth::False);
-
-    model.committee.inputs = "third".to_owned();
-    model.rest();
-    assert_eq!(made_of(&model, "third").len(), 7);
-    assert_eq!((model.times("DeclareLost"), model.times("CreateClaim"), model.position()), (0, 0, (1, 0)));
-    assert_full(&model);
+    // Others go on with it as they are; what is made of it from now on doesn't start.
+    model.cluster.broken.insert("first".to_owned());
+    "first".clone_into(&mut model.committee.inputs);
+    let right = model.now;
+    model.until("DeclareLost");
+    assert!(model.now >= right + model.committee.unreachable_after, "{:?} after {right:?}", model.now);
+    assert_eq!(model.record.members[0].current.state, MemberState::Lost);
 }
 
 /// Four members of four shards, f = 5: one may be away.
