@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -172,7 +172,11 @@ impl ApiServer {
         let mut server = start("kube-apiserver", &server_arguments(path, clients, secure))?;
         let kubectl = &self.kubectl;
         wait_until("the API", START, || match server.ended() {
-            Ok(None) => kubectl.run(&["get", "--raw", "/readyz"]).map(Some).map_err(|error| error.to_string()),
+            // kubectl costs much more than the question whether anybody listens.
+            Ok(None) => TcpStream::connect(("127.0.0.1", secure))
+                .map_err(|error| error.to_string())
+                .and_then(|_| kubectl.run(&["get", "--raw", "/readyz"]).map_err(|error| error.to_string()))
+                .map(Some),
             ended => Err(format!("kube-apiserver ended: {ended:?}")),
         })
         .and_then(|_| {

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
-const PERIOD: Duration = Duration::from_millis(50);
+/// How long a look at a condition is rested from: four times as long as it took (a look may start a program), within these.
+const REST: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// A condition didn't come true in time.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,7 @@ pub fn wait_until<T>(
 ) -> Result<T, Timeout> {
     let deadline = Instant::now() + limit;
     loop {
+        let begun = Instant::now();
         let last = match condition() {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => None,
@@ -33,7 +34,8 @@ pub fn wait_until<T>(
         if Instant::now() >= deadline {
             return Err(Timeout { what: what.to_owned(), limit, last });
         }
-        thread::sleep(PERIOD);
+        let [shortest, longest] = REST;
+        thread::sleep((begun.elapsed() * 4).clamp(shortest, longest));
     }
 }
 

@@ -19,18 +19,28 @@ mod story;
 mod watches;
 mod wire;
 
-use std::{error::Error, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service},
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
+    runtime::{conditions, wait::await_condition},
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use stage::{let_claims_go, take_away, trust, until};
+use tokio::sync::Mutex;
 use weft_crds::{Epoch, EpochPhase, StorageCommittee, StorageCommitteeStatus};
 use weft_e2e::{ApiServer, Scenario, Snapshot};
 use weft_operator::{
@@ -47,6 +57,8 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 const NAMESPACE: &str = "default";
 
+const ESTABLISHED: Duration = Duration::from_secs(60);
+
 /// The operator's own.
 const HOME: &str = "weft-system";
 
@@ -60,17 +72,26 @@ struct Bench {
 }
 
 impl Bench {
+    /// One of its own, for what a test does to all of it.
     async fn start() -> Result<Self, Box<dyn Error>> {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let server = tokio::task::spawn_blocking(ApiServer::start).await??;
-        for definition in weft_crds::definitions()? {
-            server.kubectl().apply(&definition.manifest()?)?;
-            let name = format!("crd/{}.weft.dev", definition.plural);
-            server.kubectl().run(&["wait", "--for=condition=Established", &name, "--timeout=60s"])?;
-        }
+        let server = Arc::new(prepared().await?);
         let client = Client::try_from(config(&server).await?)?;
-        make_namespace(&client, HOME).await?;
-        Ok(Self { server: Arc::new(server), client, namespace: NAMESPACE.to_owned(), held_back: None })
+        Ok(Self { server, client, namespace: NAMESPACE.to_owned(), held_back: None })
+    }
+
+    /// A namespace on the one that tests share: it ends with the last of those that use it at a time.
+    async fn shared(namespace: &str) -> Result<Self, Box<dyn Error>> {
+        static SERVER: Mutex<Weak<ApiServer>> = Mutex::const_new(Weak::new());
+        let mut shared = SERVER.lock().await;
+        let server = match shared.upgrade() {
+            Some(server) => server,
+            None => Arc::new(prepared().await?),
+        };
+        *shared = Arc::downgrade(&server);
+        drop(shared);
+        let client = Client::try_from(config(&server).await?)?;
+        make_namespace(&client, namespace).await?;
+        Ok(Self { server, client, namespace: namespace.to_owned(), held_back: None })
     }
 
     /// The same API server, for a story in another namespace.
@@ -100,16 +121,16 @@ impl Bench {
         operator(self.client.clone(), env)
     }
 
-    fn apply(&self, name: &str, more: &str) -> Outcome {
-        self.apply_sized(name, 7, more)
+    async fn apply(&self, name: &str, more: &str) -> Outcome {
+        self.apply_sized(name, 7, more).await
     }
 
-    fn apply_sized(&self, name: &str, members: u32, more: &str) -> Outcome {
-        Ok(self.server.kubectl().apply(&format!(
-            "{{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {{name: {name}, namespace: {}}}, \
-             spec: {{members: {members}, storage: {{size: 1Gi}}{more}}}}}",
-            self.namespace
-        ))?)
+    async fn apply_sized(&self, name: &str, members: u32, more: &str) -> Outcome {
+        let manifest = format!(
+            "{{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {{name: {name}}}, \
+             spec: {{members: {members}, storage: {{size: 1Gi}}{more}}}}}"
+        );
+        apply(&self.api::<StorageCommittee>(), name, &serde_yaml::from_str(&manifest)?).await
     }
 
     fn api<K>(&self) -> Api<K>
@@ -130,6 +151,31 @@ impl Bench {
     async fn count<K: Object>(&self) -> Result<usize, Box<dyn Error>> {
         Ok(self.api::<K>().list(&ListParams::default().labels("weft.dev/committee")).await?.items.len())
     }
+}
+
+/// An API server with Weft's definitions, and the operator's namespace.
+async fn prepared() -> Result<ApiServer, Box<dyn Error>> {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let server = tokio::task::spawn_blocking(ApiServer::start).await??;
+    let client = Client::try_from(config(&server).await?)?;
+    let crds = Api::<CustomResourceDefinition>::all(client.clone());
+    for definition in weft_crds::definitions()? {
+        let name = format!("{}.weft.dev", definition.plural);
+        apply(&crds, &name, &definition.object).await?;
+        let established = await_condition(crds.clone(), &name, conditions::is_crd_established());
+        tokio::time::timeout(ESTABLISHED, established).await??;
+    }
+    make_namespace(&client, HOME).await?;
+    Ok(server)
+}
+
+/// As kubectl does it.
+async fn apply<K>(api: &Api<K>, name: &str, manifest: &Value) -> Outcome
+where
+    K: Clone + fmt::Debug + DeserializeOwned,
+{
+    api.patch(name, &PatchParams::apply("kubectl").force(), &Patch::Apply(manifest)).await?;
+    Ok(())
 }
 
 async fn make_namespace(client: &Client, name: &str) -> Outcome {
@@ -159,7 +205,7 @@ fn operator_of(client: Client, env: Arc<dyn Env>, image: &str) -> Context {
 /// Reconciles until the pods of all members are made, which takes a few rounds: each is one step of the story.
 async fn settle(operator: &Context, bench: &Bench, name: &str) -> Outcome {
     for _ in 0..6 {
-        reconcile(operator, NAMESPACE, name).await?;
+        reconcile(operator, &bench.namespace, name).await?;
         if bench.count::<Pod>().await? == 7 {
             break;
         }
@@ -169,9 +215,9 @@ async fn settle(operator: &Context, bench: &Bench, name: &str) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minimal_committee_gets_its_fleet_and_objects() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-minimal-committee-gets-its-fleet-and").await?;
     let operator = bench.operator();
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     settle(&operator, &bench, "demo").await?;
 
     let committee = bench.committee("demo").await?;
@@ -195,14 +241,14 @@ async fn a_minimal_committee_gets_its_fleet_and_objects() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_leader_is_fenced() -> Outcome {
-    let bench = Bench::start().await?;
-    bench.apply("demo", "")?;
+    let bench = Bench::shared("an-older-leader-is-fenced").await?;
+    bench.apply("demo", "").await?;
     let (old, new) = (bench.operator(), bench.operator());
-    reconcile(&old, NAMESPACE, "demo").await?;
-    reconcile(&new, NAMESPACE, "demo").await?;
+    reconcile(&old, &bench.namespace, "demo").await?;
+    reconcile(&new, &bench.namespace, "demo").await?;
     let before = bench.committee("demo").await?.resource_version();
 
-    let refused = reconcile(&old, NAMESPACE, "demo").await.expect_err("an old term");
+    let refused = reconcile(&old, &bench.namespace, "demo").await.expect_err("an old term");
     assert!(
         matches!(refused, ReconcileError::Term(TermError::Fenced { ours: 1, theirs: 2 })),
         "refused, but because of {refused:?}"
@@ -226,7 +272,7 @@ async fn a_malformed_object_stalls_no_healthy_one() -> Outcome {
         "{apiVersion: weft.dev/v1alpha1, kind: StorageCommittee, metadata: {name: odd, namespace: default}, \
          spec: {members: 7}}",
     )?;
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     let context = Arc::new(bench.operator());
     let (_, nodes) = controller::stores(&bench.client);
     let running = tokio::spawn(controller::run(context, bench.client.clone(), None, nodes));
@@ -242,12 +288,12 @@ async fn a_malformed_object_stalls_no_healthy_one() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     let scenario = Scenario::begins("a_deleted_committee_leaves_claims_and_keys", &[24]);
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-deleted-committee-leaves-claims-and-keys").await?;
     let operator = bench.operator();
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     settle(&operator, &bench, "demo").await?;
     bench.api::<StorageCommittee>().delete("demo", &DeleteParams::default()).await?;
-    assert_eq!(reconcile(&operator, NAMESPACE, "demo").await?, Next::Change);
+    assert_eq!(reconcile(&operator, &bench.namespace, "demo").await?, Next::Change);
 
     // No garbage collector runs here: what has no owner is what it would leave.
     let claims = bench.api::<PersistentVolumeClaim>().list(&ListParams::default()).await?;
@@ -264,7 +310,7 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     );
 
     // A namesake would be another fleet: it stands still rather than take these keys for its own.
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     let (reason, message) = stalls(&bench, &operator).await?;
     assert_eq!(reason, "DataKept");
     assert!(message.contains("Secret demo-ca to claim demo-6-1, 8 objects"), "{message}");
@@ -281,7 +327,10 @@ async fn a_deleted_committee_leaves_claims_and_keys() -> Outcome {
     bench.api::<Secret>().delete("demo-ca", &DeleteParams::default()).await?;
     let (reason, message) = stalls(&bench, &operator).await?;
     assert_eq!(reason, "NoKeys");
-    assert!(message.contains(&format!("kubectl weft adopt demo --namespace default --fleet {fleet}")), "{message}");
+    assert!(
+        message.contains(&format!("kubectl weft adopt demo --namespace {} --fleet {fleet}", bench.namespace)),
+        "{message}"
+    );
     scenario.ends();
     Ok(())
 }
@@ -294,7 +343,7 @@ async fn spare_keys(bench: &Bench, fleet: &str) -> Result<Option<Secret>, Box<dy
 
 /// Why a committee that has no fleet yet waits for a person: reason and message.
 async fn stalls(bench: &Bench, operator: &Context) -> Result<(String, String), Box<dyn Error>> {
-    reconcile(operator, NAMESPACE, "demo").await.expect_err("another fleet's objects are there");
+    reconcile(operator, &bench.namespace, "demo").await.expect_err("another fleet's objects are there");
     let status = bench.committee("demo").await?.status.ok_or("no status")?;
     assert_eq!((status.fleet_id, status.encoding), (None, None));
     let stalled = status.conditions.into_iter().find(|said| said.type_ == "Stalled").ok_or("not told")?;
@@ -304,8 +353,8 @@ async fn stalls(bench: &Bench, operator: &Context) -> Result<(String, String), B
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_begins_and_mends_the_loss_of_a_member() -> Outcome {
-    let bench = Bench::start().await?;
-    bench.apply("demo", ", epochs: {settle: 10s}")?;
+    let bench = Bench::shared("a-fleet-begins-and-mends-the-loss").await?;
+    bench.apply("demo", ", epochs: {settle: 10s}").await?;
     let first = bench.operator();
     settle(&first, &bench, "demo").await?;
     // Another leader takes over: what it knows is what status and members tell it.
@@ -336,7 +385,7 @@ async fn keeps_its_keys(bench: &Bench, operator: &Context) -> Outcome {
     let secrets = bench.api::<Secret>();
     let kept = secrets.get("demo-ca").await?;
     secrets.delete("demo-ca", &DeleteParams::default()).await?;
-    reconcile(operator, NAMESPACE, "demo").await.expect_err("no keys");
+    reconcile(operator, &bench.namespace, "demo").await.expect_err("no keys");
     assert!(secrets.get_opt("demo-ca").await?.is_none());
     let status = bench.committee("demo").await?.status.ok_or("no status")?;
     let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").ok_or("not told")?;
@@ -358,7 +407,7 @@ async fn adopts_again(bench: &Bench, operator: &Context) -> Outcome {
     let all = ListParams::default().labels("weft.dev/committee=demo");
     bench.api::<Pod>().delete_collection(&DeleteParams::default(), &all).await?;
     bench.api::<Epoch>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-    bench.apply_sized("demo", 8, ", epochs: {settle: 10s}")?;
+    bench.apply_sized("demo", 8, ", epochs: {settle: 10s}").await?;
     let (reason, message) = stalls(bench, operator).await?;
     assert_eq!(reason, "DataKept");
     assert!(message.contains(&format!("set spec.fleetId to {fleet}:")), "{message}");

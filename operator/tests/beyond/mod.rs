@@ -7,20 +7,28 @@ use weft_operator::reconcile::reconcile;
 use weft_e2e::Scenario;
 
 use crate::{
-    Bench, NAMESPACE, Outcome,
+    Bench, Outcome,
     stage::{begun, round, said, take_away, until},
 };
 
 fn declare(bench: &Bench, lost: &str) -> Outcome {
     let word = format!("weft.dev/declare-lost={lost}");
-    bench.server.kubectl().run(&["annotate", "--overwrite", "storagecommittee", "demo", &word])?;
+    bench.server.kubectl().run(&[
+        "annotate",
+        "--overwrite",
+        "--namespace",
+        &bench.namespace,
+        "storagecommittee",
+        "demo",
+        &word,
+    ])?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r7_beyond_f_nothing_is_sealed_until_a_person_declares_what_is_destroyed() -> Outcome {
     let scenario = Scenario::begins("r7_beyond_f_nothing_is_sealed_until_a_person_declares_what_is_destroyed", &[12]);
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("r7-beyond-f-nothing-is-sealed-until").await?;
     let (_, operator) = begun(&bench, "").await?;
     // Twelve shards of 28, more than f = 9.
     for member in [2, 3, 4] {
@@ -48,7 +56,7 @@ async fn r7_beyond_f_nothing_is_sealed_until_a_person_declares_what_is_destroyed
     stands("partly declared").await?;
     // A word that can't be understood is told, and nothing is done on it.
     declare(&bench, "2-1,three")?;
-    reconcile(&operator, NAMESPACE, "demo").await.expect_err("no incarnation");
+    reconcile(&operator, &bench.namespace, "demo").await.expect_err("no incarnation");
     let status = bench.committee("demo").await?.status.ok_or("no status")?;
     let (stalled, reason, message) = said(&status, "Stalled").ok_or("not told")?;
     assert_eq!((stalled, reason), ("True", "BadSpec"));

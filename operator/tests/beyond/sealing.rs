@@ -60,7 +60,7 @@ async fn mended(operator: &Context, bench: &Bench, pending: &str) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r7_what_goes_while_a_view_is_sealed_is_declared_beside_its_successor_by_a_higher_term() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("r7-what-goes-while-a-view-is").await?;
     let (_fleet, operator, status) = sealing(&bench).await?;
     let (pending, term) = (successor(&status).ok_or("it is in effect")?.to_owned(), status.term);
     for member in [3, 4] {
@@ -94,7 +94,7 @@ async fn r7_what_goes_while_a_view_is_sealed_is_declared_beside_its_successor_by
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r7_another_leader_declares_anew_by_a_term_of_its_own() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("r7-another-leader-declares-anew-by-a").await?;
     let (fleet, first, status) = sealing(&bench).await?;
     let pending = successor(&status).ok_or("it is in effect")?.to_owned();
     for member in [3, 4] {

@@ -17,7 +17,7 @@ use weft_operator::{act::budgets, context::Context, reconcile::reconcile, subjec
 use weft_planner::{ANSWER_HOLDS, Budget};
 
 use crate::{
-    Bench, NAMESPACE, Outcome, config,
+    Bench, Outcome, config,
     stage::{alone, begun, round, run_pods},
 };
 
@@ -86,7 +86,7 @@ fn ready(status: &str) -> Patch<serde_json::Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_pod_has_one_budget_and_nothing_is_written_in_a_steady_state() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("each-pod-has-one-budget-and-nothing").await?;
     let (_, operator) = begun(&bench, "").await?;
     until_least(&operator, &bench, 6).await?;
     let api = bench.api::<PodDisruptionBudget>();
@@ -132,7 +132,7 @@ async fn what_others_change_is_put_right(bench: &Bench, operator: &Context) -> O
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_budget_follows_the_margin_down_and_up() -> Outcome {
-    let mut bench = Bench::start().await?;
+    let mut bench = Bench::shared("the-budget-follows-the-margin-down-and").await?;
     let (fleet, operator) = begun(&bench, "").await?;
     until_least(&operator, &bench, 6).await?;
     // f = 9: with one silent that Kubernetes calls ready, one more is borne; with two, none.
@@ -153,7 +153,7 @@ async fn the_budget_follows_the_margin_down_and_up() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_may_be_evicted_before_a_replacement_is_begun_and_while_it_goes_on() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("nothing-may-be-evicted-before-a-replacement").await?;
     let (_, operator) = begun(&bench, ", epochs: {settle: 10s, retainFor: 0s}").await?;
     until_least(&operator, &bench, 6).await?;
     let before = bench.committee("demo").await?;
@@ -189,7 +189,7 @@ async fn nothing_may_be_evicted_before_a_replacement_is_begun_and_while_it_goes_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_leader_opens_nothing_that_its_successor_has_closed() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-stale-leader-opens-nothing-that-its").await?;
     let (fleet, _) = begun(&bench, "").await?;
     // It has read the budget, and its own term in the status.
     let read = stored(&bench).await?;
@@ -203,7 +203,7 @@ async fn a_stale_leader_opens_nothing_that_its_successor_has_closed() -> Outcome
     assert_eq!(closed.annotations().get("weft.dev/term"), Some(&(term + 1).to_string()));
     let refused = budgets::keep(&stale, Some(&read), &open, term).await.expect_err("an old read");
     assert!(refused.is_conflict(), "{refused}");
-    let refused = reconcile(&successor, NAMESPACE, "demo").await;
+    let refused = reconcile(&successor, &bench.namespace, "demo").await;
     assert!(refused.is_ok(), "{refused:?}");
     Ok(())
 }
@@ -213,7 +213,7 @@ async fn evict(bench: &Bench, pod: &str) -> Result<bool, Box<dyn Error>> {
     let mut config = config(&bench.server).await?;
     // What is refused is refused with 429, which would be tried again.
     config.default_retry = false;
-    let pods = Api::<Pod>::namespaced(Client::try_from(config)?, NAMESPACE);
+    let pods = Api::<Pod>::namespaced(Client::try_from(config)?, &bench.namespace);
     match pods.evict(pod, &EvictParams::default()).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 429 => Ok(false),

@@ -22,8 +22,8 @@ type Answer<T> = Result<T, Box<dyn Error>>;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_the_keys_follows_the_policy_and_is_nobody_elses_to_change() -> Outcome {
     let scenario = Scenario::begins("a_copy_of_the_keys_follows_the_policy_and_is_nobody_elses_to_change", &[24]);
-    let bench = Bench::start().await?;
-    bench.apply("demo", "")?;
+    let bench = Bench::shared("a-copy-of-the-keys-follows-the").await?;
+    bench.apply("demo", "").await?;
     let operator = bench.operator();
     settle(&operator, &bench, "demo").await?;
     let fleet = bench.committee("demo").await?.status.and_then(|status| status.fleet_id).ok_or("no fleet")?;
@@ -93,7 +93,7 @@ async fn stranger(bench: &Bench, fleet: &str, policy: &str) -> Outcome {
     let namespace = format!("stranger-{}", policy.to_lowercase());
     make_namespace(&bench.client, &namespace).await?;
     let theirs = bench.beside(&namespace);
-    theirs.apply("demo", &format!(", fleetId: \"{fleet}\", deletionPolicy: {policy}"))?;
+    theirs.apply("demo", &format!(", fleetId: \"{fleet}\", deletionPolicy: {policy}")).await?;
     let operator = bench.operator();
     for _ in 0..2 {
         drop(reconcile(&operator, &namespace, "demo").await);

@@ -167,7 +167,7 @@ async fn names<K: Object>(bench: &Bench) -> Result<BTreeSet<String>, Box<dyn Err
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> Outcome {
     let scenario = Scenario::begins("a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes", &[4, 15, 20]);
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-fleet-ends-the-same-whatever-befalls").await?;
     let undisturbed = Story::begin(&bench, "undisturbed", None).await?.life().await?;
     let writes = undisturbed.writes;
     println!("{writes} writes, {} objects made or deleted", undisturbed.written.len());
@@ -215,7 +215,7 @@ async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> 
 async fn a_fleet_at_rest_is_written_nothing_of_for_ten_minutes() -> Outcome {
     const STEADY: Duration = Duration::from_secs(15);
     let scenario = Scenario::begins("a_fleet_at_rest_is_written_nothing_of_for_ten_minutes", &[2]);
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-fleet-at-rest-is-written-nothing").await?;
     let mut story = Story::begin(&bench, "quiet", None).await?;
     story.is_born().await?;
     let told = story.wire.events();

@@ -13,7 +13,7 @@ use crate::{
 
 fn ask(bench: &Bench, number: u64, owners: &[u32]) -> Outcome {
     let epoch = json!({"apiVersion": "weft.dev/v1alpha1", "kind": "Epoch",
-        "metadata": {"name": format!("demo-{number}"), "namespace": crate::NAMESPACE},
+        "metadata": {"name": format!("demo-{number}"), "namespace": bench.namespace},
         "spec": {"committee": "demo", "number": number, "owners": owners, "reason": "a user's"}});
     Ok(bench.server.kubectl().apply(&epoch.to_string())?)
 }
@@ -60,7 +60,7 @@ fn accepted(epoch: &Epoch) -> Option<(&str, &str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_epoch_is_refused_with_the_reason_or_taken_up_as_it_is() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-users-epoch-is-refused-with-the").await?;
     let (_, operator) = begun(&bench, ", epochs: {settle: 10s, retainFor: 0s}").await?;
     let before = holders(&round(&operator, &bench).await?)?;
     // R2: more than f = 9 for one; R6: more than f at once.
@@ -80,7 +80,7 @@ async fn a_users_epoch_is_refused_with_the_reason_or_taken_up_as_it_is() -> Outc
         // It holds nothing up, and nothing happens by it.
         let status = round(&operator, &bench).await?;
         assert_eq!((holders(&status)?, status.view.map(|view| view.epoch)), (before.clone(), Some(1)));
-        bench.server.kubectl().run(&["delete", "epoch", &format!("demo-{number}")])?;
+        bench.server.kubectl().run(&["delete", "--namespace", &bench.namespace, "epoch", &format!("demo-{number}")])?;
     }
 
     let mut wished = before.clone();
@@ -108,7 +108,7 @@ async fn a_users_epoch_is_refused_with_the_reason_or_taken_up_as_it_is() -> Outc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_epoch_has_moved_stands_under_another_leader_and_while_members_are_silent() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("what-an-epoch-has-moved-stands-under").await?;
     let (fleet, first) = begun(&bench, ", epochs: {settle: 10s, retainFor: 1h}").await?;
     take_away(&bench, 2).await?;
     // The replacement gets the lost member's four shards back.
@@ -139,7 +139,7 @@ async fn an_epoch_begins_when_the_interval_has_passed_and_moves_nothing() -> Out
     // A week together.
     const ALMOST: Duration = Duration::from_secs(7 * 24 * 60 * 60 - 600);
     const REST: Duration = Duration::from_secs(600);
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("an-epoch-begins-when-the-interval-has").await?;
     let (fleet, operator) = begun(&bench, ", epochs: {interval: 168h, settle: 10s, retainFor: 0s}").await?;
     epoch_until(&operator, &bench, 1, is_retired).await?;
     let before = until(&operator, &bench, "its epoch", |status| {

@@ -75,7 +75,7 @@ async fn has_service(bench: &Bench) -> Outcome {
 async fn r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term() -> Outcome {
     let scenario = Scenario::begins("r4_a_leader_whose_lease_is_deleted_ends_and_the_next_takes_a_new_term", &[25]);
     let bench = Bench::start().await?;
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     let first = operator(&bench, "first").await?;
     held_by(&bench, "first").await?;
     term(&bench, 1).await?;

@@ -82,7 +82,7 @@ impl Walk {
     async fn begin(bench: &Bench, namespace: &str) -> Result<Self, Box<dyn Error>> {
         let mut story = Story::begin(bench, namespace, None).await?;
         story.runs_on(4, 4).await?;
-        story.bench.apply(COMMITTEE, BASE)?;
+        story.bench.apply(COMMITTEE, BASE).await?;
         let mut walk = Self { story, base: Value::Null, begun: Portrait::new() };
         let status = walk.rests().await?;
         if !is_ready(&status) {
@@ -219,7 +219,7 @@ async fn known(bench: &Bench) -> Result<BTreeMap<String, Vec<Change>>, Box<dyn E
     let definition = definitions.iter().find(|definition| definition.plural == "storagecommittees");
     let definition = definition.ok_or("no definition")?;
     let schema = &definition.object["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    bench.apply("sample", BASE)?;
+    bench.apply("sample", BASE).await?;
     let base = serde_json::to_value(&bench.committee("sample").await?.spec)?;
     let mut fields: BTreeMap<String, Vec<Change>> = BTreeMap::new();
     for change in changes(schema, &base) {

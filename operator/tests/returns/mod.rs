@@ -20,7 +20,7 @@ fn successor(status: &StorageCommitteeStatus) -> Option<&Successor> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r25_a_returned_members_claim_is_its_successors_and_its_volume_is_admitted_again() -> Outcome {
-    let bench = Bench { held_back: Some((2, 2)), ..Bench::start().await? };
+    let bench = Bench { held_back: Some((2, 2)), ..Bench::shared("r25-a-returned-members-claim-is-its").await? };
     let spec = ", epochs: {settle: 10s, retainFor: 0s}, repair: {unreachableAfter: 30s}";
     let (fleet, operator) = begun(&bench, spec).await?;
     let claims = bench.api::<PersistentVolumeClaim>();
@@ -75,9 +75,9 @@ async fn r25_a_returned_members_claim_is_its_successors_and_its_volume_is_admitt
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namesake_of_the_claim_or_one_that_goes_changes_no_hands() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-namesake-of-the-claim-or-one").await?;
     let operator = bench.operator();
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     settle(&operator, &bench, "demo").await?;
     let claims = bench.api::<PersistentVolumeClaim>();
     let subject = Subject::new(bench.client.clone(), bench.committee("demo").await?, "")?;

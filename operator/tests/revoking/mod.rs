@@ -14,7 +14,7 @@ use weft_operator::{
 use weft_planner::{Act, Step};
 use weft_protocol::{FleetId, MemberId};
 
-use crate::{Bench, NAMESPACE, Outcome, settle};
+use crate::{Bench, Outcome, settle};
 
 const WHICH: Which = Which { member: 3, incarnation: 1 };
 
@@ -64,15 +64,15 @@ async fn is_going(bench: &Bench) -> Result<bool, Box<dyn std::error::Error>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_leader_deletes_nothing_that_its_successor_has_revoked() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-stale-leader-deletes-nothing-that-its").await?;
     let old = bench.operator();
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     settle(&old, &bench, "demo").await?;
     let read = bench.api::<PersistentVolumeClaim>().get("demo-3-1").await?;
     let uid = read.uid().ok_or("no UID")?;
     let stale = intends(&bench, &read).await?;
 
-    reconcile(&bench.operator(), NAMESPACE, "demo").await?;
+    reconcile(&bench.operator(), &bench.namespace, "demo").await?;
     let status = bench.committee("demo").await?.status.ok_or("no status")?;
     assert_eq!((status.term, status.destroying.len()), (Some(2), 0), "the intent is revoked");
 
@@ -92,9 +92,9 @@ async fn a_stale_leader_deletes_nothing_that_its_successor_has_revoked() -> Outc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_intended_is_deleted_and_a_namesake_or_an_unrecorded_one_is_spared() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("what-is-intended-is-deleted-and-a").await?;
     let operator = bench.operator();
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     settle(&operator, &bench, "demo").await?;
     let claim = bench.api::<PersistentVolumeClaim>().get("demo-3-1").await?;
     let uid = claim.uid().ok_or("no UID")?;

@@ -9,7 +9,7 @@ use weft_e2e::Scenario;
 use weft_operator::reconcile::reconcile;
 
 use crate::{
-    Bench, NAMESPACE, Outcome, members, settle,
+    Bench, Outcome, members, settle,
     stage::{begun, run_pods, take_away, trust, until},
 };
 
@@ -70,7 +70,7 @@ async fn objects_that_were_set_back_follow_the_fleet_and_nothing_is_destroyed_un
     assert_eq!(rewound(&status).map(|(status, _)| status), Some("False"));
     tokio::time::timeout(Duration::from_secs(60), async {
         while bench.api::<PersistentVolumeClaim>().get("demo-2-1").await?.metadata.deletion_timestamp.is_none() {
-            drop(reconcile(&operator, NAMESPACE, "demo").await);
+            drop(reconcile(&operator, &bench.namespace, "demo").await);
             run_pods(&bench).await?;
         }
         Outcome::Ok(())
@@ -93,7 +93,7 @@ async fn confirm(bench: &Bench) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_term_was_set_back_raises_it_anew() -> Outcome {
     let mut bench = Bench::start().await?;
-    bench.apply("demo", "")?;
+    bench.apply("demo", "").await?;
     settle(&bench.operator(), &bench, "demo").await?;
     let snapshot = bench.snapshot()?;
     let fleet = Arc::new(members::Fleet::new(trust(&bench).await?));
@@ -116,14 +116,14 @@ async fn a_leader_whose_term_was_set_back_raises_it_anew() -> Outcome {
 /// Epochs are made again from the view in effect; a Lease elects and fences nothing (R4).
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_epochs_are_made_again_from_the_fleet() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("deleted-epochs-are-made-again-from-the").await?;
     let (_, operator) = begun(&bench, SPEC).await?;
     let epochs = bench.api::<Epoch>();
     let before = epochs.get("demo-1").await?.status.ok_or("no status")?;
     epochs.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     let names = async || -> Result<usize, kube::Error> { Ok(epochs.list(&ListParams::default()).await?.items.len()) };
     while names().await? == 0 {
-        reconcile(&operator, NAMESPACE, "demo").await?;
+        reconcile(&operator, &bench.namespace, "demo").await?;
     }
     let after = epochs.get("demo-1").await?.status.ok_or("no status")?;
     assert_eq!((after.owners, after.members), (before.owners, before.members));
@@ -137,7 +137,7 @@ async fn deleted_epochs_are_made_again_from_the_fleet() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_was_set_back_is_lost_though_its_member_answers() -> Outcome {
     let scenario = Scenario::begins("a_volume_that_was_set_back_is_lost_though_its_member_answers", &[11]);
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("a-volume-that-was-set-back-is").await?;
     let (fleet, operator) = begun(&bench, SPEC).await?;
     fleet.rewind((2, 1));
     let lost = |status: &StorageCommitteeStatus| {

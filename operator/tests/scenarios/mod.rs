@@ -79,7 +79,7 @@ async fn what_befalls_machines_pods_and_claims() -> Outcome {
 async fn begun(bench: &Bench, name: &str, machines: usize, zones: usize) -> Result<Story, Box<dyn Error>> {
     let mut story = Story::begin(bench, name, None).await?;
     story.runs_on(machines, zones).await?;
-    story.bench.apply(COMMITTEE, &format!("{SPEC}, repair: {{unreachableAfter: 1m}}"))?;
+    story.bench.apply(COMMITTEE, &format!("{SPEC}, repair: {{unreachableAfter: 1m}}")).await?;
     story.rests("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await?;
     Ok(story)
 }

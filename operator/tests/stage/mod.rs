@@ -14,14 +14,14 @@ use weft_operator::{
     reconcile::{chain, reconcile},
 };
 
-use crate::{Bench, NAMESPACE, Outcome, members, settle};
+use crate::{Bench, Outcome, members, settle};
 
 /// For a status to come about; some of it takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A fleet that has its first view, and the operator that made it.
 pub(crate) async fn begun(bench: &Bench, spec: &str) -> Result<(Arc<members::Fleet>, Context), Box<dyn Error>> {
-    bench.apply("demo", spec)?;
+    bench.apply("demo", spec).await?;
     settle(&bench.operator(), bench, "demo").await?;
     let fleet = Arc::new(members::Fleet::new(trust(bench).await?));
     let operator = bench.operator_with(fleet.clone());
@@ -71,7 +71,7 @@ pub(crate) async fn round(operator: &Context, bench: &Bench) -> Result<StorageCo
 
 /// One reconciliation without a kubelet: what is made doesn't run.
 pub(crate) async fn alone(operator: &Context, bench: &Bench) -> Result<StorageCommitteeStatus, Box<dyn Error>> {
-    match reconcile(operator, NAMESPACE, "demo").await {
+    match reconcile(operator, &bench.namespace, "demo").await {
         // Another write came first, which the next round reads.
         Err(error) if !error.is_conflict() => Err(chain(&error).into()),
         _ => Ok(bench.committee("demo").await?.status.unwrap_or_default()),

@@ -169,7 +169,7 @@ impl Story {
     }
 
     pub(crate) async fn is_born(&mut self) -> Outcome {
-        self.bench.apply(COMMITTEE, SPEC)?;
+        self.bench.apply(COMMITTEE, SPEC).await?;
         self.rests("begun", |status| serves(status, 7) && position(status) == Some((1, 0))).await.map(drop)
     }
 }

@@ -34,7 +34,7 @@ impl Alive {
     async fn begin(bench: &Bench, watching: Watching) -> Result<Self, Box<dyn Error>> {
         let namespace = format!("{watching:?}").to_lowercase();
         let story = Story::begin(bench, &namespace, None).await?;
-        story.bench.apply(COMMITTEE, SPEC)?;
+        story.bench.apply(COMMITTEE, SPEC).await?;
         let through = Through { wire: Wire::watching(watching) };
         let client = ClientBuilder::try_from(config(&bench.server).await?)?.with_layer(&through).build();
         let context = Arc::new(crate::operator(client.clone(), story.fleet.clone()));
@@ -94,7 +94,7 @@ fn names<K: ResourceExt>(objects: &[K]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_that_lose_everything_cost_time_and_nothing_else() -> Outcome {
-    let bench = Bench::start().await?;
+    let bench = Bench::shared("watches-that-lose-everything-cost-time-and").await?;
     let live = async |watching: Watching| -> Outcome {
         let wrong = |error: Box<dyn Error>| format!("with watches {watching:?}: {error}");
         let alive = Alive::begin(&bench, watching).await.map_err(wrong)?;
