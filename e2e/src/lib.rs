@@ -18,7 +18,7 @@ mod scenario;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError, Controllers, Snapshot};
-pub use cluster::{Cluster, ClusterError, InterfaceCounters, Isolation, Leftover, Options, RunId};
+pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Leftover, Options, RunId};
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
 pub use parts::{Parts, PartsError};

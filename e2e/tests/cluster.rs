@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use serde_json::json;
-use weft_e2e::{Cluster, ClusterError, Isolation, Options, Parts, RunId, wait_until};
+use weft_e2e::{Cluster, ClusterError, Disks, Isolation, Options, Parts, RunId, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -78,7 +78,7 @@ impl Drop for Turn {
 #[test]
 fn workers_are_taken_away_and_come_back() -> Outcome {
     let turn = Turn::take("workers")?;
-    let options = Options { name: turn.name.clone(), workers: 2, node_monitor_grace: 12 };
+    let options = Options { name: turn.name.clone(), workers: 2, node_monitor_grace: 12, disks: Disks::of_tests() };
     let cluster = Cluster::up(&options)?;
     cluster.kubectl().apply(WEB)?;
     wait(&cluster, "condition=Ready", "pod/web")?;
@@ -136,8 +136,8 @@ fn volumes(cluster: &Cluster) -> Outcome {
 #[test]
 fn a_cluster_leaves_nothing_behind_twice_in_a_row() -> Outcome {
     let turn = Turn::take("clean")?;
-    let options = Options { name: turn.name.clone(), workers: 1, ..Options::default() };
-    for _ in 0..2 {
+    for disks in [Disks::OfHost, Disks::InMemory] {
+        let options = Options { name: turn.name.clone(), workers: 1, disks, ..Options::default() };
         let cluster = Cluster::up(&options)?;
         cluster.kubectl().apply(WEB)?;
         wait(&cluster, "condition=Ready", "pod/web")?;

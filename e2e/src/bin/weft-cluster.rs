@@ -102,7 +102,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let find = || Cluster::find(&name);
     match arguments.command {
         Command::Up { workers, node_monitor_grace } => {
-            let options = Options { name, workers, node_monitor_grace };
+            let options = Options { name, workers, node_monitor_grace, ..Options::default() };
             let started = Instant::now();
             let cluster = match Cluster::find(&options.name) {
                 Ok(cluster) if *cluster.options() == options && cluster.is_ready() => cluster,

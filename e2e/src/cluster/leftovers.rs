@@ -89,7 +89,8 @@ fn strays(cgroups: &Cgroups) -> Result<Vec<Leftover>, ClusterError> {
     Ok(found)
 }
 
-fn mounts() -> Vec<String> {
+/// The lines of `mountinfo`, proc(5).
+pub(crate) fn mounts() -> Vec<String> {
     fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().map(str::to_owned).collect()
 }
 

@@ -4,6 +4,7 @@ mod addons;
 mod cgroup;
 mod control;
 mod daemon;
+mod disks;
 mod error;
 mod layout;
 mod leftovers;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use addons::Images;
 use cgroup::Cgroups;
+pub use disks::Disks;
 pub use error::ClusterError;
 use layout::{CONTROL, Layout, MOST_WORKERS};
 pub use leftovers::Leftover;
@@ -40,11 +42,14 @@ pub struct Options {
     pub workers: usize,
     /// Seconds of silence after which a Node is not Ready. Kubernetes' own default is 50.
     pub node_monitor_grace: u32,
+    /// Where the machines' disks are.
+    #[serde(default)]
+    pub disks: Disks,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "local".to_owned(), workers: 4, node_monitor_grace: 50 }
+        Self { name: "local".to_owned(), workers: 4, node_monitor_grace: 50, disks: Disks::OfHost }
     }
 }
 
@@ -95,7 +100,9 @@ impl Cluster {
         cgroups.kill(&group)?;
         network::remove(name)?;
         cgroups.remove(&group)?;
-        machine::empty(&state::clusters()?.join(name))
+        let folder = state::clusters()?.join(name);
+        disks::take_out(&folder)?;
+        machine::empty(&folder)
     }
 
     /// What is on this host of one cluster, or of all: nothing, once they are down.
@@ -237,6 +244,7 @@ impl Cluster {
     }
 
     fn start(&self) -> Result<(), ClusterError> {
+        disks::put_in(&self.layout, self.options.disks)?;
         control::create_identities(&self.layout)?;
         let images = Images::create(&self.layout, &self.parts)?;
         network::create_switch(&self.layout)?;

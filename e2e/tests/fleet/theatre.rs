@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
-use weft_e2e::{Cluster, Options, RunId};
+use weft_e2e::{Cluster, Disks, Options, RunId};
 
 const CLUSTER: &str = "fleet";
 const IMAGE: &str = "localhost/weft:dev";
@@ -99,7 +99,7 @@ impl Theatre {
         }
         let tar = variable("WEFT_IMAGE_TAR")?;
         let name = RunId::cluster(CLUSTER)?;
-        let cluster = Cluster::up(&Options { name, ..Options::default() })?;
+        let cluster = Cluster::up(&Options { name, disks: Disks::of_tests(), ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
         *open = Some(stage.clone());
