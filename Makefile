@@ -72,7 +72,7 @@ generate: ## Write the files that are generated from the code.
 	cargo run --quiet --package weft-crds --bin generate-crds
 
 image: ## Make the image of static binaries, without a container engine.
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TRIPLE) --target-dir $(STATIC) \
+	env -u MAKEFLAGS RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TRIPLE) --target-dir $(STATIC) \
 		--package weft-operator --package weft-node --package weft-client --bins
 	@$(LOCAL) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(TAR)
 	@echo "$(IMAGE) is in $(TAR)"

@@ -16,6 +16,11 @@ pub(crate) fn at_least(limit: &str) -> String {
     format!("!self.matches('{PATTERN}') || duration(self) >= duration('{limit}')")
 }
 
+/// A rule that a duration is at most `limit`.
+pub(crate) fn at_most(limit: &str) -> String {
+    format!("!self.matches('{PATTERN}') || duration(self) <= duration('{limit}')")
+}
+
 /// A rule that one duration, if said, is at least another.
 pub(crate) fn not_below(long: &str, short: &str) -> String {
     format!(

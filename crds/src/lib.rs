@@ -11,6 +11,7 @@ mod definition;
 mod duration;
 mod encoding;
 mod epoch;
+mod maintenance;
 mod member;
 pub mod names;
 mod policies;
@@ -25,6 +26,7 @@ pub use definition::{Definition, DefinitionError, definitions};
 pub use duration::{DurationError, DurationText};
 pub use encoding::{Encoding, EncodingSpec, encoding_for};
 pub use epoch::{Epoch, EpochMember, EpochPhase, EpochSpec, EpochStatus, Moves, epoch_name};
+pub use maintenance::{MaintenanceWindow, TimeOfDay, TimeOfDayError, Weekday};
 pub use member::{Incarnation, MemberState, MemberStatus, Successor};
 pub use policies::{
     Access, Challenges, DeletionPolicy, Epochs, Gateway, IssuerKind, IssuerRef, Placement, Repair, Replacement, Spread,

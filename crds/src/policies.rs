@@ -184,7 +184,8 @@ pub struct Repair {
         .message("repair.unreachableAfter must be at least 30s"))]
     #[serde(default = "unreachable_after")]
     pub unreachable_after: DurationText,
-    /// The most bytes a second that a member spends on repair: at least 1Mi. Silent: no limit.
+    /// The most bytes a second that a member spends on repair: at least 1Mi. Where several are at work on one Node, of this
+    /// committee or others, each takes its part of it. Silent: no limit.
     #[x_kube(validation = Rule::new(quantity::at_least("1Mi"))
         .message("repair.maxBandwidthPerMember must be at least 1Mi"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

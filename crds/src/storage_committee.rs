@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     encoding::{Encoding, EncodingSpec},
+    maintenance::MaintenanceWindow,
     policies::{Challenges, DeletionPolicy, Epochs, Gateway, Placement, Repair, Replacement, Storage, Tls, Upgrade},
     status::StorageCommitteeStatus,
     template::MemberTemplate,
@@ -118,6 +119,13 @@ pub struct StorageCommitteeSpec {
     #[schemars(length(max = 255))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replace: Vec<Replacement>,
+    /// When members that serve may be restarted with another spec, and epochs begin for no other reason than
+    /// `epochs.interval`. Empty: at any time. Losses are mended, and what the spec asks for by name is done, at any time;
+    /// gateways have no data, and follow the spec at once.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maintenance_windows: Vec<MaintenanceWindow>,
     /// Whether the operator only watches.
     #[serde(default)]
     pub paused: bool,

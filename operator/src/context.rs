@@ -15,6 +15,7 @@ use crate::{
     session::Session,
     subject::Subject,
     telemetry::{Committee, Telemetry},
+    traffic::Traffic,
 };
 
 /// Namespace and name of a committee.
@@ -29,6 +30,7 @@ pub struct Context {
     pub stores: Stores,
     pub telemetry: Arc<Telemetry>,
     pub events: Events,
+    pub traffic: Traffic,
     /// The image of members whose spec names none.
     pub image: String,
     /// Where the operator lives, and keeps what shall outlive a committee's namespace.
@@ -54,7 +56,8 @@ impl Context {
     ) -> Self {
         let events = Events::new(client.clone(), instance);
         let home = Namespace { client: client.clone(), name: home.to_owned() };
-        Self { client, env, stores, telemetry, events, image, home, sessions: Mutex::default() }
+        let traffic = Traffic::default();
+        Self { client, env, stores, telemetry, events, traffic, image, home, sessions: Mutex::default() }
     }
 
     /// This leader's memory of a committee.
@@ -62,6 +65,7 @@ impl Context {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = sessions.entry((subject.namespace.name.clone(), subject.name.clone())).or_default();
         if kept.0 != subject.uid {
+            self.traffic.forget(&subject.namespace.name, &subject.name);
             *kept = (subject.uid.clone(), Arc::default());
         }
         Arc::clone(&kept.1)
@@ -69,6 +73,7 @@ impl Context {
 
     /// Forgets a committee that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
+        self.traffic.forget(namespace, name);
         let key = (namespace.to_owned(), name.to_owned());
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let (namespace, committee) = key;

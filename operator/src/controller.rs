@@ -1,6 +1,7 @@
 //! Watches: what wakes a reconciliation, and what is kept of Nodes and volumes.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,7 +29,7 @@ use weft_crds::{Epoch, StorageCommittee};
 use crate::{
     context::Context,
     names,
-    observe::Stores,
+    observe::{Facts, Stores},
     reconcile::{self, Next, ReconcileError},
     telemetry::Outcome,
 };
@@ -46,7 +47,8 @@ const CONCURRENCY: u16 = 16;
 /// Watches are asked for anew so often, in seconds: one whose connection is dead without a word is deaf no longer than that.
 const WATCH: u32 = 60;
 
-/// Keeps Nodes and volumes by watches, for as long as the process runs. The receiver changes with every event.
+/// Keeps Nodes and volumes by watches, for as long as the process runs. The receiver changes whenever something does that a
+/// plan may be made by.
 pub fn stores(client: &Client) -> (Stores, watch::Receiver<()>) {
     let (changed, changes) = watch::channel(());
     let changed = Arc::new(changed);
@@ -59,14 +61,15 @@ pub fn stores(client: &Client) -> (Stores, watch::Receiver<()>) {
 
 fn keep<K>(client: &Client, changed: Arc<watch::Sender<()>>) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Facts + Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), watching().any_semantic());
     let kept = reflector::reflector(writer, events).default_backoff();
+    let mut known = Known(HashMap::new());
     tokio::spawn(kept.for_each(move |event| {
         match event {
-            Ok(_) => drop(changed.send(())),
+            Ok(event) => drop(known.is_news(&event).then(|| changed.send(()))),
             Err(error) => {
                 let (kind, error) = (K::kind(&()), &error as &dyn std::error::Error);
                 tracing::warn!(%kind, error, "a watch failed; it is tried again");
@@ -75,6 +78,31 @@ where
         futures::future::ready(())
     }));
     reader
+}
+
+/// What was told last of each object, by its name.
+struct Known<F>(HashMap<String, F>);
+
+impl<F: PartialEq> Known<F> {
+    /// Whether an event changes what a plan may be made by: a Node's heartbeat would wake every committee.
+    fn is_news<K: Facts<Facts = F> + ResourceExt>(&mut self, event: &watcher::Event<K>) -> bool {
+        match event {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                let facts = object.facts();
+                self.0.get(&object.name_any()) != Some(&facts) && {
+                    self.0.insert(object.name_any(), facts);
+                    true
+                }
+            }
+            watcher::Event::Delete(object) => {
+                self.0.remove(&object.name_any());
+                true
+            }
+            // Whatever isn't listed any more was deleted meanwhile.
+            watcher::Event::Init => false,
+            watcher::Event::InitDone => true,
+        }
+    }
 }
 
 /// Reconciles the committees of one namespace, or of all, until the process ends.
@@ -165,4 +193,56 @@ fn after_error(object: Arc<Guarded>, error: &ReconcileError, _: Arc<Context>) ->
         tracing::warn!(committee = name, cause, "a reconciliation failed; it is tried again");
     }
     Action::requeue(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use watcher::Event;
+
+    use super::*;
+
+    fn node(ready: &str, heartbeat: &str, more: &Value) -> Node {
+        serde_json::from_value(json!({
+            "metadata": {"name": "a", "labels": more["labels"], "resourceVersion": heartbeat},
+            "spec": {"unschedulable": more["unschedulable"], "taints": more["taints"]},
+            "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z",
+                "lastHeartbeatTime": format!("2026-01-01T00:00:{heartbeat}Z")}]},
+        }))
+        .expect("a Node")
+    }
+
+    #[test]
+    fn a_heartbeat_wakes_nobody_and_what_a_plan_is_made_by_does() {
+        let mut known = Known(HashMap::new());
+        assert!(known.is_news(&Event::Apply(node("True", "01", &json!({})))));
+        assert!(!known.is_news(&Event::Apply(node("True", "02", &json!({})))));
+        let changes = [
+            node("Unknown", "02", &json!({})),
+            node("True", "03", &json!({"unschedulable": true})),
+            node("True", "04", &json!({"labels": {"topology.kubernetes.io/zone": "z"}})),
+            node(
+                "True",
+                "05",
+                &json!({"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]}),
+            ),
+        ];
+        for (at, changed) in changes.into_iter().enumerate() {
+            assert!(known.is_news(&Event::Apply(changed.clone())), "change {at}");
+            assert!(!known.is_news(&Event::Apply(changed)), "change {at}, told again");
+        }
+    }
+
+    /// Also one that is as it was told last.
+    #[test]
+    fn what_is_deleted_is_told() {
+        let mut known = Known(HashMap::new());
+        let node = node("True", "01", &json!({}));
+        known.is_news(&Event::Apply(node.clone()));
+        assert!(known.is_news(&Event::Delete(node.clone())));
+        assert!(known.is_news(&Event::Apply(node.clone())));
+        // A watch that begins anew lists all; what it doesn't list is gone.
+        let anew = [Event::Init, Event::InitApply(node), Event::InitDone];
+        assert_eq!(anew.map(|event| known.is_news(&event)), [false, false, true]);
+    }
 }

@@ -21,6 +21,7 @@ mod run;
 pub mod session;
 pub mod subject;
 pub mod telemetry;
+pub mod traffic;
 
 pub use args::{Args, Command, LogFormat, RunArgs};
 pub use run::{RunError, run};

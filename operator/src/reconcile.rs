@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, policy::v1::PodDisruptionBudget};
 use thiserror::Error;
 use weft_crds::StorageCommittee;
-use weft_planner::{Act, MemberOrder, Plan, Timestamp, Truth};
+use weft_planner::{AWAITING_MAINTENANCE, Act, MemberOrder, Plan, Timestamp, Truth};
 use weft_protocol::{DecodeError, FleetId};
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     report::{self, ReportError},
     session::{Channels, Session},
     subject::{Subject, SubjectError},
+    traffic,
 };
 
 /// While something changes, or someone is unheard.
@@ -91,6 +92,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     };
     let mut subject = Subject::new(context.client.clone(), object, &context.image)?;
     if subject.deleting {
+        context.traffic.forget(&namespace.name, name);
         // No finalizer holds it: what it owns goes with it, and claims and keys stay or go by their owners.
         return Ok(Next::Change);
     }
@@ -120,7 +122,7 @@ async fn proceed(
     let objects = observe::objects(subject, &context.stores, &mut session.refusals, context.env.now()).await?;
     let keys = prepare(context, subject, session, &objects).await?;
     let keys = keys.as_ref();
-    let observed = observe::observe(subject, session, &context.stores, objects, keys, context.env.as_ref()).await?;
+    let observed = observe::observe(subject, session, context, objects, keys).await?;
     let now = context.env.now();
     if term::overtake(subject, session, now).await? {
         return Ok(Next::After(NEXT));
@@ -252,7 +254,8 @@ async fn write(
 /// The image to record: the one that everybody runs, so that a spec which is silent again goes back to what last worked,
 /// also in the middle of a change. Before anybody does, what a silent spec begins with.
 fn proven_image<'s>(subject: &'s Subject, plan: &Plan) -> Option<&'s str> {
-    let is_proven = plan.conditions.ready.status == Truth::True;
+    let ready = &plan.conditions.ready;
+    let is_proven = ready.status == Truth::True && ready.reason != AWAITING_MAINTENANCE;
     let begins = subject.status.image.is_none() && subject.spec.image.is_none();
     if is_proven || begins { Some(subject.image()) } else { subject.status.image.as_deref() }
 }
@@ -294,11 +297,13 @@ async fn order(
     session.orders.clone_from(&plan.orders);
     session.orders_for = view;
     if changed {
-        let bandwidth = observe::wish::bandwidth(subject).map_err(ObserveError::from)?;
+        let limit = observe::wish::bandwidth(subject).map_err(ObserveError::from)?;
+        let present = traffic::presences(observed.world.pods.iter(), &session.heard, context.env.now());
+        let shares = context.traffic.shares((&subject.namespace.name, &subject.name), limit, &present);
         let challenges = observe::wish::challenges(subject).map_err(ObserveError::from)?;
         let newest = record.view.as_ref().map(|view| &view.view);
         let floor = floor::advance(session, newest, context.env.now(), context.env.monotonic());
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges, floor };
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, shares, challenges, floor };
         fleet::order(session, &standing, &observed.addresses, &plan.orders, || context.env.now()).await;
     }
     Ok(())

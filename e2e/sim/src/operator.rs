@@ -9,6 +9,7 @@ use weft_operator::{
         floor,
     },
     session::{Channels, Session},
+    traffic::Shares,
 };
 use weft_planner::{Act, Heard, Plan, Record, Step, World, plan, testing};
 use weft_redstuff::Hash;
@@ -117,7 +118,7 @@ impl Leader {
         let view = record.view.as_ref().map(|view| &view.view);
         let floor = floor::advance(&mut self.session, view, now(), elapsed());
         let floor = self.bug.map_or(floor, |bug| bug.hurry(floor, &self.stage.borrow()));
-        let standing = Standing { fleet, record, key: &key, bandwidth: 0, challenges, floor };
+        let standing = Standing { fleet, record, key: &key, shares: Shares::default(), challenges, floor };
         oracle::ordered(&mut self.stage.borrow_mut(), orders);
         let silent = fleet::order(&mut self.session, &standing, addresses, orders, now).await;
         self.session.unheard = silent > 0;

@@ -13,6 +13,9 @@ use super::shell::run;
 /// As much as machines of five may take with all that the tests store, several times over.
 const ENOUGH: u64 = 12 << 30;
 
+/// What a machine's disk may hold, in bytes: several times what the tests store.
+const LARGEST: u64 = 4 << 30;
+
 /// Where the machines' disks are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Disks {
@@ -45,7 +48,10 @@ pub(crate) fn put_in(layout: &Layout, disks: Disks) -> Result<(), ClusterError> 
     for machine in layout.machines() {
         let folder = layout.machine_folder(machine);
         fs::create_dir_all(&folder).map_err(|source| ClusterError::File { path: folder.clone(), source })?;
-        run("mount", &["-t", "tmpfs", "-o", "mode=0755", "tmpfs", &folder.display().to_string()])?;
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", &format!("mode=0755,size={LARGEST}"), "tmpfs", &folder.display().to_string()],
+        )?;
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use crate::{
     rewind, rollout, unrecoverable,
 };
 
+/// The reason of Ready when all that isn't as the spec says waits for a maintenance window: others may run yet than it names.
+pub const AWAITING_MAINTENANCE: &str = "AwaitingMaintenance";
+
 const LACKING: [&str; 2] = ["lacks something or doesn't answer", "lack something or don't answer"];
 
 pub(crate) fn conclude(mut draft: Draft<'_>) -> Plan {
@@ -123,7 +126,10 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
     // Nothing works at what can't be mended: it waits for a person, or for a volume.
     let unrecoverable = unrecoverable::message(draft).map(|message| ("Unrecoverable", message));
     let ready = match unrecoverable.clone().or(unfinished) {
-        None => condition(true, "Fulfilled", format!("{} members serve with full margins", draft.members.len())),
+        None => match rollout::awaiting(draft) {
+            Some(message) => condition(true, AWAITING_MAINTENANCE, message),
+            None => condition(true, "Fulfilled", format!("{} members serve with full margins", draft.members.len())),
+        },
         Some((reason, message)) => condition(false, reason, message),
     };
     Conditions {

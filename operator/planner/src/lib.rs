@@ -15,6 +15,7 @@ mod facts;
 mod floor;
 mod judge;
 mod known;
+mod maintenance;
 mod measure;
 mod nodes;
 mod objects;
@@ -31,10 +32,12 @@ mod views;
 mod world;
 
 pub use budget::Budget;
+pub use conclude::AWAITING_MAINTENANCE;
 pub use evidence::NODE_GONE_AFTER;
 pub use facts::{Ailment, Claim, ClaimPhase, Gateway, Heard, Inventory, Node, Pod, PodPhase, ShardReport, Volume};
 pub use floor::FloorClock;
 pub use known::ANSWER_HOLDS;
+pub use maintenance::MaintenanceWindow;
 pub use measure::SLOTS;
 pub use plan::{
     Act, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Unrecoverable,

@@ -1,5 +1,6 @@
 //! Members restart when what the spec says of their pods has changed: one after another, one zone after another, each only
-//! while all others are well. So what is wrong with the spec stops at the first of them, and is put right there.
+//! while all others are well, and in a maintenance window where there are any. So what is wrong with the spec stops at the
+//! first of them, and is put right there.
 //!
 //! What counts is what a person has said ([`Committee::inputs`](crate::Committee)), never what an operator has made of it:
 //! another operator's pods may look otherwise, and nothing restarts for that.
@@ -7,11 +8,11 @@
 use weft_protocol::{MemberId, View};
 
 use crate::{
-    Pod,
+    Pod, PodPhase,
     assign::Who,
     budget,
     draft::{Draft, named},
-    objects,
+    maintenance, objects,
 };
 
 /// Why a rollout waits for a person.
@@ -30,7 +31,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
     let Some(next) = seated.into_iter().min_by_key(|pod| turn(draft, pod)).filter(|_| unseated.is_empty()) else {
         return;
     };
-    match obstacle(draft, view, next) {
+    let closed = if has_failed(draft, next) { None } else { maintenance::closed(draft) };
+    match closed.or_else(|| obstacle(draft, view, next)) {
         None => restart(draft, next),
         Some(by) => {
             let target = format!("pod {}-{}-{}", next.member, next.incarnation, next.attempt);
@@ -62,6 +64,13 @@ fn restart(draft: &mut Draft<'_>, pod: &Pod) {
     objects::delete_pod(draft, pod, &format!("it is made of an earlier spec, and {reason}"));
 }
 
+/// Whether it hasn't served with the spec that it is made of, so that nothing is lost by another: it was restarted with that,
+/// or never began.
+fn has_failed(draft: &Draft<'_>, pod: &Pod) -> bool {
+    let restarting = draft.incarnation((pod.member, pod.incarnation)).is_some_and(|record| record.restarting.is_some());
+    restarting || (is_silent(draft, pod) && pod.phase == PodPhase::Pending)
+}
+
 /// Why the next one has to wait.
 fn obstacle(draft: &Draft<'_>, view: &View, next: &Pod) -> Option<String> {
     let who = (next.member, next.incarnation);
@@ -76,25 +85,36 @@ fn obstacle(draft: &Draft<'_>, view: &View, next: &Pod) -> Option<String> {
     if is_silent(draft, next) { None } else { budget::unrest(draft, view, who) }
 }
 
-/// How many members have yet to restart, in a sentence.
+/// How many members have yet to restart, in a sentence; `None` also while they only wait for a maintenance window.
 pub(crate) fn remaining(draft: &Draft<'_>) -> Option<String> {
     // The last one has yet to restart when the plan deletes its pod.
     let (outdated, all) = (of_another_spec(draft).count(), draft.members.len());
-    (outdated > 0).then(|| format!("{outdated} of {all} members have yet to restart with the present spec"))
+    let told = || format!("{outdated} of {all} members have yet to restart with the present spec");
+    (outdated > 0 && awaiting(draft).is_none()).then(told)
+}
+
+/// How many members wait for the next maintenance window, in a sentence, where that is all that the rollout does: everybody
+/// serves, and nobody restarts.
+pub(crate) fn awaiting(draft: &Draft<'_>) -> Option<String> {
+    let opens = maintenance::next_opening(draft)?;
+    let outdated: Vec<&Pod> = of_another_spec(draft).collect();
+    let restarts = draft.members.iter().any(|member| member.current.restarting.is_some());
+    let stands_still = draft.watches_only() || draft.rewound.is_some();
+    if outdated.is_empty() || restarts || stands_still || outdated.iter().any(|pod| has_failed(draft, pod)) {
+        return None;
+    }
+    let (outdated, all) = (outdated.len(), draft.members.len());
+    Some(format!("{outdated} of {all} members restart with the present spec in the window that opens at {opens}"))
 }
 
 /// Whether a silent incarnation's silence comes from the spec that its pod is made of, as far as anyone can tell: it
 /// served until it was restarted with it, its node is well, and nobody has served with it yet. That stays so when the spec
-/// is put right, until the pod is made anew.
+/// is put right, until the pod is made anew; what a pod was made of that is gone, nobody knows any more.
 pub(crate) fn explains(draft: &Draft<'_>, who: Who) -> bool {
     let restarting = draft.incarnation(who).is_some_and(|record| record.restarting.is_some());
-    restarting && is_node_well(draft, who) && !is_proven(draft, inputs_of(draft, who))
-}
-
-/// What an incarnation's pod is made of, or will be.
-fn inputs_of<'w>(draft: &Draft<'w>, (member, incarnation): Who) -> &'w String {
-    let alive = draft.world.pods_of(member, incarnation).filter(|pod| pod.is_alive()).max_by_key(|pod| pod.attempt);
-    alive.and_then(|pod| pod.inputs.as_ref()).unwrap_or(&draft.world.committee.inputs)
+    let alive = draft.world.pods_of(who.0, who.1).filter(|pod| pod.is_alive()).max_by_key(|pod| pod.attempt);
+    let is_proven = alive.and_then(|pod| pod.inputs.as_ref()).is_some_and(|inputs| is_proven(draft, inputs));
+    restarting && is_node_well(draft, who) && !is_proven
 }
 
 /// What to tell a person when [`explains`] holds for longer than a silence may last.

@@ -11,7 +11,7 @@ use weft_protocol::{Authority, Declaration, FleetId, MemberId, PublicKey, Signed
 use weft_redstuff::Code;
 
 use crate::{
-    Timestamp,
+    MaintenanceWindow, Timestamp,
     facts::{Claim, Gateway, Heard, Node, Pod},
 };
 
@@ -74,6 +74,8 @@ pub struct Committee {
     pub spread: Spread,
     /// Stands for what the spec says of members' pods: two are equal when a pod made by one is as good by the other.
     pub inputs: String,
+    /// When members that serve are restarted, and epochs begin for no other reason than time. None: whenever.
+    pub maintenance: Vec<MaintenanceWindow>,
     pub paused: bool,
     /// The object has a deletion timestamp.
     pub deleting: bool,

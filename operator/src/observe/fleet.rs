@@ -16,6 +16,7 @@ use weft_redstuff::BlobId;
 use crate::{
     observe::inventory::{self, Answer, InventoryError},
     session::{Incarnation, Session},
+    traffic::Shares,
 };
 
 /// Members answer from memory; who takes longer counts as silent.
@@ -42,8 +43,7 @@ pub struct Standing<'a> {
     pub fleet: FleetId,
     pub record: &'a Record,
     pub key: &'a SigningKey,
-    /// Bytes a second; 0: no limit.
-    pub bandwidth: u64,
+    pub shares: Shares,
     /// Between two rounds of challenges with one peer (R28).
     pub challenges: Duration,
     /// The fleet's time, in seconds since 1970 (R15).
@@ -144,7 +144,7 @@ struct Common {
 
 impl Common {
     fn new(standing: &Standing<'_>, seal: Option<&Seal>, addresses: &Addresses) -> Self {
-        let Standing { fleet, record, key, bandwidth: _, challenges: _, floor } = standing;
+        let Standing { fleet, record, key, shares: _, challenges: _, floor } = standing;
         let floor = floor.map(|seconds| TimeFloor::sign(*fleet, seconds, key).encode());
         let first = record.view.as_ref().filter(|view| view.view.predecessor.is_none());
         let seal_order = record.view.as_ref().zip(record.pending.as_ref()).map(|(view, pending)| {
@@ -194,7 +194,10 @@ impl Common {
             target: target.map(|(epoch, set)| v1::Target { epoch: *epoch, shards: shards(set) }),
             retire: retire
                 .map(|(view, set)| v1::Retire { view: Bytes::copy_from_slice(view.as_bytes()), shards: shards(set) }),
-            budgets: Some(v1::Budgets { repair_bytes_per_second: standing.bandwidth }),
+            budgets: Some(v1::Budgets {
+                // 0: no limit.
+                repair_bytes_per_second: standing.shares.of(which),
+            }),
             challenge_interval_ms: standing.challenges.as_millis() as u64,
             time_floor: self.time_floor.clone(),
             unrecoverable: order.map(|order| order.unrecoverable.iter().map(id).collect()).unwrap_or_default(),

@@ -24,14 +24,15 @@ use weft_planner::{Gateway, Record, Timestamp, World};
 use crate::{
     act::{foundation, members::Which, secrets::Keys},
     api::{self, ApiError},
-    env::Env,
+    context::Context,
     names,
     refusals::Refusals,
     session::Session,
     subject::Subject,
+    traffic,
 };
 
-pub use nodes::Stores;
+pub use nodes::{Facts, Stores};
 
 #[derive(Debug, Error)]
 pub enum ObserveError {
@@ -112,25 +113,27 @@ async fn epochs(subject: &Subject) -> Result<Vec<Epoch>, ObserveError> {
 pub async fn observe(
     subject: &Subject,
     session: &mut Session,
-    stores: &Stores,
+    context: &Context,
     objects: Objects,
     keys: Option<&Keys>,
-    env: &dyn Env,
 ) -> Result<Observed, ObserveError> {
     let record = record::record(subject, session.term.unwrap_or_default(), &objects.epochs)?;
     let addresses = fleet::addresses(&objects.pods);
     if let (Some(keys), Some(fleet)) = (keys, record.fleet) {
-        let (bandwidth, challenges) = (wish::bandwidth(subject)?, wish::challenges(subject)?);
+        let challenges = wish::challenges(subject)?;
+        let present = traffic::presences(objects.pods.iter().map(|(pod, _)| pod), &session.heard, context.env.now());
+        let limit = wish::bandwidth(subject)?;
+        let shares = context.traffic.shares((&subject.namespace.name, &subject.name), limit, &present);
         let view = record.view.as_ref().map(|view| &view.view);
-        let floor = floor::advance(session, view, env.now(), env.monotonic());
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, bandwidth, challenges, floor };
+        let floor = floor::advance(session, view, context.env.now(), context.env.monotonic());
+        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, shares, challenges, floor };
         // What was planned for another view isn't wanted under this one, but for what is listed.
         let view = record.view.as_ref().map(|view| view.view.hash());
         let orders = session.orders_under(view);
-        let silent = fleet::order(session, &standing, &addresses, &orders, || env.now()).await;
+        let silent = fleet::order(session, &standing, &addresses, &orders, || context.env.now()).await;
         session.unheard = silent > 0;
     }
-    let world = world(subject, session, stores, &objects, record, keys, env.now()).await?;
+    let world = world(subject, session, &context.stores, &objects, record, keys, context.env.now()).await?;
     Ok(Observed { world, objects, addresses })
 }
 

@@ -27,6 +27,31 @@ pub struct Stores {
     pub volumes: Store<PersistentVolume>,
 }
 
+/// What of an object a plan may be made by.
+pub trait Facts {
+    type Facts: PartialEq + Send;
+
+    fn facts(&self) -> Self::Facts;
+}
+
+impl Facts for Node {
+    /// Volumes are pinned by labels, and zones are told by them.
+    type Facts = (BTreeMap<String, String>, weft_planner::Node);
+
+    fn facts(&self) -> Self::Facts {
+        (self.labels().clone(), fact(self, ""))
+    }
+}
+
+impl Facts for PersistentVolume {
+    /// Nothing in it changes as often as to be left out.
+    type Facts = Option<String>;
+
+    fn facts(&self) -> Self::Facts {
+        self.resource_version()
+    }
+}
+
 /// The volumes that claims name, and the Nodes that they may be pinned to.
 #[derive(Debug, Default)]
 pub struct Volumes {

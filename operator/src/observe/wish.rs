@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use thiserror::Error;
-use weft_crds::{DurationError, QuantityError};
-use weft_planner::{Committee, Spread};
+use weft_crds::{DurationError, QuantityError, TimeOfDayError};
+use weft_planner::{Committee, MaintenanceWindow, Spread};
 use weft_protocol::{Authority, DecodeError, MemberId};
 use weft_redstuff::{Code, CodeError};
 
@@ -20,6 +20,8 @@ pub enum WishError {
     Duration { field: &'static str, source: DurationError },
     #[error("understand {annotation}: {entry:?} is not MEMBER-INCARNATION, such as 3-1", annotation = names::DECLARE_LOST)]
     DeclareLost { entry: String },
+    #[error("understand spec.maintenanceWindows")]
+    TimeOfDay(#[from] TimeOfDayError),
     #[error("understand spec.repair.maxBandwidthPerMember")]
     Bandwidth(#[source] QuantityError),
 }
@@ -51,9 +53,21 @@ pub fn committee(subject: &Subject, authority: Option<Authority>) -> Result<Comm
             weft_crds::Spread::Required => Spread::Required,
         },
         inputs: subject.inputs(),
+        maintenance: spec.maintenance_windows.iter().map(maintenance).collect::<Result<_, _>>()?,
         paused: spec.paused,
         deleting: subject.deleting,
         confirmed_rewind: subject.confirmed_rewind(),
+    })
+}
+
+fn maintenance(window: &weft_crds::MaintenanceWindow) -> Result<MaintenanceWindow, WishError> {
+    let duration = window.duration.get();
+    let mut days = [window.days.is_empty(); 7];
+    window.days.iter().for_each(|day| days[*day as usize] = true);
+    Ok(MaintenanceWindow {
+        days,
+        start: window.start.get()?,
+        duration: duration.map_err(|source| WishError::Duration { field: "maintenanceWindows[].duration", source })?,
     })
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct Fleet {
     /// Whom the operator alone doesn't hear.
     hidden: Whos,
     hesitant: Whos,
+    /// Who lacks a sliver of each of its shards.
+    lacking: Whos,
     /// Whose volumes are behind what peers saw signed (R1).
     rewound: Whos,
     /// What each was told last: repair's budget, in bytes a second, and milliseconds between challenges.
@@ -89,6 +91,7 @@ impl Fleet {
             silent: Whos::default(),
             hidden: Whos::default(),
             hesitant: Whos::default(),
+            lacking: Whos::default(),
             rewound: Whos::default(),
             told: Arc::default(),
             ahead: Arc::default(),
@@ -129,6 +132,16 @@ impl Fleet {
     /// The operator hears no more of that incarnation, and its peers do.
     pub(crate) fn hide(&self, who: Who) {
         self.hidden.add(who);
+    }
+
+    /// That incarnation lacks a sliver of each of its shards from now on.
+    pub(crate) fn take_slivers(&self, who: Who) {
+        self.lacking.add(who);
+    }
+
+    /// It has them all again.
+    pub(crate) fn give_slivers(&self, who: Who) {
+        self.lacking.remove(who);
     }
 
     /// It is heard again.
@@ -207,6 +220,7 @@ struct Member {
     silent: Whos,
     hidden: Whos,
     hesitant: Whos,
+    lacking: Whos,
     rewound: Whos,
     told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
     state: Mutex<State>,
@@ -240,6 +254,7 @@ impl Member {
             silent: fleet.silent.clone(),
             hidden: fleet.hidden.clone(),
             hesitant: fleet.hesitant.clone(),
+            lacking: fleet.lacking.clone(),
             rewound: fleet.rewound.clone(),
             told: fleet.told.clone(),
             state: Mutex::default(),
@@ -285,11 +300,14 @@ impl Member {
         let newest = fence.newest().map(|newest| &newest.view);
         let seat = newest.and_then(|view| view.seat(MemberId(u32::from(self.id))));
         let seat = seat.filter(|seat| seat.incarnation == self.incarnation);
+        let missing = u64::from(self.lacking.all().contains(&self.who()));
         let report = |shard: u8, target| ShardReport {
             shard: u32::from(shard),
+            missing_slivers: missing,
+            missing_bytes: missing,
+            missing_blobs: missing,
             target,
             verified: true,
-            ..ShardReport::default()
         };
         let held = seat.into_iter().flat_map(|seat| seat.shards.iter()).map(|shard| report(shard, false));
         let wanted = order.target.iter().flat_map(shards).map(|shard| report(shard, true));

@@ -37,8 +37,10 @@ const BASE: &str = ", image: 'example.com/weft:1', epochs: {settle: 10s, retainF
 /// Never changed once a fleet has begun.
 const FROZEN: [&str; 3] = ["encoding.faultTolerance", "encoding.shards", "fleetId"];
 
-/// Nothing would come of the others with these: a pause, and a drain of one where the others make the members few.
-const APART: [&str; 2] = ["drain[]", "paused"];
+/// Nothing would come of the others with these: a pause, a drain of one where the others make the members few, and a time at
+/// which members restart.
+const APART: [&str; 5] =
+    ["drain[]", "maintenanceWindows[].days[]", "maintenanceWindows[].duration", "maintenanceWindows[].start", "paused"];
 
 /// Rounds between changes that don't wait for one another.
 const HASTE: usize = 3;
@@ -47,11 +49,14 @@ const HASTE: usize = 3;
 const ONE_WAY: [&str; 1] = ["storage.size"];
 
 /// Nothing of these is to be seen while all is well, and what tries them.
-const UNSEEN: [(&str, &str); 9] = [
+const UNSEEN: [(&str, &str); 12] = [
     ("epochs.interval", "epochs in operator/tests/epochs"),
     ("epochs.retainFor", "scaling in the planner's tests"),
     ("epochs.settle", "settling in the planner's tests"),
     ("repair.unreachableAfter", "silence in the planner's tests"),
+    ("maintenanceWindows[].days[]", "maintenance in the planner's tests, and in operator/tests/scenarios"),
+    ("maintenanceWindows[].duration", "the same"),
+    ("maintenanceWindows[].start", "the same"),
     ("placement.spread", "pods that are made later"),
     ("replace[].incarnation", "replacements in the planner's tests: who is replaced looks the same"),
     ("replace[].member", "the same"),

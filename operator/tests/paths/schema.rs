@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 /// What texts without a pattern become: a name, and a word of Kubernetes' that is right in few places.
 const WORDS: [&str; 2] = ["one", "NoExecute"];
 const DURATIONS: [&str; 4] = ["0s", "45s", "1m30s", "2h30m"];
+/// One in the morning, and one in the evening.
+const TIMES: [&str; 2] = ["03:00", "22:30"];
 const QUANTITIES: [&str; 4] = ["110m", "1", "200Mi", "2Gi"];
 
 /// A field of the spec, and what it becomes.
@@ -56,9 +58,12 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 /// An object with what it can't be without.
 fn required(schema: &Value) -> Map<String, Value> {
     let names = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    names
-        .filter_map(|name| Some((name.to_owned(), samples(&schema["properties"][name], None).into_iter().next()?)))
-        .collect()
+    let sample = |schema: &Value| match schema["pattern"].as_str() {
+        // The shortest are refused where nothing but a duration is said.
+        Some(pattern) if is_duration(pattern) => DURATIONS.last().map(|text| json!(text)),
+        _ => samples(schema, None).into_iter().next(),
+    };
+    names.filter_map(|name| Some((name.to_owned(), sample(&schema["properties"][name])?))).collect()
 }
 
 /// Values of a field that has no fields.
@@ -74,10 +79,15 @@ fn samples(schema: &Value, base: Option<&Value>) -> Vec<Value> {
         (Some("boolean"), _) => vec![json!(true), json!(false)],
         (Some("integer"), _) => numbers(schema, base.and_then(Value::as_i64)).into_iter().map(Value::from).collect(),
         (Some("string"), None) => WORDS.map(Value::from).into(),
-        (Some("string"), Some(pattern)) if pattern.contains("(h|m|s)") => DURATIONS.map(Value::from).into(),
+        (Some("string"), Some(pattern)) if is_duration(pattern) => DURATIONS.map(Value::from).into(),
+        (Some("string"), Some(pattern)) if pattern.ends_with(":[0-5][0-9]$") => TIMES.map(Value::from).into(),
         (Some("string"), Some("^[0-9a-f]{32}$")) => vec![json!("0".repeat(32))],
         _ => panic!("the generator knows no values of {schema}"),
     }
+}
+
+fn is_duration(pattern: &str) -> bool {
+    pattern.contains("(h|m|s)")
 }
 
 /// The bounds, what is beside the present number, and something between.

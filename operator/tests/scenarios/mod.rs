@@ -12,6 +12,7 @@ use kube::{
 use serde_json::json;
 use weft_crds::{MemberState, StorageCommitteeStatus};
 use weft_e2e::Scenario;
+use weft_operator::env::Env;
 
 use crate::{
     Bench, Outcome,
@@ -31,10 +32,12 @@ const LONG: usize = 13;
 /// State and attempt of who hasn't restarted.
 const SERVES_AS_EVER: (MemberState, u32) = (MemberState::Serving, 1);
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 type Scene = for<'s> fn(&'s mut Story) -> LocalBoxFuture<'s, Outcome>;
 
 /// Number, name, and what happens; on so many machines in so many zones.
-const SCENES: [(u8, &str, usize, usize, Scene); 15] = [
+const SCENES: [(u8, &str, usize, usize, Scene); 16] = [
     (3, "a-pod-is-deleted", 4, 4, |story| a_pod_is_deleted(story).boxed_local()),
     (5, "a-claim-is-deleted-under-its-pod", 4, 4, |story| a_claim_is_deleted_under_its_pod(story).boxed_local()),
     (6, "a-claim-never-goes", 4, 4, |story| a_claim_never_goes(story).boxed_local()),
@@ -47,6 +50,7 @@ const SCENES: [(u8, &str, usize, usize, Scene); 15] = [
     (16, "a-second-loss-during-a-repair", 8, 8, |story| a_second_loss_during_a_repair(story).boxed_local()),
     (17, "there-is-no-room", 8, 8, |story| there_is_no_room(story).boxed_local()),
     (21, "an-image-cannot-be-pulled", 4, 4, |story| an_image_cannot_be_pulled(story).boxed_local()),
+    (21, "a-maintenance-window", 4, 4, |story| a_maintenance_window(story).boxed_local()),
     (22, "another-operator", 4, 4, |story| another_operator(story).boxed_local()),
     (25, "a-pause", 8, 8, |story| a_pause(story).boxed_local()),
     (23, "partitions", 8, 8, |story| partitions(story).boxed_local()),
@@ -120,6 +124,11 @@ impl Story {
             }
         }
         Ok(status)
+    }
+
+    /// By the operator's clock.
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.fleet.now().0).expect("a time of these days")
     }
 
     async fn uids(&self) -> Result<BTreeMap<String, Option<String>>, Box<dyn Error>> {
@@ -317,6 +326,26 @@ async fn an_image_cannot_be_pulled(story: &mut Story) -> Outcome {
     story.fleet.wake((first as u8, 1));
     story.rests("as before", |status| serves(status, 7) && others_serve(status)).await?;
     assert_eq!(story.bench.list::<PersistentVolumeClaim>().await?.len(), claims);
+    Ok(())
+}
+
+/// Another image waits for the window that opens two hours later.
+async fn a_maintenance_window(story: &mut Story) -> Outcome {
+    let opens = story.now() + 2 * HOUR;
+    let window = json!({"start": opens.strftime("%H:%M").to_string(), "duration": "1h"});
+    story.change(json!({"image": "example.com/weft:2", "maintenanceWindows": [window]})).await?;
+    let attempts = |status: &StorageCommitteeStatus, attempt: u32| {
+        serves(status, 7) && is_untouched(status) && status.members.iter().all(|it| it.current.attempt == attempt)
+    };
+    let status = story.while_holds(LONG, "nobody restarts", |status| attempts(status, 1)).await?;
+    let (ready, reason, message) = said(&status, "Ready").ok_or("nothing is said")?;
+    assert_eq!((ready, reason), ("True", "AwaitingMaintenance"));
+    assert!(
+        message.ends_with(&opens.strftime("in the window that opens at %Y-%m-%dT%H:%M:00Z").to_string()),
+        "{message}"
+    );
+    story.fleet.advance(2 * HOUR);
+    story.rests("all have restarted", |status| attempts(status, 2)).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::{
     Act, EpochPhase, EpochPlan, EpochRecord, Inventory, MemberState, Timestamp,
     assign::{self, Limits, Who},
     draft::{Draft, holders, members, shards},
-    views,
+    maintenance, views,
 };
 
 /// How far a target may be behind when the boundary is crossed: what is written meanwhile goes to the old owners, and
@@ -202,7 +202,13 @@ fn due(draft: &mut Draft<'_>, view: &View, intent: &Intent) -> Option<String> {
         return Some("custodians keep what they hold: nobody is to come for it".to_owned());
     }
     let interval = draft.world.committee.interval?;
-    draft.has_passed(epoch.since, interval).then(|| "epochs.interval has passed".to_owned())
+    if !draft.has_passed(epoch.since, interval) {
+        return None;
+    }
+    let why = "epochs.interval has passed".to_owned();
+    let Some(by) = maintenance::closed(draft) else { return Some(why) };
+    draft.withhold("CreateEpoch", name(view.epoch + 1), why, by);
+    None
 }
 
 /// A partial move may leave shards with an incarnation whose successor gets others: that is no view.

@@ -30,6 +30,7 @@ pub fn committee(members: u32, per_member: u16, authority: Authority) -> Committ
         declared_lost: [].into(),
         spread: Spread::Preferred,
         inputs: "first".to_owned(),
+        maintenance: Vec::new(),
         paused: false,
         deleting: false,
         confirmed_rewind: None,

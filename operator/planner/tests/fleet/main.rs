@@ -7,6 +7,7 @@ mod budgets;
 mod checks;
 mod epochs;
 mod kills;
+mod maintenance;
 mod model;
 mod process;
 mod random;

@@ -89,6 +89,20 @@ fn what_is_wrong_with_a_spec_stops_at_the_first_member_and_is_put_right_there() 
     }
 }
 
+/// A person deletes the bad pod as well: nothing tells any more what that was made of.
+#[test]
+fn who_has_no_pod_when_the_spec_is_put_right_restarts_on_its_volume() {
+    let mut model = with_bad_spec();
+    for _ in 0..(2 * model.committee.unreachable_after.as_secs() / TICK.as_secs()) {
+        model.tick();
+    }
+    model.cluster.pods.retain(|pod| pod.inputs.as_deref() != Some("bad"));
+    "first".clone_into(&mut model.committee.inputs);
+    model.rest();
+    assert_eq!((model.times("DeclareLost"), model.times("CreateClaim"), model.position()), (0, 0, (1, 0)));
+    assert_full(&model);
+}
+
 /// What its disk went through meanwhile shows when the spec is right again, and no sooner than any silence counts.
 #[test]
 fn who_stays_silent_with_the_spec_that_others_serve_with_is_given_up() {
