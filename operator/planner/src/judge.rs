@@ -122,7 +122,11 @@ fn remember(draft: &mut Draft<'_>, at: usize, successor: bool) {
     let (world, id) = (draft.world, draft.members[at].id);
     let Some(mut record) = record_of(draft, at, successor) else { return };
     if let Some(pod) = world.pods_of(id, record.number).max_by_key(|pod| pod.attempt) {
-        record.attempt = record.attempt.max(pod.attempt);
+        if pod.attempt > record.attempt {
+            record.attempt = pod.attempt;
+            // Who was silent with another pod may be heard with this one.
+            record.restarting = record.restarting.map(|_| draft.now);
+        }
         if let Some(name) = &pod.node {
             record.node = Some(name.clone());
             if let Some(zone) = world.node(name).and_then(|node| node.zone.clone()) {

@@ -88,14 +88,12 @@ fn provide(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) {
     };
     let target = format!("pod {id}-{}-{attempt}", record.number);
     let has_served = record.state == MemberState::Serving || draft.now - record.since <= ANSWER_HOLDS;
-    let is_first = seated && has_served && rollout::is_first(draft);
-    let now = draft.now;
-    let mut currents = draft.members.iter_mut().filter(|member| member.id == id).map(|member| &mut member.current);
-    if let Some(current) = currents.find(|current| current.number == record.number)
-        && (is_first || current.restarting.is_some())
+    if seated
+        && has_served
+        && rollout::is_first(draft)
+        && let Some(member) = draft.members.iter_mut().find(|member| member.id == id)
     {
-        // Who was silent with another pod may be heard with this one.
-        current.restarting = Some(now);
+        member.current.restarting.get_or_insert(draft.now);
     }
     let inputs = draft.world.committee.inputs.clone();
     draft.step(Act::CreatePod { member, incarnation, attempt, avoid, inputs }, target, reason);
