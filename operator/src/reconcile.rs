@@ -25,12 +25,11 @@ use crate::{
     context::Context,
     env::calendar,
     names,
-    observe::{self, ObserveError, Observed, fleet, floor},
+    observe::{self, ObserveError, Observed, fleet},
     refusals::{Refusals, Want},
     report::{self, ReportError},
     session::{Channels, Session},
     subject::{Subject, SubjectError},
-    traffic,
 };
 
 /// While something changes, or someone is unheard.
@@ -297,13 +296,7 @@ async fn order(
     session.orders.clone_from(&plan.orders);
     session.orders_for = view;
     if changed {
-        let limit = observe::wish::bandwidth(subject).map_err(ObserveError::from)?;
-        let present = traffic::presences(observed.world.pods.iter(), &session.heard, context.env.now());
-        let shares = context.traffic.shares((&subject.namespace.name, &subject.name), limit, &present);
-        let challenges = observe::wish::challenges(subject).map_err(ObserveError::from)?;
-        let newest = record.view.as_ref().map(|view| &view.view);
-        let floor = floor::advance(session, newest, context.env.now(), context.env.monotonic());
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, shares, challenges, floor };
+        let standing = observe::standing(context, subject, session, &observed.objects, &record, (keys, fleet))?;
         fleet::order(session, &standing, &observed.addresses, &plan.orders, || context.env.now()).await;
     }
     Ok(())

@@ -20,6 +20,7 @@ use kube::ResourceExt;
 use thiserror::Error;
 use weft_crds::Epoch;
 use weft_planner::{Gateway, Record, Timestamp, World};
+use weft_protocol::FleetId;
 
 use crate::{
     act::{foundation, members::Which, secrets::Keys},
@@ -120,13 +121,7 @@ pub async fn observe(
     let record = record::record(subject, session.term.unwrap_or_default(), &objects.epochs)?;
     let addresses = fleet::addresses(&objects.pods);
     if let (Some(keys), Some(fleet)) = (keys, record.fleet) {
-        let challenges = wish::challenges(subject)?;
-        let present = traffic::presences(objects.pods.iter().map(|(pod, _)| pod), &session.heard, context.env.now());
-        let limit = wish::bandwidth(subject)?;
-        let shares = context.traffic.shares((&subject.namespace.name, &subject.name), limit, &present);
-        let view = record.view.as_ref().map(|view| &view.view);
-        let floor = floor::advance(session, view, context.env.now(), context.env.monotonic());
-        let standing = fleet::Standing { fleet, record: &record, key: &keys.views, shares, challenges, floor };
+        let standing = standing(context, subject, session, &objects, &record, (keys, fleet))?;
         // What was planned for another view isn't wanted under this one, but for what is listed.
         let view = record.view.as_ref().map(|view| view.view.hash());
         let orders = session.orders_under(view);
@@ -135,6 +130,25 @@ pub async fn observe(
     }
     let world = world(subject, session, &context.stores, &objects, record, keys, context.env.now()).await?;
     Ok(Observed { world, objects, addresses })
+}
+
+/// What all orders say by the record, the spec, and what members told last.
+pub fn standing<'a>(
+    context: &Context,
+    subject: &Subject,
+    session: &mut Session,
+    objects: &Objects,
+    record: &'a Record,
+    (keys, fleet): (&'a Keys, FleetId),
+) -> Result<fleet::Standing<'a>, ObserveError> {
+    let now = context.env.now();
+    let present = traffic::presences(objects.pods.iter().map(|(pod, _)| pod), &session.heard, now);
+    let committee = (subject.namespace.name.as_str(), subject.name.as_str());
+    let shares = context.traffic.shares(committee, wish::bandwidth(subject)?, &present);
+    let view = record.view.as_ref().map(|view| &view.view);
+    let floor = floor::advance(session, view, now, context.env.monotonic());
+    let challenges = wish::challenges(subject)?;
+    Ok(fleet::Standing { fleet, record, key: &keys.views, shares, challenges, floor })
 }
 
 async fn world(
