@@ -6,6 +6,7 @@ use crate::{
     Act, IncarnationRecord, MemberRecord, MemberState, accused,
     draft::{Draft, named},
     evidence::{Examined, Finding, examine},
+    newcomers,
     restraint::{self, Suspect},
     returns, rollout,
 };
@@ -157,7 +158,7 @@ fn remember(draft: &mut Draft<'_>, at: usize, successor: bool) {
 }
 
 /// Changes a state; `since` moves only when the state changes, or is told by the silence itself.
-fn set(record: &mut IncarnationRecord, state: MemberState, reason: &str, since: crate::Timestamp) {
+pub(crate) fn set(record: &mut IncarnationRecord, state: MemberState, reason: &str, since: crate::Timestamp) {
     if record.state != state || state == MemberState::Unreachable {
         record.since = since;
     }
@@ -269,7 +270,7 @@ fn judge_unseated(draft: &mut Draft<'_>, at: usize) {
         set(&mut record, if answers { MemberState::Returned } else { MemberState::Lost }, &reason, now);
     } else if had_shards || (draft.shall_leave(who) && draft.world.view().is_some()) {
         set(&mut record, MemberState::Leaving, "NoShards", now);
-    } else if let Some(renewed) = judge_newcomer(draft, id, &mut record) {
+    } else if let Some(renewed) = newcomers::judge(draft, id, &mut record) {
         record = renewed;
     }
     draft.members[at].current = record;
@@ -278,67 +279,10 @@ fn judge_unseated(draft: &mut Draft<'_>, at: usize) {
 fn judge_successor(draft: &mut Draft<'_>, at: usize) {
     let id = draft.members[at].id;
     let Some(mut record) = draft.members[at].successor.clone() else { return };
-    if let Some(renewed) = judge_newcomer(draft, id, &mut record) {
+    if let Some(renewed) = newcomers::judge(draft, id, &mut record) {
         record = renewed;
     }
     draft.members[at].successor = Some(record);
-}
-
-/// Judges an incarnation that no view names yet. Where it never will be fit, gives the one that takes its place:
-/// nothing is lost with it.
-fn judge_newcomer(draft: &mut Draft<'_>, id: MemberId, record: &mut IncarnationRecord) -> Option<IncarnationRecord> {
-    let Examined { finding, wake_at } = examine(draft.world, id, record, draft.now);
-    draft.wake_for(wake_at);
-    let now = draft.now;
-    let spoilt = match finding {
-        Finding::Answers(answer) => {
-            if draft.world.record.fleet == Some(answer.fleet) {
-                set(record, MemberState::Starting, "Ready", now);
-            } else {
-                set(record, MemberState::Pending, "ForeignVolume", now);
-            }
-            None
-        }
-        Finding::Ailing { reason: reason @ "ForeignVolume", since: _ } if record.inherits.is_some() => Some(reason),
-        Finding::Ailing { reason, since: _ } => {
-            set(record, MemberState::Pending, reason, now);
-            if reason == "ForeignVolume" {
-                draft.stall("ForeignVolume", format!("the volume of member {id} belongs to another fleet or member"));
-            }
-            // It takes no more writes as long as its process lives, and holds nothing yet.
-            (reason == "ReadOnly").then_some(reason)
-        }
-        Finding::Silent { reason, since: _ } => {
-            set(record, MemberState::Pending, &reason, now);
-            let dead = on_dead_node(draft, id, record).then_some("NodeNotReady");
-            dead.or_else(|| returns::has_failed(draft, record).then_some("NotReadmitted"))
-        }
-        Finding::Doomed(reason) | Finding::Gone(reason) => Some(reason),
-    };
-    let spoilt = spoilt.filter(|_| !draft.watches_only() && draft.is_wanted(id))?;
-    // Whatever spoils one volume may spoil the next: no more than one new claim each settling time.
-    if !draft.has_passed(record.since, draft.world.committee.settle) {
-        return None;
-    }
-    let number = next_number(draft, id).max(record.number + 1);
-    draft.step(
-        Act::Admit { member: id, incarnation: number },
-        named("member", (id, number)),
-        format!("incarnation {} was lost before it held anything ({spoilt})", record.number),
-    );
-    Some(new_incarnation(draft, number))
-}
-
-/// A newcomer whose volume waits to be made on a silent node, or whose node has been out of reach for as long as a
-/// member may be: it holds nothing, so another one is tried elsewhere.
-fn on_dead_node(draft: &mut Draft<'_>, id: MemberId, record: &IncarnationRecord) -> bool {
-    if draft.world.claim_of(id, record).is_some_and(|claim| draft.world.hangs(claim, draft.now)) {
-        return true;
-    }
-    let node = record.node.as_deref().and_then(|name| draft.world.node(name));
-    let Some(since) = node.and_then(|node| node.unready_since) else { return false };
-    let after = draft.world.committee.unreachable_after;
-    draft.has_passed(since, after)
 }
 
 /// A lost incarnation that no view names any more, or one that shall be replaced, gets a successor.

@@ -17,6 +17,7 @@ mod judge;
 mod known;
 mod maintenance;
 mod measure;
+mod newcomers;
 mod nodes;
 mod objects;
 mod plan;
