@@ -235,6 +235,7 @@ async fn a_spare_copy_goes_only_under_the_view_that_makes_it_spare() {
     let client = fleet.client();
     let (old, content) = (fleet.newest().hash(), content(1, 100_000));
     let blob = put(&client, 1, &content).await.id;
+    fleet.whole().await;
     let custody = fleet.without(&[6]);
     fleet.change_view(&custody).await;
     let held = fleet.member(6).levels().unwrap().slivers;
@@ -254,6 +255,7 @@ async fn a_spare_copy_goes_only_under_the_view_that_makes_it_spare() {
 async fn a_rotten_sliver_is_noticed_and_mended() {
     let mut fleet = Fleet::start(7).await;
     let blob = put(&fleet.client(), 1, &content(1, 300_000)).await.id;
+    fleet.whole().await;
     let shard = fleet.newest().seats[0].shards.iter().next().unwrap();
     let index = fleet.newest().code.sliver_index(u16::from(shard), Axis::Primary);
     let sound = fleet.member(0).read_sliver(&blob, 0, Axis::Primary, index).await.unwrap().unwrap();
