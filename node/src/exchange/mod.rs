@@ -65,6 +65,9 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
                 }
             }
         }
+        if let Err(error) = member.remember().await {
+            tracing::warn!(%error, "exchange: what peers have signed could not be recorded");
+        }
         member.set_reachable(reachable);
         member.set_peers_lacking(lacking);
         if let Err(error) = member.judge(&remembered).await {
@@ -112,7 +115,7 @@ fn say(member: &Member, standing_for: Option<ViewId>) -> ExchangeRequest {
 async fn take(member: &Member, reply: &ExchangeReply) -> Result<(), MemberError> {
     member.learn(&reply.newest, &reply.seal).await?;
     member.collect(&reply.refusal, &reply.successor).await?;
-    member.remember(Signed::decode(&reply.sequence)?).await?;
+    member.hear_sequence(Signed::decode(&reply.sequence)?)?;
     member.heed(&reply.time_floor).await?;
     member.learn_peers(&reply.peers).await
 }
@@ -124,7 +127,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         Some((peer, incarnation)) => member.remembered(peer, incarnation)?,
         None => None,
     };
-    let read_only = !hear(member, &request).await?;
+    let read_only = !hear(member, &request).await? || member.is_read_only();
     let standing = if request.standing_for.is_empty() {
         None
     } else {
@@ -158,7 +161,7 @@ async fn hear(member: &Member, request: &ExchangeRequest) -> Result<bool, Member
     let heard = [
         member.learn(&request.newest, &request.seal).await.map(drop),
         member.collect(&request.refusal, &request.successor).await,
-        member.remember(Signed::decode(&request.sequence)?).await,
+        member.hear_sequence(Signed::decode(&request.sequence)?),
         member.heed(&request.time_floor).await,
     ];
     for heard in heard {

@@ -98,7 +98,8 @@ async fn count(
             }
         }
         tally.add(&standing)?;
-        member.remember(standing).await?;
+        member.hear_sequence(standing)?;
+        member.remember().await?;
         return Ok(read_horizon(&reply.horizon));
     }
 }

@@ -137,8 +137,35 @@ struct Inner {
     leftovers: BTreeSet<BlobId>,
     expiries: Expiries,
     totals: Totals,
-    /// Of the parts that haven't changed since they were digested.
-    digests: BTreeMap<u8, Hash>,
+    digests: Digests,
+}
+
+/// Of what hasn't changed since it was digested.
+#[derive(Debug)]
+struct Digests {
+    parts: Box<[Option<Hash>; PARTS]>,
+    whole: Option<Hash>,
+}
+
+impl Default for Digests {
+    fn default() -> Self {
+        Self { parts: Box::new([None; PARTS]), whole: None }
+    }
+}
+
+impl Inner {
+    fn digests(&mut self) -> Vec<Hash> {
+        let Self { blobs, digests, .. } = self;
+        let digest = |part: u8| {
+            let mut digest = Digest::default();
+            for (blob, kind) in rows(blobs, part, None) {
+                digest.add(&blob, kind.rank());
+            }
+            digest.finish()
+        };
+        let parts = digests.parts.iter_mut().enumerate();
+        parts.map(|(part, known)| *known.get_or_insert_with(|| digest(part as u8))).collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -211,7 +238,8 @@ impl Index {
             leftovers.remove(&blob)
         };
         expiries.remove(&blob);
-        digests.remove(&blob.0[0]);
+        digests.parts[usize::from(blob.0[0])] = None;
+        digests.whole = None;
     }
 
     /// Notes when a blob ends that is live, or was acked here; to be said after what else there is of it.
@@ -240,24 +268,17 @@ impl Index {
 
     /// The digests of all parts.
     pub(crate) fn digests(&self) -> Vec<Hash> {
-        let mut inner = self.lock();
-        let Inner { blobs, leftovers: _, expiries: _, totals: _, digests } = &mut *inner;
-        let part = |part: u8| {
-            let digest = digests.entry(part).or_insert_with(|| {
-                let mut digest = Digest::default();
-                for (blob, kind) in rows(blobs, part, None) {
-                    digest.add(&blob, kind.rank());
-                }
-                digest.finish()
-            });
-            *digest
-        };
-        (0..PARTS).map(|number| number as u8).map(part).collect()
+        self.lock().digests()
     }
 
     /// The digest of the whole registry.
     pub(crate) fn digest(&self) -> Hash {
-        whole(&self.digests())
+        let mut inner = self.lock();
+        if let Some(digest) = inner.digests.whole {
+            return digest;
+        }
+        let digest = whole(&inner.digests());
+        *inner.digests.whole.insert(digest)
     }
 
     /// Blobs of which a tombstone or a void is left, hidden ones too, in order of ID.

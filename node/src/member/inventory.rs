@@ -93,6 +93,11 @@ impl Member {
         super::lock(&self.unanswered).iter().map(told).collect()
     }
 
+    /// Whether its store takes no writes any more, until the process is started again.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.store.health().read_only.is_some()
+    }
+
     fn ailment(&self) -> (Ailment, String) {
         if let Some(reason) = self.store.health().read_only {
             return (Ailment::ReadOnly, reason.to_string());
@@ -185,7 +190,7 @@ impl Member {
             blobs: totals.live,
             tombstones: totals.tombstones,
             view: known.newest.as_ref().map(|newest| newest.view.position()).unwrap_or_default(),
-            healthy: self.condition() == Condition::Healthy && self.store.health().read_only.is_none(),
+            healthy: self.condition() == Condition::Healthy && !self.is_read_only(),
             reachable: self.reachable().len() as u64,
             unrecoverable: self.unrecoverable()?.len() as u64,
         })

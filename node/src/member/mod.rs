@@ -134,6 +134,8 @@ pub struct Member {
     signed: AtomicU64,
     /// What peers are told of that, signed.
     told_sequence: Mutex<Option<Signed>>,
+    /// What peers have told of theirs, since it was last remembered.
+    heard_sequences: Mutex<BTreeMap<Peer, Signed>>,
     reachable: Mutex<BTreeSet<Peer>>,
     /// What the peers that answered the last exchange lack, summed.
     peers_lacking: Mutex<Lacking>,

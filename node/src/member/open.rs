@@ -100,6 +100,7 @@ impl Member {
             opened_at: records::unjudged(&view)?.unwrap_or_default(),
             signed: AtomicU64::new(view.sequence()),
             told_sequence: Mutex::default(),
+            heard_sequences: Mutex::default(),
             known: RwLock::new(Arc::new(known)),
             condition: RwLock::new(condition),
             reachable: Mutex::default(),

@@ -46,28 +46,43 @@ impl Member {
         }
     }
 
-    /// Remembers, durably, what an incarnation has signed, where its sequence is news. Only of incarnations that a view
-    /// has seated: before, it signs nothing that anyone rests on, and its key isn't known.
+    /// Hears what an incarnation has signed, to be remembered with what others have; nothing where that isn't news. Only of
+    /// incarnations that a view has seated: before, it signs nothing that anyone rests on, and its key isn't known.
     ///
     /// # Errors
     ///
     /// [`MemberError::Forged`] when the incarnation that it names didn't sign it.
-    pub(crate) async fn remember(&self, signed: Signed) -> Result<(), MemberError> {
+    pub(crate) fn hear_sequence(&self, signed: Signed) -> Result<(), MemberError> {
         let BatchHeader { member, incarnation, sequence, fleet: _ } = signed.header;
         if self.remembered(member, incarnation)?.is_some_and(|known| known.header.sequence >= sequence) {
             return Ok(());
         }
         let known = self.known();
-        let seats = known.views.values().filter_map(|view| view.view.seat(member));
-        let Some(seat) = seats.into_iter().find(|seat| seat.incarnation == incarnation) else { return Ok(()) };
+        let mut seats = known.views.values().filter_map(|view| view.view.seat(member));
+        let Some(seat) = seats.find(|seat| seat.incarnation == incarnation) else { return Ok(()) };
         signed.verify(self.identity.fleet, seat)?;
-        self.store.write(Room::Reserved, move |tx| note(tx, [&signed])).await?;
+        lock(&self.heard_sequences).insert((member, incarnation.number), signed);
+        Ok(())
+    }
+
+    /// Remembers, durably, what was heard: in one commit, of however many peers.
+    pub(crate) async fn remember(&self) -> Result<(), MemberError> {
+        let heard = lock(&self.heard_sequences).clone();
+        if heard.is_empty() {
+            return Ok(());
+        }
+        let noted = heard.clone();
+        self.store.write(Room::Reserved, move |tx| note(tx, noted.values())).await?;
+        lock(&self.heard_sequences).retain(|peer, signed| heard.get(peer) != Some(signed));
         Ok(())
     }
 
     /// What an incarnation signed with the highest sequence that this member saw.
     pub(crate) fn remembered(&self, member: MemberId, incarnation: Incarnation) -> Result<Option<Signed>, MemberError> {
-        records::remembered(&self.store.view(), member, incarnation)
+        let noted = records::remembered(&self.store.view(), member, incarnation)?;
+        let heard = lock(&self.heard_sequences).get(&(member, incarnation.number)).cloned();
+        let heard = heard.filter(|heard| heard.header.incarnation == incarnation);
+        Ok([noted, heard].into_iter().flatten().max_by_key(|signed| signed.header.sequence))
     }
 
     /// The sequence of a statement that a peer remembers of this volume; 0 for none.
