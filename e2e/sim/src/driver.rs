@@ -34,7 +34,7 @@ const FORMING: Duration = Duration::from_secs(120);
 /// After all trouble is over, the fleet is at rest within.
 const RESTING: Duration = Duration::from_secs(900);
 /// How long nothing must be done to be at rest.
-const REST: Duration = Duration::from_secs(30);
+const REST: Duration = Duration::from_secs(15);
 const VERIFYING: Duration = Duration::from_secs(120);
 /// What keeps a process that ended from starting again at once.
 const BACK_OFF: Duration = Duration::from_secs(5);

@@ -9,10 +9,7 @@ use std::{
     env,
     ffi::c_void,
     process::{Command, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     thread,
     time::Instant,
 };
@@ -72,23 +69,21 @@ fn one_seed() {
     println!("\n{OUTCOME}{}", serde_json::to_string(&run(&options)).expect("an outcome is JSON"));
 }
 
-/// Simulates many, as many at a time as there are processors, until one is `enough`.
-fn simulate_all(
-    seeds: impl Iterator<Item = u64> + Send,
-    bug: Option<Bug>,
-    enough: impl Fn(u64, &Outcome) -> bool + Sync,
-) -> Vec<(u64, Outcome)> {
-    let (seeds, outcomes, done) = (Mutex::new(seeds), Mutex::new(Vec::new()), AtomicBool::new(false));
+fn simulate_and_tell(seed: u64, bug: Option<Bug>) -> Outcome {
+    let started = Instant::now();
+    let outcome = simulate(Options { seed, bug, tells: false });
+    let (simulated, took) = (outcome.simulated.as_secs(), started.elapsed().as_secs_f64());
+    println!("seed {seed}: {simulated} s in {took:.1} s, {} messages, {:?}", outcome.messages, outcome.counts);
+    outcome
+}
+
+/// Simulates many, as many at a time as there are processors.
+fn simulate_all(seeds: impl Iterator<Item = u64> + Send) -> Vec<(u64, Outcome)> {
+    let (seeds, outcomes) = (Mutex::new(seeds), Mutex::new(Vec::new()));
     let next = || seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
-        while !done.load(Ordering::SeqCst)
-            && let Some(seed) = next()
-        {
-            let started = Instant::now();
-            let outcome = simulate(Options { seed, bug, tells: false });
-            let (simulated, took) = (outcome.simulated.as_secs(), started.elapsed().as_secs_f64());
-            println!("seed {seed}: {simulated} s in {took:.1} s, {} messages, {:?}", outcome.messages, outcome.counts);
-            done.fetch_or(enough(seed, &outcome), Ordering::SeqCst);
+        while let Some(seed) = next() {
+            let outcome = simulate_and_tell(seed, None);
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((seed, outcome));
         }
     };
@@ -107,7 +102,7 @@ fn nothing_acknowledged_is_lost_and_the_fleet_comes_to_rest() {
         vec![(seed, simulate(Options { seed, bug: None, tells: true }))]
     } else {
         let from = number("FROM").unwrap_or(1);
-        simulate_all(from..from + number("SEEDS").unwrap_or(SEEDS), None, |_, _| false)
+        simulate_all(from..from + number("SEEDS").unwrap_or(SEEDS))
     };
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for (kind, count) in outcomes.iter().flat_map(|(_, outcome)| &outcome.counts) {
@@ -137,10 +132,10 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(first, trace(7), "another seed");
 }
 
-/// Simulates until the bug is found.
+/// Simulates one seed after the other until the bug is found.
 fn is_found(bug: Bug, within: u64, sign: &str) {
-    let outcomes = simulate_all(1..=within, Some(bug), |_, outcome| !outcome.wrong.is_empty());
-    let found = outcomes.iter().find_map(|(seed, outcome)| Some((seed, outcome.wrong.first()?)));
+    let found =
+        (1..=within).find_map(|seed| Some((seed, simulate_and_tell(seed, Some(bug)).wrong.into_iter().next()?)));
     let (seed, wrong) = found.unwrap_or_else(|| panic!("{bug:?} isn't found within {within} seeds"));
     println!("{bug:?} is found by seed {seed}: {wrong}");
     assert!(wrong.contains(sign), "{bug:?} is found as {wrong}");
