@@ -13,7 +13,7 @@ use weft_protocol::MemberId;
 use super::{Current, Fleet, FleetError, Known, Offer, Views};
 
 /// For one member's answer.
-const ANSWER: Duration = Duration::from_millis(1500);
+pub(super) const ANSWER: Duration = Duration::from_millis(1500);
 /// How long the others may still answer once somebody gave a view.
 const OTHERS: Duration = Duration::from_millis(200);
 
