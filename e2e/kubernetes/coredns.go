@@ -1,5 +1,5 @@
-// The local cluster's DNS: CoreDNS with the plugins that addons.yaml names. With all of them, most of the time of its build
-// goes into the clients of three clouds.
+// The local cluster's DNS: CoreDNS with the plugins that addons.yaml names. With all of them, half of the time of its build
+// goes into what others import, the clients of three clouds above all.
 package main
 
 import (
