@@ -13,7 +13,7 @@ use weft_protocol::MemberId;
 use super::{Current, Fleet, FleetError, Known, Offer, Views};
 
 /// For one member's answer.
-pub(super) const ANSWER: Duration = Duration::from_millis(1500);
+const ANSWER: Duration = Duration::from_millis(1500);
 /// How long the others may still answer once somebody gave a view.
 const OTHERS: Duration = Duration::from_millis(200);
 
@@ -38,12 +38,14 @@ impl Fleet {
         let mut answers: FuturesUnordered<_> =
             self.places().await.into_iter().map(|asked| self.ask_one(asked)).collect();
         let (mut deadline, mut peers, mut last) = (Instant::now() + ANSWER, Vec::new(), None);
-        let (mut viewless, mut refused) = (0, None);
+        let (mut viewless, mut refused, mut added) = (0, None, false);
         while let Ok(Some((asked, answer))) = timeout_at(deadline, answers.next()).await {
             match answer {
                 Ok(reply) => {
                     let ViewReply { newest, seal, peers: more, time_floor } = reply;
                     self.heed(&time_floor);
+                    // First: whoever waits for a view asks its holders as soon as it is known.
+                    added |= self.try_addresses(&more);
                     peers.extend(more);
                     if newest.is_empty() {
                         viewless += 1;
@@ -59,7 +61,8 @@ impl Fleet {
             }
         }
         let renewed = self.0.config.connector.generation() != self.lock().generation;
-        if self.learn_addresses(peers) || renewed {
+        // Later answers may have told of more than the one that brought the view.
+        if self.learn_addresses(peers) || added || renewed {
             self.publish();
         }
         self.known().ok_or_else(|| match refused {
@@ -104,6 +107,17 @@ impl Fleet {
             health.record(answer.is_ok());
         }
         (asked, answer)
+    }
+
+    /// Takes the addresses of whoever has none yet, until others are heard: whoever told a wrong one can only keep a member from
+    /// being reached, as what is trusted are certificates, keys and hashes. Says whether it took any.
+    fn try_addresses(&self, told: &[Peer]) -> bool {
+        let Known { addresses, .. } = &mut *self.lock();
+        let before = addresses.len();
+        for Peer { member, incarnation, address } in told {
+            addresses.entry((MemberId(*member), *incarnation)).or_insert_with(|| address.clone());
+        }
+        addresses.len() > before
     }
 
     /// Takes, for each incarnation, the address that most members tell; forgets those without a seat that nobody tells of

@@ -86,6 +86,10 @@ impl Holder {
         self.health.seen().answered.is_some_and(|answered| answered.elapsed() < RECENT) && !self.is_suspect()
     }
 
+    pub(crate) fn answered_since(&self, moment: Instant) -> bool {
+        self.health.seen().answered.is_some_and(|answered| answered >= moment)
+    }
+
     pub(crate) fn reads(&self) -> ReadsClient<Channel> {
         ReadsClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)

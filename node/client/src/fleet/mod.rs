@@ -14,14 +14,13 @@ use std::{
 
 use prost::Message as _;
 use thiserror::Error;
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 use tonic::Status;
 use weft_proto::v1::ViewChanged;
 use weft_protocol::{FleetId, MemberId, PublicKey, ShardSet, TimeFloor, View};
 use weft_redstuff::Hash;
 
-use self::holder::Health;
-pub(crate) use self::holder::{has_no_room, reached};
+pub(crate) use self::holder::{Health, has_no_room, reached};
 pub(crate) use self::views::Offer;
 use self::views::Views;
 pub use self::{holder::Holder, views::ViewRefused};
@@ -129,21 +128,10 @@ impl Fleet {
 
     /// The newest known view, looked for when none is known yet.
     pub async fn current(&self) -> Result<Arc<Current>, FleetError> {
-        // A view is known a moment before its members' addresses are.
-        let has_holders = |current: &Arc<Current>| !current.holders.is_empty();
-        if let Some(current) = self.known().filter(has_holders) {
-            return Ok(current);
-        }
-        let found = self.refresh().await;
-        if found.as_ref().is_ok_and(has_holders) || matches!(found, Err(FleetError::NoFirstView { .. })) {
-            return found;
-        }
-        // Others may be asking as well, and get answers where this one got none.
-        let mut changes = self.0.current.subscribe();
-        let known = changes.wait_for(|current| current.as_ref().is_some_and(has_holders));
-        match timeout(discover::ANSWER, known).await {
-            Ok(Ok(current)) => current.clone().map_or(found, Ok),
-            _ => found,
+        match self.known() {
+            Some(current) if !current.holders.is_empty() => Ok(current),
+            // Whoever told the view knew nobody's address.
+            _ => self.refresh().await,
         }
     }
 

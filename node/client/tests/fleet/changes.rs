@@ -66,6 +66,37 @@ async fn a_view_that_is_not_sealed_or_not_the_operators_is_not_taken() {
     assert!(matches!(stranger.fleet().current().await, Err(FleetError::NoView { .. })));
 }
 
+/// One member answers at once, and the others are waited for.
+#[tokio::test]
+async fn a_view_is_never_known_without_its_holders() {
+    let fleet = FakeFleet::start().await;
+    fleet.members[1..].iter().for_each(|member| member.set(Fault::Hangs));
+    let client = fleet.client();
+    let asking = client.fleet().refresh();
+    let looking = async {
+        eventually("a view is known", || client.fleet().known().is_some()).await;
+        client.fleet().known().map(|current| current.holders.len())
+    };
+    let (asked, seen) = tokio::join!(asking, looking);
+    assert_eq!((asked.unwrap().holders.len(), seen), (7, Some(7)));
+}
+
+/// The first answer tells of two members, a later one of all.
+#[tokio::test]
+async fn whoever_is_told_of_later_is_known_too() {
+    let fleet = FakeFleet::start().await;
+    fleet.members[0].tell_of(2);
+    fleet.members[2..].iter().for_each(|member| member.set(Fault::Hangs));
+    let client = fleet.client();
+    // Before and after it is known that there are more.
+    for _ in 0..2 {
+        fleet.members[1].set(Fault::Hangs);
+        client.fleet().refresh().await.unwrap();
+        fleet.members[1].set(Fault::None);
+        assert_eq!(client.fleet().refresh().await.unwrap().holders.len(), 7);
+    }
+}
+
 #[tokio::test]
 async fn before_the_first_view_it_is_said_that_there_is_none() {
     let fleet = FakeFleet::start().await;

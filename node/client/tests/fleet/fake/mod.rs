@@ -113,6 +113,11 @@ impl Member {
         self.lock().time_floor = floor.encode().into();
     }
 
+    /// Tells of the first members' addresses alone.
+    pub(crate) fn tell_of(&self, members: usize) {
+        self.lock().peers.truncate(members);
+    }
+
     /// Refuses the view it has: no acks or receipts of it any more.
     pub(crate) fn refuse(&self) {
         self.lock().refuses = true;
