@@ -100,6 +100,6 @@ impl Client {
             let (holder, request) = (Arc::clone(&holder), request.clone());
             async move { signed(&holder.call(ANSWER, holder.writes().delete(request)).await?.receipt) }
         };
-        (holder.member(), repeat(self.fleet(), ask).await)
+        (holder.member(), repeat(self.fleet(), &holder, ask).await)
     }
 }

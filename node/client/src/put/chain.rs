@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tonic::{Code, Status};
 use weft_proto::v1::{CertifyRequest, FinishRequest};
@@ -20,6 +20,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often an unreachable holder is asked.
 const ATTEMPTS: u32 = 5;
+/// How long after its first failure, where nobody hears of it.
+const GONE: Duration = Duration::from_secs(3);
 
 /// What a holder answered.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Chain {
             let (holder, request) = (Arc::clone(&self.holder), request.clone());
             async move { signed(&holder.call(ANSWER, holder.writes().finish(request)).await?.ack) }
         };
-        repeat(self.client.fleet(), ask).await
+        repeat(self.client.fleet(), &self.holder, ask).await
     }
 
     async fn certify(&self, entry: Bytes) -> Result<Signed, Status> {
@@ -100,7 +102,7 @@ impl Chain {
             let (holder, request) = (Arc::clone(&self.holder), request.clone());
             async move { signed(&holder.call(ANSWER, holder.writes().certify(request)).await?.receipt) }
         };
-        repeat(self.client.fleet(), ask).await
+        repeat(self.client.fleet(), &self.holder, ask).await
     }
 }
 
@@ -109,13 +111,14 @@ pub(crate) fn signed(bytes: &[u8]) -> Result<Signed, Status> {
     Signed::decode(bytes).map_err(|error: DecodeError| Status::internal(error.to_string()))
 }
 
-/// Asks again while the holder is at another view (R5) or not yet synced (R13), and a few times while it isn't reachable. What is newer than
-/// the view asked for is learned on the way; whoever waits for it then asks under it.
-pub(crate) async fn repeat<T, F>(fleet: &Fleet, ask: impl Fn() -> F) -> Result<T, Status>
+/// Asks again while the holder is at another view (R5) or not yet synced (R13), and a few times while it isn't reachable: fewer
+/// where that takes long and nobody else hears of it. What is newer than the view asked for is learned on the way; whoever waits
+/// for it then asks under it.
+pub(crate) async fn repeat<T, F>(fleet: &Fleet, holder: &Holder, ask: impl Fn() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {
-    let mut attempt = 0;
+    let (mut attempt, mut failing) = (0, None);
     loop {
         let status = match ask().await {
             Ok(answer) => return Ok(answer),
@@ -123,10 +126,68 @@ where
         };
         if fleet.learn(&status).is_none() {
             attempt += 1;
-            if reached(&status) || status.code() == Code::DeadlineExceeded || attempt == ATTEMPTS {
+            let since = *failing.get_or_insert_with(Instant::now);
+            let is_gone = since.elapsed() >= GONE && !holder.answered_since(since);
+            if reached(&status) || status.code() == Code::DeadlineExceeded || attempt == ATTEMPTS || is_gone {
                 return Err(status);
             }
         }
         sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use futures::future::BoxFuture;
+    use tonic::transport::{Channel, Endpoint};
+    use weft_protocol::{FleetId, ShardSet, SigningKey};
+
+    use super::*;
+    use crate::{ConnectError, Connector, FleetConfig, fleet::Health};
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Connector for Nobody {
+        fn channel(&self, _: &str) -> Result<Channel, ConnectError> {
+            Ok(Endpoint::from_static("http://[::1]:1").connect_lazy())
+        }
+
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+
+    /// How often a holder is asked whose every failure takes so long. `others`: what else is asked of it is answered.
+    async fn asked(failure: Duration, others: bool) -> u32 {
+        let trust = SigningKey::from_seed([1; 32]).public();
+        let connector = Arc::new(Nobody);
+        let fleet = Fleet::new(FleetConfig { fleet: FleetId([9; 16]), trust, seeds: Vec::new(), connector });
+        let (health, channel) = (Arc::<Health>::default(), Nobody.channel("").unwrap());
+        let holder = Holder::new((MemberId(3), 1), ShardSet::EMPTY, channel, Arc::clone(&health));
+        let asked = AtomicU32::new(0);
+        let (count, health) = (&asked, &health);
+        let ask = || async move {
+            count.fetch_add(1, Ordering::Relaxed);
+            sleep(failure).await;
+            if others {
+                health.record(true);
+            }
+            Err::<(), _>(Status::unavailable("no route"))
+        };
+        repeat(&fleet, &holder, ask).await.unwrap_err();
+        asked.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_is_gone_is_given_up_sooner_than_one_that_restarts() {
+        assert_eq!(asked(Duration::from_millis(10), false).await, ATTEMPTS);
+        assert_eq!(asked(Duration::from_secs(3), false).await, 2);
+        assert_eq!(asked(Duration::from_secs(3), true).await, ATTEMPTS, "others hear of it");
     }
 }
