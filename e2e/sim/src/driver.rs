@@ -35,6 +35,8 @@ const FORMING: Duration = Duration::from_secs(120);
 const RESTING: Duration = Duration::from_secs(900);
 /// How long nothing must be done to be at rest.
 const REST: Duration = Duration::from_secs(15);
+/// How long a fleet at rest is watched for what it does all the same.
+const SILENCE: Duration = Duration::from_secs(30);
 const VERIFYING: Duration = Duration::from_secs(120);
 /// What keeps a process that ended from starting again at once.
 const BACK_OFF: Duration = Duration::from_secs(5);
@@ -180,7 +182,7 @@ impl Run<'_> {
             return self.stuck("the fleet doesn't come to rest when everything was read");
         }
         let (before, steps, lost) = (transferred(self), self.trace.counts().get("plan").copied(), listed(self));
-        let until = self.sim.elapsed() + REST;
+        let until = self.sim.elapsed() + SILENCE;
         while self.sim.elapsed() < until && self.is_well() {
             self.look_on();
         }
