@@ -155,6 +155,12 @@ impl Refusals {
         Some(format!("{act} {target}: {}{more}", refusal.by))
     }
 
+    /// Whether there are steps to be taken, and each was refused when it was tried last.
+    pub fn stop(&self, plan: &Plan) -> bool {
+        let is_refused = |step: &Step| self.of(step.act.name(), &step.target).is_some();
+        !plan.steps.is_empty() && plan.steps.iter().all(is_refused)
+    }
+
     /// Whether every step that was to be taken is refused: trying again at once changes nothing.
     pub fn hold_all_of(&self, plan: &Plan) -> bool {
         plan.steps.iter().all(|step| self.now.contains_key(&(step.act.name(), step.target.clone())))

@@ -10,6 +10,7 @@ mod lease;
 mod machines;
 mod members;
 mod paths;
+mod refused;
 mod returns;
 mod revoking;
 mod rewinds;
@@ -72,7 +73,14 @@ async fn a_minimal_committee_gets_its_fleet_and_objects() -> Outcome {
     assert_eq!(bench.count::<Deployment>().await?, 1);
 
     let pod = bench.api::<Pod>().get("demo-3-1-1").await?;
-    assert_eq!(pod.spec.and_then(|spec| spec.hostname).as_deref(), Some("demo-3-1"));
+    let spec = pod.spec.ok_or("no spec")?;
+    assert_eq!(spec.hostname.as_deref(), Some("demo-3-1"));
+    let deployment = bench.api::<Deployment>().get("demo-gateway").await?;
+    let gateway = deployment.spec.and_then(|spec| spec.template.spec).ok_or("no spec")?;
+    for container in spec.containers.iter().chain(&gateway.containers) {
+        let security = container.security_context.as_ref().ok_or("no security context")?;
+        assert_eq!(security.read_only_root_filesystem, Some(true), "{}", container.name);
+    }
     let secret = bench.api::<Secret>().get("demo-3-1-tls").await?;
     let keys: Vec<String> = secret.data.unwrap_or_default().into_keys().collect();
     assert_eq!(keys, ["ca.crt", "tls.crt", "tls.key"]);

@@ -117,6 +117,9 @@ fn hindered(plan: &Plan, observed: &Observed, refusals: &Refusals, now: Timestam
     }
     let Some(refused) = refusals.for_a_person(plan, now) else { return told };
     not_ready("Refused", &refused);
+    if told.progressing.status == Truth::True && refusals.stop(plan) {
+        told.progressing = Condition { status: Truth::False, reason: "Refused", message: refused.clone() };
+    }
     if told.stalled.status == Truth::False {
         told.stalled = Condition { status: Truth::True, reason: "Refused", message: refused };
     }
