@@ -103,6 +103,13 @@ impl Stage {
         Ok(tokio::task::spawn_blocking(run).await??)
     }
 
+    /// Makes a namespace that lets in nothing but what the Pod Security Standard `restricted` does.
+    pub async fn make_namespace(&self, name: &str) -> Result<(), DemoError> {
+        let labels = "pod-security.kubernetes.io/enforce: restricted";
+        self.apply(format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{{labels}}}}}}}"))
+            .await
+    }
+
     /// Applies manifests.
     pub async fn apply(&self, manifests: String) -> Result<(), DemoError> {
         let kubectl = self.kubectl.clone();
@@ -127,6 +134,9 @@ impl Stage {
 
     /// `helm upgrade --install` of the chart, and waits until the operator is there.
     pub async fn install(&self, image: &str, limit: Duration) -> Result<(), DemoError> {
+        if self.cluster().is_some() {
+            self.make_namespace(&self.system).await?;
+        }
         let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let mut values = vec![format!("image.repository={repository}"), format!("image.tag={tag}")];
         if self.cluster().is_none() {
