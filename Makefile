@@ -14,12 +14,16 @@ TAR = $(CARGO_TARGET_DIR)/weft.tar
 IMAGE ?= localhost/weft:dev
 LOCAL = cargo run --quiet --package weft-e2e --bin weft-cluster --
 DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
+STATICALLY = env -u MAKEFLAGS RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TRIPLE) \
+	--package weft-operator --package weft-node --package weft-client --bins
+ALL = cargo test --workspace --all-features
+PREVIOUS = $(CACHE)/previous
 WEFT = $(STATIC)/$(TRIPLE)/release/weft
 # Two builds at a time: each has long steps that take one processor.
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api target-dir image cluster-up cluster-down check model sim test-api test test-long generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -60,22 +64,42 @@ test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \
 		--features weft-client/api,weft-e2e/api,weft-operator/api --tests
 
-test-long: ## The fleet tests that take long: degradation past f, machines drained and lost (root on Debian).
+test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)
-	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) cargo test --package weft-e2e --features fleet --test fleet -- --ignored
+	@$(MAKE) --no-print-directory previous-image
+	WEFT_CRASHES=all WEFT_PATHS=all WEFT_RIGHTS=all $(ALL) --test api
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) WEFT_PREVIOUS_IMAGE_TAR=$(PREVIOUS)/weft.tar $(ALL) --test fleet -- --ignored
 
 test: ## All tests, those on a local cluster too, and 100 simulations (root on Debian).
 	$(BUILT)
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) e2e/test.sh
 
+# The oldest and the newest Kubernetes that are supported.
+VERSIONS ?= 1.34.4 1.37.2
+test-versions: ## Tests against the API server, and a worker lost and mended, on each of VERSIONS (root on Debian).
+	@set -e; for version in $(VERSIONS); do $(MAKE) --no-print-directory KUBERNETES_VERSION=$$version test-version; done
+
+test-version:
+	$(BUILT)
+	$(ALL) --test api_server --test refusals --test kubectl --test api
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) $(ALL) --test fleet -- the_demonstration the_chart
+	@echo "passed with Kubernetes $(or $(KUBERNETES_VERSION),of e2e/kubernetes/versions)"
+
 generate: ## Write the files that are generated from the code.
 	cargo run --quiet --package weft-crds --bin generate-crds
 
 image: ## Make the image of static binaries, without a container engine.
-	env -u MAKEFLAGS RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TRIPLE) --target-dir $(STATIC) \
-		--package weft-operator --package weft-node --package weft-client --bins
+	$(STATICALLY) --target-dir $(STATIC)
 	@$(LOCAL) image --image $(IMAGE) --from $(STATIC)/$(TRIPLE)/release $(TAR)
 	@echo "$(IMAGE) is in $(TAR)"
+
+# The release before is a commit until there are releases.
+previous-image:
+	@git cat-file -e "$$(cat e2e/previous)^{commit}" || { echo 'this clone lacks the commit in e2e/previous: git fetch --unshallow' >&2; exit 1; }
+	@rm -rf $(PREVIOUS)/tree && mkdir -p $(PREVIOUS)/tree
+	@git --work-tree=$(PREVIOUS)/tree restore --source="$$(cat e2e/previous)" --worktree -- :/
+	cd $(PREVIOUS)/tree && $(STATICALLY) --target-dir $(PREVIOUS)/target
+	@$(LOCAL) image --image localhost/weft:previous --from $(PREVIOUS)/target/$(TRIPLE)/release $(PREVIOUS)/weft.tar
 
 # MODEL=part-of-a-test's-name chooses some of them.
 model: ## Walk through every state of the protocol's models (minutes; no root).

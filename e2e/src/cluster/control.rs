@@ -15,6 +15,12 @@ use crate::pki::Authority;
 /// Generous: the processors may be busy with a build.
 const START: Duration = Duration::from_secs(180);
 
+/// What is noted of calls: the operator's writes.
+const AUDITED: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [
+  {level: Metadata, userGroups: ['system:serviceaccounts:weft-system'], verbs: [create, update, patch, delete, deletecollection]},
+  {level: None}]}
+";
+
 /// Who has a kubeconfig here: the file's name, the user, its group.
 const USERS: [(&str, &str, Option<&str>); 3] = [
     ("controller-manager", "system:kube-controller-manager", None),
@@ -62,6 +68,8 @@ pub(crate) fn start(
         command.extend(arguments);
         Daemon::start(layout, cgroups, CONTROL, name, &command)
     };
+    let policy = layout.audit_policy();
+    fs::write(&policy, AUDITED).map_err(|source| ClusterError::File { path: policy, source })?;
     daemon("etcd", etcd(layout))?;
     daemon("kube-apiserver", api_server(layout))?
         .wait(START, || kubectl.run(&["get", "--raw", "/readyz"]).map(drop).map_err(|error| error.to_string()))?;
@@ -111,6 +119,8 @@ fn api_server(layout: &Layout) -> Vec<String> {
         ("authorization-mode", "Node,RBAC".to_owned()),
         ("enable-admission-plugins", "NodeRestriction".to_owned()),
         ("allow-privileged", "true".to_owned()),
+        ("audit-policy-file", layout.audit_policy().display().to_string()),
+        ("audit-log-path", layout.audit_log().display().to_string()),
     ])
 }
 

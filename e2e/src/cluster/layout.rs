@@ -54,6 +54,16 @@ impl Layout {
         self.folder.join("kubeconfig")
     }
 
+    /// What the API server notes of calls.
+    pub(crate) fn audit_policy(&self) -> PathBuf {
+        self.folder.join("audit-policy.yaml")
+    }
+
+    /// Where it notes them.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.machine_folder(CONTROL).join("log/audit.log")
+    }
+
     /// Keys and certificates.
     pub(crate) fn pki(&self) -> PathBuf {
         self.folder.join("pki")

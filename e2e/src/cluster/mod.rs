@@ -137,6 +137,11 @@ impl Cluster {
         self.layout.kubeconfig()
     }
 
+    /// The API server's notes of what Weft's operator has written, a JSON object of `audit.k8s.io/v1` each line.
+    pub fn audit_log(&self) -> PathBuf {
+        self.layout.audit_log()
+    }
+
     /// kubectl for an administrator.
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl

@@ -17,15 +17,17 @@ pub struct Scale {
     pub files: usize,
     /// How many of the files have tens of megabytes.
     pub large: usize,
+    /// What members and gateways run; `None`: what the operator comes with.
+    pub image: Option<&'static str>,
 }
 
 impl Scale {
     /// What `make demo` stores.
-    pub const DEMO: Self = Self { members: 7, bytes: 200_000_000, files: 400, large: 2 };
+    pub const DEMO: Self = Self { members: 7, bytes: 200_000_000, files: 400, large: 2, image: None };
     /// What the tests store: the same in small.
-    pub const TEST: Self = Self { members: 7, bytes: 20_000_000, files: 40, large: 0 };
+    pub const TEST: Self = Self { members: 7, bytes: 20_000_000, files: 40, large: 0, image: None };
     /// What several fleets at once store each.
-    pub const SMALL: Self = Self { members: 7, bytes: 4_000_000, files: 30, large: 0 };
+    pub const SMALL: Self = Self { members: 7, bytes: 4_000_000, files: 30, large: 0, image: None };
 }
 
 /// Tens of megabytes.

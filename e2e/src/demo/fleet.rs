@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 
+use super::corpus::Scale;
 use super::observe::{Observer, node_of};
 use super::stage::Stage;
 use super::story::Story;
@@ -35,15 +36,18 @@ pub struct Fleet {
 
 impl Fleet {
     /// Makes the namespace, and applies the committee.
-    pub async fn create(stage: &Stage, namespace: &str, members: u32, story: &Story) -> Result<Self, DemoError> {
+    pub async fn create(stage: &Stage, namespace: &str, scale: Scale, story: &Story) -> Result<Self, DemoError> {
         let name = "demo".to_owned();
-        let mut manifest = COMMITTEE.replace("MEMBERS", &members.to_string());
+        let mut manifest = COMMITTEE.replace("MEMBERS", &scale.members.to_string());
         manifest = manifest.replace("NAMESPACE", namespace).replace("NAME", &name);
+        if let Some(image) = scale.image {
+            manifest.push_str(&format!("  image: {image}\n"));
+        }
         if stage.cluster().is_none() {
             // Nobody wants the volumes of a demonstration to outlive it on a cluster that stays.
             manifest.push_str("  deletionPolicy: Delete\n");
         }
-        stage.apply(format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")).await?;
+        stage.make_namespace(namespace).await?;
         stage.apply(manifest).await?;
         let observer = Observer::begin(stage.client(), namespace, &name, story);
         Ok(Self { stage: stage.clone(), namespace: namespace.to_owned(), name, story: story.clone(), observer })

@@ -52,7 +52,7 @@ impl Run {
         scale: Scale,
         story: &Story,
     ) -> Result<Self, DemoError> {
-        let fleet = Fleet::create(stage, namespace, scale.members, story).await?;
+        let fleet = Fleet::create(stage, namespace, scale, story).await?;
         match Self::fill(&fleet, weft, scale).await {
             Ok((meter, gateway, stored, narrator)) => Ok(Self { fleet, meter, gateway, stored, narrator }),
             Err(error) => {

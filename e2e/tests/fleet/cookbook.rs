@@ -188,7 +188,7 @@ fn pods(snapshot: &Snapshot) -> BTreeSet<String> {
     snapshot.component("gateway").filter_map(|pod| pod.metadata.name.clone()).collect()
 }
 
-fn term(snapshot: &Snapshot) -> Option<u64> {
+pub(crate) fn term(snapshot: &Snapshot) -> Option<u64> {
     snapshot.status().and_then(|status| status.term)
 }
 

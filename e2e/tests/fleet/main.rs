@@ -2,7 +2,7 @@
 //! have it for themselves. Needs root.
 //!
 //! `WEFT` names the `weft` command and `WEFT_IMAGE_TAR` the image; `make test` sets both. `make test-long` plays those that are
-//! ignored otherwise.
+//! ignored otherwise, and builds what `WEFT_PREVIOUS_IMAGE_TAR` names: the image of the release before.
 
 mod adoption;
 mod cheater;
@@ -12,6 +12,8 @@ mod degradation;
 mod epochs;
 mod load;
 mod page;
+mod previous;
+mod rest;
 mod rollout;
 mod scenarios;
 mod settle;
@@ -30,7 +32,7 @@ type Scenario = fn(&Theatre) -> Outcome;
 const AT_ONCE: usize = 2;
 
 /// Begun in this order; with the numbers that they have in `e2e/scenarios.txt`.
-const SCENARIOS: [(&str, &[u8], Turn, Scenario); 8] = [
+const SCENARIOS: [(&str, &[u8], Turn, Scenario); 10] = [
     ("the_cookbook_is_true", &[3, 4, 20, 25], Turn::Shared, cookbook::losses_and_changes),
     ("epochs_end_in_the_same_place_whoever_dies_and_cheaters_are_found", &[15, 19], Turn::Shared, scenarios::four),
     ("a_fleet_degrades_gracefully_and_comes_back_by_itself", &[12], Turn::Long, degradation::member_after_member),
@@ -38,6 +40,8 @@ const SCENARIOS: [(&str, &[u8], Turn, Scenario); 8] = [
     ("the_demonstration_keeps_its_promises", &[1, 7, 9], Turn::Alone, scenarios::demonstration),
     ("a_namespace_goes_and_its_fleet_is_taken_up_again", &[24], Turn::Long, adoption::again),
     ("members_restart_with_another_spec", &[21], Turn::Long, rollout::one_after_another),
+    ("members_of_the_release_before_are_looked_after", &[21, 22], Turn::Long, previous::is_run),
+    ("a_fleet_at_rest_is_written_nothing_of", &[2], Turn::Long, rest::nothing_is_written),
     ("machines_are_drained_and_lost", &[7, 18], Turn::Long, cookbook::machines),
 ];
 

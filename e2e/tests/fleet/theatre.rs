@@ -11,8 +11,9 @@ use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
 use weft_e2e::{Cluster, Disks, Options, RunId};
 
 const CLUSTER: &str = "fleet";
-const IMAGE: &str = "localhost/weft:dev";
-const INSTALL: Duration = Duration::from_secs(180);
+pub(crate) const IMAGE: &str = "localhost/weft:dev";
+pub(crate) const PREVIOUS: &str = "localhost/weft:previous";
+pub(crate) const INSTALL: Duration = Duration::from_secs(180);
 
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
@@ -68,6 +69,11 @@ impl Theatre {
     /// Waits for a scenario's work.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
+    }
+
+    /// Brings the image of the release before to the machines.
+    pub(crate) async fn load_previous(&self) -> Result<(), DemoError> {
+        self.stage()?.load_image(variable("WEFT_PREVIOUS_IMAGE_TAR")?).await
     }
 
     /// A Ready committee in a namespace of its own, with files in it.
