@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use kube::Client;
@@ -20,8 +21,16 @@ use crate::{
 
 /// Namespace and name of a committee.
 type Name = (String, String);
-/// The UID that a session is about, since a namesake made later is another committee; and the session.
-type Kept = (String, Arc<tokio::sync::Mutex<Session>>);
+
+/// What is kept of a committee.
+#[derive(Default)]
+struct Kept {
+    /// The object that the session is about: a namesake made later is another committee.
+    uid: String,
+    session: Arc<tokio::sync::Mutex<Session>>,
+    /// How often watches have told of something that is the committee's.
+    stirs: u64,
+}
 
 /// What all reconciliations share. Its life is that of a leadership: a new leader begins with new sessions.
 pub struct Context {
@@ -35,7 +44,9 @@ pub struct Context {
     pub image: String,
     /// Where the operator lives, and keeps what shall outlive a committee's namespace.
     pub home: Namespace,
-    sessions: Mutex<HashMap<Name, Kept>>,
+    committees: Mutex<HashMap<Name, Kept>>,
+    /// When a watch broke last, by the clock that nobody sets.
+    broken: Mutex<Option<Duration>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -57,25 +68,76 @@ impl Context {
         let events = Events::new(client.clone(), instance);
         let home = Namespace { client: client.clone(), name: home.to_owned() };
         let traffic = Traffic::default();
-        Self { client, env, stores, telemetry, events, traffic, image, home, sessions: Mutex::default() }
+        Self {
+            client,
+            env,
+            stores,
+            telemetry,
+            events,
+            traffic,
+            image,
+            home,
+            committees: Mutex::default(),
+            broken: Mutex::default(),
+        }
     }
 
     /// This leader's memory of a committee.
     pub fn session(&self, subject: &Subject) -> Arc<tokio::sync::Mutex<Session>> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = sessions.entry((subject.namespace.name.clone(), subject.name.clone())).or_default();
-        if kept.0 != subject.uid {
+        let mut committees = self.committees();
+        let kept = committees.entry((subject.namespace.name.clone(), subject.name.clone())).or_default();
+        if kept.uid != subject.uid {
             self.traffic.forget(&subject.namespace.name, &subject.name);
-            *kept = (subject.uid.clone(), Arc::default());
+            kept.uid.clone_from(&subject.uid);
+            kept.session = Arc::default();
         }
-        Arc::clone(&kept.1)
+        Arc::clone(&kept.session)
+    }
+
+    /// The same of one that was reconciled before, by its object's UID.
+    pub fn known(&self, namespace: &str, name: &str, uid: &str) -> Option<Arc<tokio::sync::Mutex<Session>>> {
+        let committees = self.committees();
+        let kept = committees.get(&(namespace.to_owned(), name.to_owned()))?;
+        (kept.uid == uid).then(|| Arc::clone(&kept.session))
+    }
+
+    /// How many committees were reconciled, of those that are there.
+    pub fn count(&self) -> usize {
+        self.committees().len()
+    }
+
+    /// A watch has told of something that is a committee's.
+    pub fn stir(&self, namespace: &str, name: &str) {
+        if let Some(kept) = self.committees().get_mut(&(namespace.to_owned(), name.to_owned())) {
+            kept.stirs += 1;
+        }
+    }
+
+    /// A watch has broken: what it may have missed it doesn't tell when it goes on.
+    pub fn stir_all(&self) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.env.monotonic());
+        self.committees().values_mut().for_each(|kept| kept.stirs += 1);
+    }
+
+    /// Whether all watches have been whole for so long before a time.
+    pub fn was_told(&self, at: Duration, for_: Duration) -> bool {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|broken| broken + for_ < at)
+    }
+
+    /// How often a committee was stirred; `None`: it wasn't reconciled before.
+    pub fn stirs(&self, namespace: &str, name: &str) -> Option<u64> {
+        self.committees().get(&(namespace.to_owned(), name.to_owned())).map(|kept| kept.stirs)
+    }
+
+    fn committees(&self) -> MutexGuard<'_, HashMap<Name, Kept>> {
+        self.committees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets a committee that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.traffic.forget(namespace, name);
         let key = (namespace.to_owned(), name.to_owned());
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.committees().remove(&key);
         let (namespace, committee) = key;
         self.telemetry.forget(&Committee { namespace, committee });
     }

@@ -14,10 +14,10 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, NamespaceResourceScope},
+    core::{DeserializeGuard, DynamicObject, NamespaceResourceScope},
     runtime::{
         WatchStreamExt,
-        controller::{Action, Config, Controller},
+        controller::{self, Action, Config, Controller},
         reflector::{self, ObjectRef, Store},
         watcher,
     },
@@ -29,7 +29,8 @@ use weft_crds::{Epoch, StorageCommittee};
 use crate::{
     context::Context,
     names,
-    observe::{Facts, Stores},
+    observe::{Facts, News, Stores},
+    quiet,
     reconcile::{self, Next, ReconcileError},
     telemetry::Outcome,
 };
@@ -44,6 +45,8 @@ const AFTER_ERROR: Duration = Duration::from_secs(3);
 /// What a person must mend, or another leader does.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const CONCURRENCY: u16 = 16;
+/// Changes of Nodes and volumes wake every committee, and no sooner again than this.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Watches are asked for anew so often, in seconds: one whose connection is dead without a word is deaf no longer than that.
 const WATCH: u32 = 60;
 
@@ -51,15 +54,16 @@ const WATCH: u32 = 60;
 /// plan may be made by.
 pub fn stores(client: &Client) -> (Stores, watch::Receiver<()>) {
     let (changed, changes) = watch::channel(());
-    let changed = Arc::new(changed);
+    let (changed, news) = (Arc::new(changed), News::default());
     let stores = Stores {
-        nodes: keep::<Node>(client, Arc::clone(&changed)),
-        volumes: keep::<PersistentVolume>(client, changed),
+        nodes: keep::<Node>(client, Arc::clone(&changed), news.clone()),
+        volumes: keep::<PersistentVolume>(client, changed, news.clone()),
+        news,
     };
     (stores, changes)
 }
 
-fn keep<K>(client: &Client, changed: Arc<watch::Sender<()>>) -> Store<K>
+fn keep<K>(client: &Client, changed: Arc<watch::Sender<()>>, news: News) -> Store<K>
 where
     K: Facts + Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -69,7 +73,11 @@ where
     let mut known = Known(HashMap::new());
     tokio::spawn(kept.for_each(move |event| {
         match event {
-            Ok(event) => drop(known.is_news(&event).then(|| changed.send(()))),
+            Ok(event) if known.is_news(&event) => {
+                news.add();
+                changed.send_replace(());
+            }
+            Ok(_) => {}
             Err(error) => {
                 let (kind, error) = (K::kind(&()), &error as &dyn std::error::Error);
                 tracing::warn!(%kind, error, "a watch failed; it is tried again");
@@ -109,20 +117,30 @@ impl<F: PartialEq> Known<F> {
 pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>, nodes: watch::Receiver<()>) {
     let labelled = watching().labels(names::COMMITTEE).any_semantic();
     let committees = api::<Guarded>(&watches, namespace);
+    let told = Arc::clone(&context);
     let controller = Controller::new(committees, watching().any_semantic())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
-        .watches(api::<Pod>(&watches, namespace), labelled.clone(), of_label)
-        .watches(api::<PersistentVolumeClaim>(&watches, namespace), labelled.clone(), of_label)
-        .watches(api::<Secret>(&watches, namespace), labelled.clone(), of_label)
-        .watches(api::<Service>(&watches, namespace), labelled.clone(), of_label)
-        .watches(api::<Deployment>(&watches, namespace), labelled.clone(), of_label)
-        .watches(api::<PodDisruptionBudget>(&watches, namespace), labelled, of_label)
-        .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watching(), of_epoch)
+        .watches(api::<Pod>(&watches, namespace), labelled.clone(), telling(&context, of_label))
+        .watches(api::<PersistentVolumeClaim>(&watches, namespace), labelled.clone(), telling(&context, of_label))
+        .watches(api::<Secret>(&watches, namespace), labelled.clone(), telling(&context, of_label))
+        .watches(api::<Service>(&watches, namespace), labelled.clone(), telling(&context, of_label))
+        .watches(api::<Deployment>(&watches, namespace), labelled.clone(), telling(&context, of_label))
+        .watches(api::<PodDisruptionBudget>(&watches, namespace), labelled, telling(&context, of_label))
+        .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watching(), telling(&context, of_epoch))
         .reconcile_all_on(ticks(nodes));
     controller
         .run(one, after_error, context)
         .for_each(|result| {
             if let Err(error) = result {
+                match &error {
+                    // What it hasn't told by now it may never tell: of deletes, for one.
+                    controller::Error::QueueError(_) => told.stir_all(),
+                    controller::Error::ObjectNotFound(gone) => {
+                        let (told, gone) = (Arc::clone(&told), gone.clone());
+                        tokio::spawn(async move { forget(&told, &gone).await });
+                    }
+                    _ => {}
+                }
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, "a reconciliation or a watch failed");
             }
@@ -146,7 +164,38 @@ where
 }
 
 fn ticks(changes: watch::Receiver<()>) -> impl Stream<Item = ()> {
-    stream::unfold(changes, |mut changes| async move { changes.changed().await.ok().map(|()| ((), changes)) })
+    let began = (changes, false);
+    stream::unfold(began, |(mut changes, woke)| async move {
+        if woke {
+            tokio::time::sleep(MOMENT).await;
+        }
+        changes.changed().await.ok().map(|()| ((), (changes, true)))
+    })
+}
+
+/// Forgets a committee that a watch doesn't know, if it is gone: what watches begin with may be out of date.
+async fn forget(context: &Context, gone: &ObjectRef<DynamicObject>) {
+    let (namespace, name) = (gone.namespace.as_deref().unwrap_or_default(), gone.name.as_str());
+    if context.stirs(namespace, name).is_none() {
+        return;
+    }
+    if let Err(error) = reconcile::reconcile(context, namespace, name).await {
+        let cause = reconcile::chain(&error);
+        tracing::debug!(committee = name, cause, "a committee that a watch doesn't know");
+    }
+}
+
+/// Whose an event's object is, which is stirred by it.
+fn telling<K>(
+    context: &Arc<Context>,
+    whose: impl Fn(K) -> Option<ObjectRef<Guarded>> + Send + Sync + 'static,
+) -> impl Fn(K) -> Option<ObjectRef<Guarded>> + Send + Sync + 'static {
+    let context = Arc::clone(context);
+    move |object| {
+        let found = whose(object)?;
+        context.stir(found.namespace.as_deref().unwrap_or_default(), &found.name);
+        Some(found)
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "watches hand it over")]
@@ -155,6 +204,7 @@ fn of_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Guarded>> {
     Some(ObjectRef::new(committee).within(&object.namespace()?))
 }
 
+/// Nobody can tell whose a malformed Epoch is; rounds tell of it.
 fn of_epoch(epoch: DeserializeGuard<Epoch>) -> Option<ObjectRef<Guarded>> {
     let namespace = epoch.namespace()?;
     Some(ObjectRef::new(&epoch.0.ok()?.spec.committee).within(&namespace))
@@ -163,10 +213,7 @@ fn of_epoch(epoch: DeserializeGuard<Epoch>) -> Option<ObjectRef<Guarded>> {
 async fn one(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
     let result = match &object.0 {
-        Ok(_) => {
-            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-            reconcile::reconcile(&context, &namespace, &name).await
-        }
+        Ok(committee) => quiet::look_after(&context, committee).await,
         Err(malformed) => Err(ReconcileError::Malformed(malformed.error.clone())),
     };
     let outcome = Outcome { outcome: if result.is_ok() { "ok" } else { "error" } };

@@ -14,6 +14,7 @@ mod leader;
 pub mod names;
 pub mod observe;
 mod probe;
+pub mod quiet;
 pub mod reconcile;
 pub mod refusals;
 pub mod report;

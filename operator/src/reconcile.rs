@@ -26,8 +26,9 @@ use crate::{
     env::calendar,
     names,
     observe::{self, ObserveError, Observed, fleet},
+    quiet::{self, Began, Quiet},
     refusals::{Refusals, Want},
-    report::{self, ReportError},
+    report::{self, Findings, ReportError},
     session::{Channels, Session},
     subject::{Subject, SubjectError},
 };
@@ -38,8 +39,6 @@ const SOON: Duration = Duration::from_secs(2);
 const NEXT: Duration = Duration::from_millis(500);
 /// When what is to be done was refused.
 const AGAIN: Duration = Duration::from_secs(5);
-/// When all is well: health must still be noticed.
-const STEADY: Duration = Duration::from_secs(15);
 /// The operator's own leaf is renewed daily.
 const LEAF_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -82,6 +81,7 @@ pub enum Next {
 
 /// Reconciles the committee of that name.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next, ReconcileError> {
+    let began = Began::now(context, namespace, name);
     let namespace = Namespace { client: context.client.clone(), name: namespace.to_owned() };
     let budget = budgets::read(&namespace, name).await;
     // Read live: a plan made of an older status would lose its compare-and-swap anyway.
@@ -97,8 +97,9 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     }
     let session = context.session(&subject);
     let mut session = session.lock().await;
+    session.quiet = None;
     // Boxed: whoever awaits a reconciliation would be as large as all of its steps.
-    let result = Box::pin(proceed(context, &mut subject, &mut session, budget)).await;
+    let result = Box::pin(proceed(context, &mut subject, &mut session, began, budget)).await;
     if let Err(error) = &result
         && let Some(reason) = waits_for(error)
     {
@@ -113,6 +114,7 @@ async fn proceed(
     context: &Context,
     subject: &mut Subject,
     session: &mut Session,
+    began: Began,
     budget: Result<Option<PodDisruptionBudget>, ApiError>,
 ) -> Result<Next, ReconcileError> {
     let budget = budget?;
@@ -120,8 +122,7 @@ async fn proceed(
     session.refusals.begin();
     let objects = observe::objects(subject, &context.stores, &mut session.refusals, context.env.now()).await?;
     let keys = prepare(context, subject, session, &objects).await?;
-    let keys = keys.as_ref();
-    let observed = observe::observe(subject, session, context, objects, keys).await?;
+    let observed = observe::observe(subject, session, context, objects, keys.as_ref()).await?;
     let now = context.env.now();
     if term::overtake(subject, session, now).await? {
         return Ok(Next::After(NEXT));
@@ -130,7 +131,7 @@ async fn proceed(
     if keys.is_some() && is_closed(subject, session, budget.as_ref(), &plan, now).await? {
         return Ok(Next::After(NEXT));
     }
-    let fleet = write(context, subject, session, &observed, &plan, keys, now).await?;
+    let fleet = write(context, subject, session, &observed, &plan, keys.as_ref(), now).await?;
     match report::moves::write(subject, session, &observed.objects.epochs, now).await {
         // A figure is worth no delay.
         Err(ReportError::Api(error)) => {
@@ -140,7 +141,7 @@ async fn proceed(
         other => other?,
     }
     report::measure(&context.telemetry, subject, &plan);
-    if let (Some(keys), Some(fleet)) = (keys, fleet) {
+    if let (Some(keys), Some(fleet)) = (&keys, fleet) {
         order(context, subject, session, &observed, &plan, (keys, fleet)).await?;
         let objects = &observed.objects;
         if plan.steps.iter().any(|step| matches!(step.act, Act::CreatePod { .. })) {
@@ -153,7 +154,12 @@ async fn proceed(
         carry_out(context, &means, &plan, &mut session.refusals).await;
     }
     session.refusals.end();
-    Ok(next(&plan, session, now))
+    let next = next(&plan, session, now);
+    if let (Some(keys), Some(fleet)) = (keys, fleet) {
+        let quiet = Quiet::begin(context, began, (&*subject, &*session), observed, plan, (keys.views, fleet));
+        session.quiet = quiet.map(Box::new);
+    }
+    Ok(next)
 }
 
 /// Lets as many members be evicted as the plan says. True: until now some could be, of whom the plan may not know.
@@ -237,7 +243,9 @@ async fn write(
     let mut status = subject.status.clone();
     let listed_before = status.unrecoverable.is_some();
     record::record(&mut status, plan, &recording);
-    report::fill(&mut status, subject, observed, plan, session, now);
+    let growing = volumes::growing(&observed.objects.claims);
+    let findings = Findings { subject, session, world: &observed.world, plan, growing: growing.as_deref() };
+    report::fill(&mut status, &findings, now);
     report::write(subject, &status, session, &context.telemetry, now).await?;
     session.term = status.term;
     if let Some(seal) = record::seal_of(plan) {
@@ -252,7 +260,7 @@ async fn write(
 
 /// The image to record: the one that everybody runs, so that a spec which is silent again goes back to what last worked,
 /// also in the middle of a change. Before anybody does, what a silent spec begins with.
-fn proven_image<'s>(subject: &'s Subject, plan: &Plan) -> Option<&'s str> {
+pub(crate) fn proven_image<'s>(subject: &'s Subject, plan: &Plan) -> Option<&'s str> {
     let ready = &plan.conditions.ready;
     let is_proven = ready.status == Truth::True && ready.reason != AWAITING_MAINTENANCE;
     let begins = subject.status.image.is_none() && subject.spec.image.is_none();
@@ -296,7 +304,9 @@ async fn order(
     session.orders.clone_from(&plan.orders);
     session.orders_for = view;
     if changed {
-        let standing = observe::standing(context, subject, session, &observed.objects, &record, (keys, fleet))?;
+        let (pods, key) = (observed.objects.pods.iter().map(|(pod, _)| pod), &keys.views);
+        let standing = observe::standing(context, subject, session, pods, &record, (key, fleet));
+        let standing = standing.map_err(ObserveError::from)?;
         fleet::order(session, &standing, &observed.addresses, &plan.orders, || context.env.now()).await;
     }
     Ok(())
@@ -333,7 +343,7 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
         (false, _) => NEXT,
         (true, false) => SOON,
         (true, true) if session.refusals.stand() => AGAIN,
-        (true, true) => STEADY,
+        (true, true) => quiet::ASK,
     };
     let wake = plan.wake_at.map_or(pace, |at| (at - now).max(NEXT));
     Next::After(pace.min(wake))

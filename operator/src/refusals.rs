@@ -8,6 +8,7 @@ use weft_planner::{Plan, Step, Timestamp};
 use crate::{
     act::{spare_keys, volumes},
     api::ApiError,
+    observe::nodes,
     reconcile::chain,
 };
 
@@ -81,6 +82,11 @@ impl Refusals {
     /// Everything has been called for.
     pub fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Whether nothing was refused in this round but to look at Nodes and volumes, which is left to deadlines.
+    pub fn are_of_sight(&self) -> bool {
+        self.now.keys().all(|(act, _)| *act == nodes::READ)
     }
 
     /// Whether anything was refused in this round that the spec wants.

@@ -7,7 +7,7 @@ use weft_planner::{FloorClock, Heard, MemberOrder, Timestamp};
 use weft_protocol::{MemberId, Seal};
 use weft_redstuff::Hash;
 
-use crate::refusals::Refusals;
+use crate::{quiet::Quiet, refusals::Refusals};
 
 /// An incarnation: member and number.
 pub type Incarnation = (MemberId, u32);
@@ -70,9 +70,18 @@ pub struct Session {
     pub written: Option<Timestamp>,
     /// When it was last written what an epoch has moved.
     pub told_moves: Option<Timestamp>,
+    /// What the last round has found, where nothing was to be done.
+    pub quiet: Option<Box<Quiet>>,
 }
 
 impl Session {
+    /// Ends the connections to members: there may be thousands, and nothing is asked for a while.
+    pub fn hang_up(&self) {
+        if let Some(channels) = &self.channels {
+            channels.connector.release();
+        }
+    }
+
     /// What was planned last, as far as it holds under this view.
     pub fn orders_under(&self, view: Option<Hash>) -> Vec<MemberOrder> {
         if self.orders_for == view {

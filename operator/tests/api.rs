@@ -10,6 +10,7 @@ mod lease;
 mod machines;
 mod members;
 mod paths;
+mod quiet;
 mod refused;
 mod returns;
 mod revoking;

@@ -43,6 +43,9 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     /// are kept by address.
     fn channel(&self, address: &str) -> Result<Channel, ConnectError>;
 
+    /// Keeps no channel any longer: connections end once nobody uses them.
+    fn release(&self) {}
+
     /// Grows when earlier channels' certificates were replaced: channels should be taken anew.
     fn generation(&self) -> u64 {
         0
@@ -153,6 +156,10 @@ impl Connector for TlsConnector {
         let channel = state.files.endpoint(address)?.connect_lazy();
         state.channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
+    }
+
+    fn release(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).channels.clear();
     }
 
     fn generation(&self) -> u64 {

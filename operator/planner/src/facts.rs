@@ -84,7 +84,7 @@ pub struct Volume {
 }
 
 /// A Kubernetes Node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
     pub name: String,
     /// The value of the committee's zone label.

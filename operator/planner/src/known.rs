@@ -9,7 +9,7 @@ use crate::{
     Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, PodPhase, Timestamp, World, unrecoverable,
 };
 
-/// How old a member's last answer may be for the member to count as answering. Orders must go out more often.
+/// How old a member's last answer may be for the member to count as answering. At rest nobody plans without having asked just before; else orders go out more often.
 pub const ANSWER_HOLDS: Duration = Duration::from_secs(15);
 
 impl World {

@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use thiserror::Error;
 use weft_crds::Epoch;
 use weft_planner::{Gateway, Record, Timestamp, World};
-use weft_protocol::FleetId;
+use weft_protocol::{FleetId, SigningKey};
 
 use crate::{
     act::{foundation, members::Which, secrets::Keys},
@@ -33,7 +33,7 @@ use crate::{
     traffic,
 };
 
-pub use nodes::{Facts, Stores};
+pub use nodes::{Facts, News, Stores};
 
 #[derive(Debug, Error)]
 pub enum ObserveError {
@@ -61,6 +61,8 @@ pub struct Observed {
     pub world: World,
     pub objects: Objects,
     pub addresses: fleet::Addresses,
+    /// Of the committee's object.
+    pub version: String,
 }
 
 impl Objects {
@@ -121,40 +123,40 @@ pub async fn observe(
     let record = record::record(subject, session.term.unwrap_or_default(), &objects.epochs)?;
     let addresses = fleet::addresses(&objects.pods);
     if let (Some(keys), Some(fleet)) = (keys, record.fleet) {
-        let standing = standing(context, subject, session, &objects, &record, (keys, fleet))?;
+        let pods = objects.pods.iter().map(|(pod, _)| pod);
+        let standing = standing(context, subject, session, pods, &record, (&keys.views, fleet))?;
         // What was planned for another view isn't wanted under this one, but for what is listed.
         let view = record.view.as_ref().map(|view| view.view.hash());
         let orders = session.orders_under(view);
         let silent = fleet::order(session, &standing, &addresses, &orders, || context.env.now()).await;
         session.unheard = silent > 0;
     }
-    let world = world(subject, session, &context.stores, &objects, record, keys, context.env.now()).await?;
-    Ok(Observed { world, objects, addresses })
+    let world = world(subject, session, &objects, record, keys, context.env.now()).await?;
+    Ok(Observed { world, objects, addresses, version: subject.version.clone() })
 }
 
 /// What all orders say by the record, the spec, and what members told last.
-pub fn standing<'a>(
+pub fn standing<'a, 'p>(
     context: &Context,
     subject: &Subject,
     session: &mut Session,
-    objects: &Objects,
+    pods: impl Iterator<Item = &'p weft_planner::Pod>,
     record: &'a Record,
-    (keys, fleet): (&'a Keys, FleetId),
-) -> Result<fleet::Standing<'a>, ObserveError> {
+    (key, fleet): (&'a SigningKey, FleetId),
+) -> Result<fleet::Standing<'a>, wish::WishError> {
     let now = context.env.now();
-    let present = traffic::presences(objects.pods.iter().map(|(pod, _)| pod), &session.heard, now);
+    let present = traffic::presences(pods, &session.heard, now);
     let committee = (subject.namespace.name.as_str(), subject.name.as_str());
     let shares = context.traffic.shares(committee, wish::bandwidth(subject)?, &present);
     let view = record.view.as_ref().map(|view| &view.view);
     let floor = floor::advance(session, view, now, context.env.monotonic());
     let challenges = wish::challenges(subject)?;
-    Ok(fleet::Standing { fleet, record, key: &keys.views, shares, challenges, floor })
+    Ok(fleet::Standing { fleet, record, key, shares, challenges, floor })
 }
 
 async fn world(
     subject: &Subject,
     session: &mut Session,
-    stores: &Stores,
     objects: &Objects,
     mut record: Record,
     keys: Option<&Keys>,
@@ -178,7 +180,7 @@ async fn world(
         .collect();
     let zone_key = &subject.spec.placement.zone_key;
     let client = &subject.namespace.client;
-    let nodes = nodes::nodes(client, stores, zone_key, named, session, now).await?;
+    let nodes = nodes::nodes(client, &objects.volumes.nodes, zone_key, named, session, now).await?;
     Ok(World {
         committee: wish::committee(subject, keys.map(Keys::vouched))?,
         record,

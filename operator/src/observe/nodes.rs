@@ -3,7 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use k8s_openapi::api::core::v1::{
@@ -20,16 +24,59 @@ use crate::{
     session::Session,
 };
 
+/// The act of reading what a watch doesn't tell.
+pub const READ: &str = "Read";
+
 /// What is kept of the cluster, by watches.
 #[derive(Clone, Debug)]
 pub struct Stores {
     pub nodes: Store<Node>,
     pub volumes: Store<PersistentVolume>,
+    /// How often something in them has changed that a plan may be made by.
+    pub news: News,
+}
+
+impl Stores {
+    /// Stands for all Nodes, as far as a plan is made by them.
+    pub fn nodes_digest(&self) -> u64 {
+        let news = self.news.count();
+        let mut made = self.news.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        match *made {
+            Some((as_of, digest)) if as_of == news => digest,
+            _ => made.insert((news, digest(&self.nodes.state()))).1,
+        }
+    }
+}
+
+/// Stands for these Nodes, in whatever order.
+pub fn digest(nodes: &[Arc<Node>]) -> u64 {
+    let facts: BTreeMap<_, _> = nodes.iter().map(|node| (node.name_any(), node.facts())).collect();
+    let mut hasher = DefaultHasher::new();
+    facts.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A count that only grows.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    count: Arc<AtomicU64>,
+    /// The digest of all Nodes, and the count as of which it was made.
+    nodes: Arc<Mutex<Option<(u64, u64)>>>,
+}
+
+impl News {
+    pub fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
 }
 
 /// What of an object a plan may be made by.
 pub trait Facts {
-    type Facts: PartialEq + Send;
+    type Facts: PartialEq + Hash + Send;
 
     fn facts(&self) -> Self::Facts;
 }
@@ -74,7 +121,7 @@ where
     K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let read = Api::<K>::all(client.clone()).get_opt(name).await.map_err(api::error::<K>("get", name));
-    refusals.note(Want::to_see("Read", &format!("{} {name}", K::kind(&())), reason), read, now)
+    refusals.note(Want::to_see(READ, &format!("{} {name}", K::kind(&())), reason), read, now)
 }
 
 /// Reads the volumes that claims name.
@@ -153,17 +200,24 @@ fn holds(rule: &NodeSelectorRequirement, value: Option<&String>) -> bool {
     }
 }
 
-/// All Nodes, and those of `named` that are gone. The session remembers since when.
+/// The Nodes that are there, sorted.
+pub fn present(nodes: &[Arc<Node>], zone_key: &str) -> Vec<weft_planner::Node> {
+    let mut facts: Vec<_> = nodes.iter().map(|node| fact(node, zone_key)).collect();
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
+    facts
+}
+
+/// Those Nodes, and those of `named` that are gone. The session remembers since when.
 pub async fn nodes(
     client: &Client,
-    stores: &Stores,
+    nodes: &[Arc<Node>],
     zone_key: &str,
     named: BTreeSet<String>,
     session: &mut Session,
     now: Timestamp,
 ) -> Result<Vec<weft_planner::Node>, ApiError> {
     let gone = &mut session.gone_nodes;
-    let mut facts: Vec<_> = stores.nodes.state().iter().map(|node| fact(node, zone_key)).collect();
+    let mut facts = present(nodes, zone_key);
     let present: BTreeSet<String> = facts.iter().map(|node| node.name.clone()).collect();
     gone.retain(|name, _| named.contains(name) && !present.contains(name));
     for name in named.difference(&present) {

@@ -18,10 +18,9 @@ use weft_planner::{Condition, Conditions, MemberState, Plan, Timestamp, Truth, W
 use weft_protocol::Statement;
 
 use crate::{
-    act::{foundation, volumes},
+    act::foundation,
     api::ApiError,
     env::calendar,
-    observe::Observed,
     refusals::Refusals,
     report::conditions::Said,
     session::{Room, Session},
@@ -46,16 +45,20 @@ pub enum ReportError {
     Json(#[from] serde_json::Error),
 }
 
+/// What is told by.
+#[derive(Clone, Copy, Debug)]
+pub struct Findings<'a> {
+    pub subject: &'a Subject,
+    pub session: &'a Session,
+    pub world: &'a World,
+    pub plan: &'a Plan,
+    /// What claims wait for that grow: a sentence without its full stop.
+    pub growing: Option<&'a str>,
+}
+
 /// Fills in what is told, beside what is recorded.
-pub fn fill(
-    status: &mut StorageCommitteeStatus,
-    subject: &Subject,
-    observed: &Observed,
-    plan: &Plan,
-    session: &Session,
-    now: Timestamp,
-) {
-    let world = &observed.world;
+pub fn fill(status: &mut StorageCommitteeStatus, findings: &Findings<'_>, now: Timestamp) {
+    let Findings { subject, session, world, plan, growing } = *findings;
     status.observed_generation = Some(subject.generation);
     status.epoch = Some(EpochPointer { current: plan.epoch.0, target: plan.epoch.1 });
     let pods: BTreeSet<_> = world.pods.iter().filter(|pod| !pod.terminating).map(|pod| pod.member).collect();
@@ -72,7 +75,7 @@ pub fn fill(
     status.plan = steps(plan, &session.refusals);
     status.accusations = accusations(world);
     let generation = Some(subject.generation);
-    let told = hindered(plan, observed, &session.refusals, now);
+    let told = hindered(plan, growing, &session.refusals, now);
     let capacity = capacity(world, session);
     for (kind, said) in [
         (committee_condition::AVAILABLE, told.available.into()),
@@ -105,15 +108,15 @@ fn upgrade(subject: &Subject) -> Said {
 }
 
 /// The plan's conditions, and what the API server or a volume holds up.
-fn hindered(plan: &Plan, observed: &Observed, refusals: &Refusals, now: Timestamp) -> Conditions {
+fn hindered(plan: &Plan, growing: Option<&str>, refusals: &Refusals, now: Timestamp) -> Conditions {
     let mut told = plan.conditions.clone();
     let mut not_ready = |reason, message: &str| {
         if told.ready.status == Truth::True {
             told.ready = Condition { status: Truth::False, reason, message: message.to_owned() };
         }
     };
-    if let Some(message) = volumes::growing(&observed.objects.claims) {
-        not_ready("VolumesGrow", &message);
+    if let Some(message) = growing {
+        not_ready("VolumesGrow", message);
     }
     let Some(refused) = refusals.for_a_person(plan, now) else { return told };
     not_ready("Refused", &refused);

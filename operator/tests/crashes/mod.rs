@@ -20,7 +20,7 @@ use kube::{ResourceExt, api::DeleteParams};
 use serde_json::json;
 use weft_crds::{Epoch, EpochPhase, MemberState, MemberStatus, StorageCommittee};
 use weft_e2e::Scenario;
-use weft_operator::api::Object;
+use weft_operator::{api::Object, quiet::ASK};
 
 use crate::{
     Bench, Outcome, spare_keys,
@@ -213,15 +213,14 @@ async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> 
 /// With everything that an operator may look after by time: certificates, floors, epochs' moves, its own intents.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_at_rest_is_written_nothing_of_for_ten_minutes() -> Outcome {
-    const STEADY: Duration = Duration::from_secs(15);
     let scenario = Scenario::begins("a_fleet_at_rest_is_written_nothing_of_for_ten_minutes", &[2]);
     let bench = Bench::shared("a-fleet-at-rest-is-written-nothing").await?;
     let mut story = Story::begin(&bench, "quiet", None).await?;
     story.is_born().await?;
     let told = story.wire.events();
     let (before, version) = (story.wire.writes(), version_of(&story.bench).await?);
-    for _ in 0..=(600 / (STEADY + ROUND).as_secs()) {
-        story.fleet.advance(STEADY);
+    for _ in 0..=(600 / (ASK + ROUND).as_secs()) {
+        story.fleet.advance(ASK);
         story.round().await?;
     }
     assert_eq!((story.wire.writes(), version_of(&story.bench).await?), (before, version));

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -72,6 +72,10 @@ pub(crate) struct Fleet {
     rewound: Whos,
     /// What each was told last: repair's budget, in bytes a second, and milliseconds between challenges.
     told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
+    /// How many orders came.
+    orders: Arc<AtomicUsize>,
+    /// How often connections were ended.
+    hung_up: Arc<AtomicUsize>,
     /// How far the operator's clock is ahead of the machine's, in milliseconds.
     ahead: Arc<AtomicI64>,
     trust: Arc<OnceLock<PublicKey>>,
@@ -94,6 +98,8 @@ impl Fleet {
             lacking: Whos::default(),
             rewound: Whos::default(),
             told: Arc::default(),
+            orders: Arc::default(),
+            hung_up: Arc::default(),
             ahead: Arc::default(),
             trust: Arc::default(),
         }
@@ -111,6 +117,14 @@ impl Fleet {
     /// What that incarnation was told last: repair's budget, in bytes a second, and milliseconds between challenges.
     pub(crate) fn told(&self, who: Who) -> Option<(u64, u64)> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).get(&who).copied()
+    }
+
+    pub(crate) fn orders(&self) -> usize {
+        self.orders.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn hung_up(&self) -> usize {
+        self.hung_up.load(Ordering::Relaxed)
     }
 
     /// Lets that time pass for the operator.
@@ -193,6 +207,10 @@ impl Connector for Fleet {
         Ok(Endpoint::from_shared(format!("http://{at}")).map_err(wrong)?.connect_lazy())
     }
 
+    fn release(&self) {
+        self.hung_up.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
         Box::pin(async move { Ok(vec![address.to_owned()]) })
     }
@@ -223,6 +241,7 @@ struct Member {
     lacking: Whos,
     rewound: Whos,
     told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
+    orders: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -257,6 +276,7 @@ impl Member {
             lacking: fleet.lacking.clone(),
             rewound: fleet.rewound.clone(),
             told: fleet.told.clone(),
+            orders: fleet.orders.clone(),
             state: Mutex::default(),
         }
     }
@@ -358,6 +378,7 @@ fn shards(target: &Target) -> impl Iterator<Item = u8> + use<> {
 #[tonic::async_trait]
 impl Control for Member {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<Inventory>, Status> {
+        self.orders.fetch_add(1, Ordering::Relaxed);
         if self.silent.all().contains(&self.who()) || self.hidden.all().contains(&self.who()) {
             return Err(Status::unavailable("nobody hears of it"));
         }

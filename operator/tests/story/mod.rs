@@ -81,11 +81,21 @@ impl Story {
         Ok(())
     }
 
+    pub(crate) fn operator(&self) -> &Context {
+        &self.operator
+    }
+
     /// Merges a change into the spec.
     pub(crate) async fn change(&self, spec: Value) -> Result<(), kube::Error> {
         let change = Patch::Merge(json!({"spec": spec}));
         let committees = self.bench.api::<StorageCommittee>();
         committees.patch(COMMITTEE, &PatchParams::default(), &change).await.map(drop)
+    }
+
+    /// Another operator takes over. Gives the former one.
+    pub(crate) async fn replace_operator(&mut self) -> Result<Context, Box<dyn Error>> {
+        let next = operator(&self.bench, &self.fleet, &self.wire, self.user.as_deref()).await?;
+        Ok(std::mem::replace(&mut self.operator, next))
     }
 
     /// Another release of the operator takes over, which comes with this image.

@@ -47,6 +47,8 @@ pub(crate) enum Watching {
     Whole,
     /// They are open, and nothing ever comes.
     Deaf,
+    /// So are all but those of committees themselves.
+    DeafToTheRest,
     /// What they would go on from is too old, each time.
     Expired,
     /// They break after one event.
@@ -64,7 +66,9 @@ struct State {
     writes: usize,
     /// Writes of Events, which aren't among those: they are told once, or twice, or not at all.
     events: usize,
-    /// How many writes the API server has done.
+    /// How many calls the API server has answered, watches aside.
+    calls: usize,
+    /// How many writes it has done.
     changes: usize,
     /// Objects made and deleted, how often.
     written: BTreeMap<Written, usize>,
@@ -109,6 +113,10 @@ impl Wire {
 
     pub(crate) fn writes(&self) -> usize {
         self.state().writes
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.state().calls
     }
 
     pub(crate) fn changes(&self) -> usize {
@@ -189,6 +197,7 @@ impl Wire {
     /// Notes what the API server has done.
     fn note(&self, call: &Call, status: StatusCode, body: &Bytes) {
         let mut state = self.state();
+        state.calls += 1;
         if status == StatusCode::FORBIDDEN {
             state.forbidden.extend(call.right());
         }
@@ -353,6 +362,9 @@ where
         let watches = call.method == Method::GET && call.read.is_none();
         match watching {
             Watching::Deaf if watches => return Box::pin(async { Ok(Response::new(deaf())) }),
+            Watching::DeafToTheRest if watches && !call.path.ends_with("/storagecommittees") => {
+                return Box::pin(async { Ok(Response::new(deaf())) });
+            }
             Watching::Expired if watches => {
                 let body = refusal(StatusCode::GONE);
                 return Box::pin(async move { Ok(reply(StatusCode::GONE, body)) });
