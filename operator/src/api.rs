@@ -67,6 +67,11 @@ impl ApiError {
         matches!(self.source.code(), Some(400 | 403 | 422)) && !self.is_namespace_ending()
     }
 
+    /// Whether the API server knows no such object, or no such kind.
+    pub fn is_absent(&self) -> bool {
+        self.source.code() == Some(404)
+    }
+
     /// Whether the namespace is being deleted: nothing new is to be made in it, and everything in it goes.
     pub fn is_namespace_ending(&self) -> bool {
         let Cause::Refused(status) = &self.source else { return false };

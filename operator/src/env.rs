@@ -21,8 +21,8 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
     /// Fills a buffer with secret randomness.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), getrandom::Error>;
 
-    /// Channels to the members of a fleet. `authority` and `leaf` are PEM.
-    fn connector(&self, authority: &str, leaf: &Leaf) -> Arc<dyn Connector>;
+    /// Channels to the members of a fleet. `trusted` (one authority, or more) and `leaf` are PEM.
+    fn connector(&self, trusted: &str, leaf: &Leaf) -> Arc<dyn Connector>;
 }
 
 /// The machine's own clock, randomness and network.
@@ -43,8 +43,8 @@ impl Env for SystemEnv {
         getrandom::fill(buffer)
     }
 
-    fn connector(&self, authority: &str, leaf: &Leaf) -> Arc<dyn Connector> {
-        Arc::new(TlsConnector::new(authority.as_bytes(), leaf.certificate.as_bytes(), leaf.key.as_bytes()))
+    fn connector(&self, trusted: &str, leaf: &Leaf) -> Arc<dyn Connector> {
+        Arc::new(TlsConnector::new(trusted.as_bytes(), leaf.certificate.as_bytes(), leaf.key.as_bytes()))
     }
 }
 

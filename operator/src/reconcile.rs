@@ -210,14 +210,14 @@ fn incarnations(subject: &Subject) -> Vec<Which> {
 /// Keeps channels to the members, under a leaf of the operator's own.
 fn connect(context: &Context, session: &mut Session, fleet: FleetId, keys: &Keys) -> Result<(), CertError> {
     let now = context.env.now();
-    let authority = keys.authority.certificate();
-    let good = |channels: &Channels| channels.authority == authority && now - channels.since < LEAF_AGE;
+    let trusted = keys.trusted.as_str();
+    let good = |channels: &Channels| channels.trusted == trusted && now - channels.since < LEAF_AGE;
     if session.channels.as_ref().is_some_and(good) {
         return Ok(());
     }
     let leaf = keys.authority.issue(fleet, Role::Operator, &[], calendar(now))?;
-    let connector = context.env.connector(authority, &leaf);
-    session.channels = Some(Channels { connector, authority: authority.to_owned(), since: now });
+    let connector = context.env.connector(trusted, &leaf);
+    session.channels = Some(Channels { connector, trusted: trusted.to_owned(), since: now });
     Ok(())
 }
 

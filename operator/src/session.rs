@@ -32,8 +32,8 @@ pub struct Moved {
 #[derive(Clone, Debug)]
 pub struct Channels {
     pub connector: Arc<dyn Connector>,
-    /// The authority that they trust.
-    pub authority: String,
+    /// Whom they trust, as PEM.
+    pub trusted: String,
     /// When the operator's own leaf was issued; it is renewed daily.
     pub since: Timestamp,
 }

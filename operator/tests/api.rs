@@ -6,6 +6,7 @@ mod budgets;
 mod copies;
 mod crashes;
 mod epochs;
+mod issuer;
 mod lease;
 mod machines;
 mod members;
@@ -77,7 +78,7 @@ async fn a_minimal_committee_gets_its_fleet_and_objects() -> Outcome {
     let spec = pod.spec.ok_or("no spec")?;
     assert_eq!(spec.hostname.as_deref(), Some("demo-3-1"));
     let deployment = bench.api::<Deployment>().get("demo-gateway").await?;
-    let gateway = deployment.spec.and_then(|spec| spec.template.spec).ok_or("no spec")?;
+    let gateway = deployment.spec.template.spec.ok_or("no spec")?;
     for container in spec.containers.iter().chain(&gateway.containers) {
         let security = container.security_context.as_ref().ok_or("no security context")?;
         assert_eq!(security.read_only_root_filesystem, Some(true), "{}", container.name);

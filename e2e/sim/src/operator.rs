@@ -64,7 +64,7 @@ impl Leader {
             let dice = Dice::new(stage.seed, &format!("operator {term}"));
             (stage.record.term, connector, dice, stage.bug)
         };
-        let channels = Channels { connector: Arc::new(connector), authority: String::new(), since: now() };
+        let channels = Channels { connector: Arc::new(connector), trusted: String::new(), since: now() };
         let session = Session { term: Some(term), channels: Some(channels), ..Session::default() };
         Self { stage, name, term, session, dice, bug }
     }

@@ -41,7 +41,7 @@ impl Fleet {
         let mut manifest = COMMITTEE.replace("MEMBERS", &scale.members.to_string());
         manifest = manifest.replace("NAMESPACE", namespace).replace("NAME", &name);
         if let Some(image) = scale.image {
-            manifest.push_str(&format!("  image: {image}\n"));
+            manifest = format!("{manifest}  image: {image}\n");
         }
         if stage.cluster().is_none() {
             // Nobody wants the volumes of a demonstration to outlive it on a cluster that stays.

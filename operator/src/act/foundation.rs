@@ -36,10 +36,6 @@ pub async fn ensure(
     refusals: &mut Refusals,
     now: Timestamp,
 ) -> Result<(), FoundationError> {
-    if subject.spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some()) {
-        let by = "this release knows no issuers: take it out, and the committee's own authority signs";
-        refusals.decline(Want::of_spec("Certify", "spec.tls.issuerRef", "an issuer shall sign"), by);
-    }
     let mut keeper = Keeper { subject, refusals, now };
     keeper.keep(services::members(subject), "members are found by it").await?;
     keeper.keep(services::gateway(subject), "gateways are reached by it").await?;

@@ -6,6 +6,8 @@ pub mod epochs;
 pub mod foundation;
 pub mod gateway;
 pub mod inherit;
+pub mod issuer;
+mod leaves;
 pub mod members;
 pub mod record;
 pub mod secrets;
@@ -13,6 +15,7 @@ pub mod services;
 pub mod shape;
 pub mod spare_keys;
 pub mod term;
+mod trust;
 pub mod volumes;
 
 use thiserror::Error;

@@ -1,8 +1,7 @@
-//! The committee's Secrets: its authority and signing keys, its gateways' token, and every leaf.
+//! The committee's Secrets: its authority and signing keys, its gateways' token, and those of all leaves.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::core::v1::{PersistentVolumeClaim, Secret},
@@ -14,9 +13,13 @@ use thiserror::Error;
 use weft_protocol::{FleetId, PublicKey, SigningKey};
 
 use crate::{
-    act::{members::Which, spare_keys},
+    act::{
+        leaves::{LeafSecret, Signing},
+        members::Which,
+        spare_keys,
+    },
     api::{ApiError, Namespace},
-    certs::{self, Authority, CertError, Leaf, MEMBER_NAME, Role},
+    certs::{self, Authority, CertError, MEMBER_NAME, Role},
     env::{Env, calendar},
     names,
     refusals::{Refusals, Want},
@@ -71,6 +74,8 @@ pub struct Keys {
     pub views: SigningKey,
     /// Signs deletes; the gateways have it.
     pub deletes: SigningKey,
+    /// Whom the members trust, as PEM: the authority, and whoever an issuer has told of.
+    pub trusted: String,
     /// Where they are kept.
     pub stored: Secret,
 }
@@ -176,9 +181,12 @@ pub async fn ensure(
     let existing: BTreeMap<String, Secret> = listed.into_iter().map(|secret| (secret.name_any(), secret)).collect();
     let now = calendar(env.now());
     let keys = keys(subject, fleet, existing.get(&names::authority(&subject.name)), env).await?;
+    let delete_key = [("delete.key", hex::encode(keys.deletes.seed()))];
+    let leaves = leaves(subject, members, others, &existing, &delete_key);
+    let signing = Signing::begin(subject, (fleet, &keys), &existing, &leaves, refusals, now).await?;
     let gateway = names::gateway(&subject.name);
     if !existing.contains_key(&gateway) {
-        let data = [("token", random_hex(env)?), ("ca.crt", keys.authority.certificate().to_owned())];
+        let data = [("token", random_hex(env)?), ("ca.crt", signing.trust.text())];
         subject.namespace.create(&secret(subject, &gateway, true, &data)).await?;
     }
     keep_authority(subject, existing.get(&names::authority(&subject.name))).await?;
@@ -191,18 +199,8 @@ pub async fn ensure(
             refusals.note(want, deleted, env.now())?;
         }
     }
-    let hosts = certs::gateway_names(&gateway, &subject.namespace.name);
-    let delete_key = [("delete.key", hex::encode(keys.deletes.seed()))];
-    let leaf = LeafSecret { name: names::gateway_tls(&subject.name), role: Role::Gateway, hosts, more: &delete_key };
-    leaf.ensure(subject, fleet, &keys, &existing, now).await?;
-    for Which { member, incarnation } in members.iter().copied() {
-        let leaf = LeafSecret {
-            name: names::member_tls(&subject.name, member, incarnation),
-            role: Role::Member { id: member, incarnation },
-            hosts: vec![MEMBER_NAME.to_owned()],
-            more: &[],
-        };
-        match leaf.ensure(subject, fleet, &keys, &existing, now).await {
+    for leaf in &leaves {
+        match leaf.ensure(&signing, refusals).await {
             // Its pod waits for it, and nobody else does.
             Err(SecretError::Api(error)) => {
                 let target = format!("Secret {}", leaf.name);
@@ -212,7 +210,31 @@ pub async fn ensure(
             other => other?,
         }
     }
-    Ok(keys)
+    let trusted = signing.trust.text();
+    signing.end(&leaves, refusals).await?;
+    Ok(Keys { trusted, ..keys })
+}
+
+/// The leaves of gateways and members, and those that are left of others: who trusts whom is the same for all.
+fn leaves<'a>(
+    subject: &Subject,
+    members: &[Which],
+    others: &[Which],
+    existing: &BTreeMap<String, Secret>,
+    delete_key: &'a [(&'static str, String)],
+) -> Vec<LeafSecret<'a>> {
+    let hosts = certs::gateway_names(&names::gateway(&subject.name), &subject.namespace.name);
+    let gateways = LeafSecret { name: names::gateway_tls(&subject.name), role: Role::Gateway, hosts, more: delete_key };
+    let name = |which: &Which| names::member_tls(&subject.name, which.member, which.incarnation);
+    let left = others.iter().filter(|which| !members.contains(which) && existing.contains_key(&name(which)));
+    let incarnations: BTreeMap<String, Which> = members.iter().chain(left).map(|which| (name(which), *which)).collect();
+    let leaves = incarnations.into_iter().map(|(name, Which { member, incarnation })| LeafSecret {
+        name,
+        role: Role::Member { id: member, incarnation },
+        hosts: vec![MEMBER_NAME.to_owned()],
+        more: &[],
+    });
+    std::iter::once(gateways).chain(leaves).collect()
 }
 
 /// The incarnation that a leaf is for.
@@ -283,49 +305,11 @@ fn read_keys(secret: &Secret, name: &str, fleet: FleetId) -> Result<Keys, Secret
         Ok::<_, SecretError>(SigningKey::from_seed(seed))
     };
     let authority = Authority::load(text("ca.crt")?, &text("ca.key")?)?;
-    Ok(Keys { authority, views: seed("view.key")?, deletes: seed("delete.key")?, stored: secret.clone() })
+    let trusted = authority.certificate().to_owned();
+    Ok(Keys { authority, views: seed("view.key")?, deletes: seed("delete.key")?, trusted, stored: secret.clone() })
 }
 
-/// A Secret that holds a leaf.
-struct LeafSecret<'a> {
-    name: String,
-    role: Role,
-    hosts: Vec<String>,
-    more: &'a [(&'a str, String)],
-}
-
-impl LeafSecret<'_> {
-    async fn ensure(
-        &self,
-        subject: &Subject,
-        fleet: FleetId,
-        keys: &Keys,
-        existing: &BTreeMap<String, Secret>,
-        now: Timestamp,
-    ) -> Result<(), SecretError> {
-        let stored = existing.get(&self.name);
-        if stored.and_then(|secret| field(secret, "tls.crt")).is_some_and(|leaf| !certs::is_due(&leaf, now)) {
-            return Ok(());
-        }
-        let Leaf { certificate, key } = keys.authority.issue(fleet, self.role, &self.hosts, now)?;
-        let mut data =
-            vec![("tls.crt", certificate), ("tls.key", key), ("ca.crt", keys.authority.certificate().to_owned())];
-        data.extend(self.more.iter().cloned());
-        if stored.is_none() {
-            let mut made = secret(subject, &self.name, true, &data);
-            if let Role::Member { id, incarnation } = self.role {
-                made.metadata.labels = Some(names::member_labels(&subject.name, id, incarnation));
-            }
-            subject.namespace.create(&made).await?;
-        } else {
-            let data: BTreeMap<_, _> = data.into_iter().collect();
-            subject.namespace.merge::<Secret>(&self.name, &json!({"stringData": data})).await?;
-        }
-        Ok(())
-    }
-}
-
-fn secret(subject: &Subject, name: &str, owned: bool, data: &[(&str, String)]) -> Secret {
+pub(super) fn secret(subject: &Subject, name: &str, owned: bool, data: &[(&str, String)]) -> Secret {
     let bytes = |(key, text): &(&str, String)| ((*key).to_owned(), ByteString(text.clone().into_bytes()));
     Secret {
         metadata: ObjectMeta {
@@ -341,7 +325,7 @@ fn secret(subject: &Subject, name: &str, owned: bool, data: &[(&str, String)]) -
     }
 }
 
-fn field(secret: &Secret, key: &str) -> Option<String> {
+pub(super) fn field(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
 }
 

@@ -3,6 +3,8 @@
 //! A role is a URI in a leaf: `weft://<fleet>/operator`, `/gateway`, `/member/<id>/<incarnation>`. Members all answer
 //! to the name [`MEMBER_NAME`]; which of them one talks to is told by the role and by the keys of the view.
 
+mod bundle;
+pub mod foreign;
 mod names;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +15,7 @@ use rcgen::{
 use thiserror::Error;
 use weft_protocol::FleetId;
 
+pub use bundle::Bundle;
 pub use names::{MEMBER_NAME, Role, gateway_names};
 
 /// A leaf lives for 30 days and is renewed daily, so an operator may be away for 29 (R27).
@@ -83,6 +86,11 @@ impl Authority {
         Ok(Self { certificate, issuer })
     }
 
+    /// Whether a leaf names it as its issuer.
+    pub fn has_signed(&self, leaf: &str) -> bool {
+        has_signed(&self.certificate, leaf)
+    }
+
     /// The authority's certificate, as PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate
@@ -95,13 +103,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let text = |name: &str| {
-            name.try_into().map_err(|source| CertError::Name { subject: uri.clone(), name: name.to_owned(), source })
-        };
-        params.subject_alt_names.push(SanType::URI(text(&uri)?));
-        for name in names {
-            params.subject_alt_names.push(SanType::DnsName(text(name)?));
-        }
+        params.subject_alt_names = alternative_names(&uri, names)?;
         let key = KeyPair::generate().map_err(|source| CertError::Key { subject: uri.clone(), source })?;
         let certificate =
             params.signed_by(&key, &self.issuer).map_err(|source| CertError::Sign { subject: uri.clone(), source })?;
@@ -109,12 +111,44 @@ impl Authority {
     }
 }
 
+/// A role's URI, and the names that it also answers to.
+fn alternative_names(uri: &str, names: &[String]) -> Result<Vec<SanType>, CertError> {
+    let text = |name: &str| {
+        name.try_into().map_err(|source| CertError::Name { subject: uri.to_owned(), name: name.to_owned(), source })
+    };
+    let names = names.iter().map(|name| Ok(SanType::DnsName(text(name)?)));
+    std::iter::once(Ok(SanType::URI(text(uri)?))).chain(names).collect()
+}
+
 /// Whether a leaf should be issued anew: it is a day old, or can't be read.
 pub fn is_due(certificate: &str, now: Timestamp) -> bool {
-    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else { return true };
-    let Ok(parsed) = pem.parse_x509() else { return true };
-    let Ok(from) = Timestamp::from_second(parsed.validity().not_before.timestamp()) else { return true };
-    from + BACKDATED + RENEW_AFTER <= now
+    lifetime(certificate).is_none_or(|(from, _)| from + BACKDATED + RENEW_AFTER <= now)
+}
+
+/// Whether so much of a leaf's life is over, or it can't be read.
+pub fn has_aged(certificate: &str, share: f64, now: Timestamp) -> bool {
+    lifetime(certificate).is_none_or(|(from, to)| {
+        let (age, life) = (now.duration_since(from).as_secs_f64(), to.duration_since(from).as_secs_f64());
+        age >= share * life
+    })
+}
+
+/// Whether a leaf names an authority as its issuer.
+fn has_signed(authority: &str, leaf: &str) -> bool {
+    let name = |text: &str, of_issuer: bool| {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+        let parsed = pem.parse_x509().ok()?;
+        Some(if of_issuer { parsed.issuer().as_raw().to_vec() } else { parsed.subject().as_raw().to_vec() })
+    };
+    name(leaf, true).is_some_and(|issuer| name(authority, false) == Some(issuer))
+}
+
+/// From when to when a certificate is valid.
+pub(crate) fn lifetime(certificate: &str) -> Option<(Timestamp, Timestamp)> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let parsed = pem.parse_x509().ok()?;
+    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+    Some((at(parsed.validity().not_before)?, at(parsed.validity().not_after)?))
 }
 
 fn params(subject: &str, now: Timestamp, life: SignedDuration) -> CertificateParams {
@@ -162,5 +196,16 @@ mod tests {
         assert!(!is_due(&leaf.certificate, now + SignedDuration::from_hours(23)));
         assert!(is_due(&leaf.certificate, now + SignedDuration::from_hours(25)));
         assert!(is_due("no certificate", now));
+    }
+
+    #[test]
+    fn a_leaf_ages_by_its_own_life() {
+        let now = at(1_800_000_000);
+        let made = Authority::create(FLEET, now).expect("an authority");
+        let authority = Authority::load(made.certificate, &made.key).expect("the same authority");
+        let leaf = authority.issue(FLEET, Role::Gateway, &[], now).expect("a leaf").certificate;
+        let day = |days: i64| now + SignedDuration::from_hours(24 * days);
+        assert!(!has_aged(&leaf, 2.0 / 3.0, day(19)) && has_aged(&leaf, 2.0 / 3.0, day(21)));
+        assert!(has_aged("no certificate", 1.0, now));
     }
 }

@@ -7,7 +7,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    time::Duration,
 };
 
 use futures::{StreamExt, TryStreamExt, stream};

@@ -79,6 +79,8 @@ pub(crate) struct Fleet {
     /// How far the operator's clock is ahead of the machine's, in milliseconds.
     ahead: Arc<AtomicI64>,
     trust: Arc<OnceLock<PublicKey>>,
+    /// Whom the operator trusts, as PEM.
+    trusted: Arc<Mutex<String>>,
 }
 
 impl Fleet {
@@ -102,7 +104,13 @@ impl Fleet {
             hung_up: Arc::default(),
             ahead: Arc::default(),
             trust: Arc::default(),
+            trusted: Arc::default(),
         }
+    }
+
+    /// Whom the operator trusts, as PEM.
+    pub(crate) fn trusted(&self) -> String {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Its keys are made.
@@ -194,7 +202,8 @@ impl Env for Fleet {
         SystemEnv.fill(buffer)
     }
 
-    fn connector(&self, _: &str, _: &Leaf) -> Arc<dyn Connector> {
+    fn connector(&self, trusted: &str, _: &Leaf) -> Arc<dyn Connector> {
+        trusted.clone_into(&mut self.trusted.lock().unwrap_or_else(PoisonError::into_inner));
         Arc::new(self.clone())
     }
 }
