@@ -72,7 +72,7 @@ pub fn fill(
     status.plan = steps(plan, &session.refusals);
     status.accusations = accusations(world);
     let generation = Some(subject.generation);
-    let told = hindered(plan, observed, &session.refusals, now);
+    let told = hindered(plan, subject, observed, &session.refusals, now);
     let capacity = capacity(world, session);
     for (kind, said) in [
         (committee_condition::AVAILABLE, told.available.into()),
@@ -105,18 +105,21 @@ fn upgrade(subject: &Subject) -> Said {
 }
 
 /// The plan's conditions, and what the API server or a volume holds up.
-fn hindered(plan: &Plan, observed: &Observed, refusals: &Refusals, now: Timestamp) -> Conditions {
+fn hindered(plan: &Plan, subject: &Subject, observed: &Observed, refusals: &Refusals, now: Timestamp) -> Conditions {
     let mut told = plan.conditions.clone();
     let mut not_ready = |reason, message: &str| {
         if told.ready.status == Truth::True {
             told.ready = Condition { status: Truth::False, reason, message: message.to_owned() };
         }
     };
-    if let Some(message) = volumes::growing(&observed.objects.claims) {
+    let refused = refusals.for_a_person(plan, now);
+    if let Some(refused) = &refused {
+        not_ready("Refused", refused);
+    }
+    if let Some(message) = volumes::growing(subject, &observed.objects.claims) {
         not_ready("VolumesGrow", &message);
     }
-    let Some(refused) = refusals.for_a_person(plan, now) else { return told };
-    not_ready("Refused", &refused);
+    let Some(refused) = refused else { return told };
     if told.progressing.status == Truth::True && refusals.stop(plan) {
         told.progressing = Condition { status: Truth::False, reason: "Refused", message: refused.clone() };
     }
