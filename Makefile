@@ -67,6 +67,8 @@ test-api: kubernetes-api ## Tests against a real API server (no root).
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)
 	@$(MAKE) --no-print-directory previous-image
+	@e2e/prepare.sh growth
+	@e2e/kubernetes/build.sh growth
 	WEFT_CRASHES=all WEFT_PATHS=all WEFT_RIGHTS=all $(ALL) --test api
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) WEFT_PREVIOUS_IMAGE_TAR=$(PREVIOUS)/weft.tar $(ALL) --test fleet -- --ignored
 

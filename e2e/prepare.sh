@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the local Kubernetes needs, those that are missing and no others.
+# Installs the Debian packages that the local Kubernetes needs, those that are missing and no others; with `growth` also what
+# volumes that grow need.
 # Without root, or on another system, says what to install and fails.
 set -euo pipefail
 
@@ -14,6 +15,8 @@ need iproute2 ip
 need util-linux nsenter
 need util-linux setpriv
 need mount mount
+need mount losetup
+[[ ${1:-} != growth ]] || need xfsprogs mkfs.xfs
 # Rust links with it.
 need gcc cc
 # Helper pods and the pause image have no C library: a busybox that names a loader in its first page won't do.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the parts of a Kubernetes cluster from published Go modules; nothing else than Go and a module proxy is needed.
 #
-#   build.sh [all | api | PART ...]
+#   build.sh [all | api | growth | PART ...]
 #   build.sh bin                       prints where the binaries lie
 #
 # `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl, and kube-controller-manager for single
-# controllers). What is built already is left alone.
+# controllers); `growth`, which isn't among `all`, what volumes that grow need. What is built already is left alone.
 # Kubernetes itself lies in <cache>/<version>/bin, everything else in <cache>/parts/<part>-<version>/bin, and the former
 # holds links to the latter, so that one folder has all. KUBERNETES_VERSION chooses another version than the pinned one.
 set -euo pipefail
@@ -21,6 +21,7 @@ done <"$here/versions"
 kubernetes_commands=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy)
 all=(etcd kube-apiserver kubectl helm kube-controller-manager kube-scheduler kubelet kube-proxy containerd cni coredns local-path)
 api=(etcd kube-apiserver kubectl kube-controller-manager)
+growth=(csi-resizer csi-loop)
 bin=$cache/$KUBERNETES_VERSION/bin
 
 # The compiler's own garbage collection is rare: it takes a tenth of the time of a build.
@@ -33,8 +34,10 @@ fail() {
 }
 
 # The version and the packages of a part that isn't Kubernetes. A package followed by `:name` gives a binary of that name;
-# what is in <name>.go here takes its place.
+# what is in <name>.go here takes its place. A part that is all here, in a folder, has no packages but names its own, and has
+# the hash of all that it is made of for its version.
 describe() {
+  needs=()
   local containerd=github.com/containerd/containerd/v2/cmd
   local plugins=github.com/containernetworking/plugins/plugins
   case $1 in
@@ -50,7 +53,20 @@ describe() {
       ;;
     coredns) version=$COREDNS_VERSION packages=(github.com/coredns/coredns:coredns) ;;
     local-path) version=$LOCAL_PATH_VERSION packages=(github.com/rancher/local-path-provisioner:local-path-provisioner) ;;
-    *) fail "no such part: $1 (parts: ${all[*]})" ;;
+    csi-resizer)
+      version=$CSI_RESIZER_VERSION
+      packages=(github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer:csi-resizer)
+      ;;
+    csi-loop)
+      packages=(:csi-loop)
+      needs=(
+        "github.com/container-storage-interface/spec/lib/go/csi@v$CSI_SPEC_VERSION"
+        "k8s.io/kubelet/pkg/apis/pluginregistration/v1@v0.${KUBERNETES_VERSION#1.}"
+        "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller@v$PROVISIONER_LIBRARY_VERSION"
+      )
+      version=$({ printf '%s\n' "${needs[@]}" && cat "$here"/csi-loop/*.go; } | sha256sum | head -c 12)
+      ;;
+    *) fail "no such part: $1 (parts: ${all[*]} ${growth[*]})" ;;
   esac
 }
 
@@ -63,7 +79,7 @@ is_kubernetes() {
 }
 
 is_built() {
-  local version packages package
+  local version packages needs package
   if is_kubernetes "$1"; then
     [[ -x $bin/$1 ]]
     return
@@ -105,7 +121,7 @@ build_kubernetes() {
 }
 
 build_part() {
-  local version packages package main
+  local version packages needs package main
   describe "$1"
   local home=$cache/parts/$1-$version
   mkdir -p "$home/module" "$home/bin"
@@ -113,10 +129,16 @@ build_part() {
   [[ -f go.mod ]] || go mod init "local/$1" 2>/dev/null
   for package in "${packages[@]}"; do
     [[ -x $home/bin/${package##*:} ]] && continue
-    go get -tool "${package%:*}@v$version"
-    main=${package%:*}
-    [[ ! -f $here/$1.go ]] || main=$here/$1.go
-    go build -ldflags '-s -w' -o "$scratch/${package##*:}" "$main"
+    main=("${package%:*}")
+    if [[ -n ${main[0]} ]]; then
+      go get -tool "${main[0]}@v$version"
+    else
+      go get "${needs[@]}"
+      main=("$here/$1"/*.go)
+    fi
+    [[ ! -f $here/$1.go ]] || main=("$here/$1.go")
+    # What only the files here import is looked up in the same modules.
+    go build -mod=mod -ldflags '-s -w' -o "$scratch/${package##*:}" "${main[@]}"
     mv "$scratch/${package##*:}" "$home/bin/${package##*:}"
   done
   for package in "${packages[@]}"; do
@@ -138,7 +160,7 @@ build() {
 }
 
 main() {
-  local wanted=() missing=() part
+  local wanted=() missing=() part version packages needs
   if [[ ${1:-} == bin ]]; then
     printf '%s\n' "$bin"
     return
@@ -147,6 +169,7 @@ main() {
     case $part in
       all) wanted+=("${all[@]}") ;;
       api) wanted+=("${api[@]}") ;;
+      growth) wanted+=("${growth[@]}") ;;
       *)
         is_kubernetes "$part" || describe "$part"
         wanted+=("$part")

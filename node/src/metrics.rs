@@ -27,6 +27,8 @@ struct Outcome {
 /// Gauges that are set when somebody looks.
 #[derive(Debug, Default)]
 struct Gauges {
+    capacity_bytes: Gauge,
+    available_bytes: Gauge,
     sliver_bytes: Gauge,
     slivers: Gauge,
     missing_slivers: Gauge,
@@ -43,6 +45,10 @@ struct Gauges {
 /// What the gauges show, taken together.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Levels {
+    /// Size of the volume's filesystem, as it is now: volumes may grow while they are used.
+    pub capacity_bytes: u64,
+    /// What new data may still take of it.
+    pub available_bytes: u64,
     pub sliver_bytes: u64,
     pub slivers: u64,
     pub missing_slivers: u64,
@@ -197,6 +203,8 @@ impl Metrics {
 
     fn set(&self, levels: &Levels) {
         let Gauges {
+            capacity_bytes,
+            available_bytes,
             sliver_bytes,
             slivers,
             missing_slivers,
@@ -209,6 +217,8 @@ impl Metrics {
             reachable,
             unrecoverable,
         } = &self.gauges;
+        capacity_bytes.set(levels.capacity_bytes as i64);
+        available_bytes.set(levels.available_bytes as i64);
         sliver_bytes.set(levels.sliver_bytes as i64);
         slivers.set(levels.slivers as i64);
         missing_slivers.set(levels.missing_slivers as i64);
@@ -223,7 +233,9 @@ impl Metrics {
     }
 
     fn register_gauges(&self, registry: &mut Registry) {
-        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 11] = [
+        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 13] = [
+            ("store_capacity_bytes", "Size of the volume's filesystem", &self.gauges.capacity_bytes),
+            ("store_available_bytes", "What new data may still take of the volume", &self.gauges.available_bytes),
             ("store_sliver_bytes", "Bytes of slivers on the volume", &self.gauges.sliver_bytes),
             ("store_slivers", "Slivers on the volume", &self.gauges.slivers),
             ("missing_slivers", "Slivers that this member must hold and doesn't", &self.gauges.missing_slivers),

@@ -141,7 +141,7 @@ impl Quiet {
         let now = context.env.now();
         // What watches would tell is counted, and what they don't tell isn't waited for.
         let is_told = began.stirs.is_some() && context.was_told(began.at, MENDED);
-        let is_waited_for = volumes::growing(&objects.claims).is_some() || !session.gone_nodes.is_empty();
+        let is_waited_for = volumes::growing(subject, &objects.claims).is_some() || !session.gone_nodes.is_empty();
         // The plan is of a status that isn't any more.
         let is_outdated = version != subject.version;
         let findings = Findings { subject, session, world: &world, plan: &plan, growing: None };

@@ -243,7 +243,7 @@ async fn write(
     let mut status = subject.status.clone();
     let listed_before = status.unrecoverable.is_some();
     record::record(&mut status, plan, &recording);
-    let growing = volumes::growing(&observed.objects.claims);
+    let growing = volumes::growing(subject, &observed.objects.claims);
     let findings = Findings { subject, session, world: &observed.world, plan, growing: growing.as_deref() };
     report::fill(&mut status, &findings, now);
     report::write(subject, &status, session, &context.telemetry, now).await?;

@@ -53,6 +53,8 @@ enum Command {
     Reconnect { worker: usize },
     /// Delete all volumes on a worker's disk.
     DeleteVolumes { worker: usize },
+    /// Offer volumes that grow, in the class `growing`; `build.sh growth` builds what it takes.
+    OfferGrowth,
     /// Load an image into every machine.
     Load { tar: PathBuf },
     /// Print what a pod's interface has carried, in bytes.
@@ -131,6 +133,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         Command::Reconnect { worker } => find()?.reconnect(worker)?,
         Command::DeleteVolumes { worker } => find()?.delete_volumes(worker)?,
+        Command::OfferGrowth => find()?.offer_growth()?,
         Command::Load { tar } => find()?.load_image(&tar)?,
         Command::Counters { worker, namespace, pod } => match find()?.pod_counters(worker, &namespace, &pod)? {
             Some(counters) => println!("received {}\nsent {}", counters.received, counters.sent),

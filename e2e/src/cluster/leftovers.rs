@@ -7,7 +7,7 @@ use std::fs;
 use super::ClusterError;
 use super::cgroup::Cgroups;
 use super::layout::{PREFIX, cluster_cgroup};
-use super::{network, state};
+use super::{loops, network, state};
 use crate::parts::cache;
 
 /// Something on the host that belongs to a cluster.
@@ -43,6 +43,9 @@ pub(crate) fn find(cluster: Option<&str>) -> Result<Vec<Leftover>, ClusterError>
         }
         let folder = state::clusters()?.join(&name);
         let prefix = format!("{}/", folder.display());
+        for device in loops::of(&folder)? {
+            add("loop device", device);
+        }
         for mount in mounts().into_iter().filter(|mount| mount.contains(&prefix)) {
             add("mount", mount);
         }
@@ -51,6 +54,11 @@ pub(crate) fn find(cluster: Option<&str>) -> Result<Vec<Leftover>, ClusterError>
         }
     }
     if cluster.is_none() {
+        if found.is_empty() {
+            // Of no cluster that is known, so that nobody's end would detach them.
+            let devices = loops::of_anybody()?.into_iter();
+            found.extend(devices.map(|what| Leftover { kind: "stray loop device", what }));
+        }
         found.extend(strays(&cgroups)?);
     }
     Ok(found)

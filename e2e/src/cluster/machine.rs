@@ -24,6 +24,11 @@ const START: Duration = Duration::from_secs(120);
 /// Where a machine's volumes lie, as the machine sees it.
 pub(crate) const VOLUMES: &str = "/var/lib/weft-volumes";
 
+/// Where the volumes are on a machine's disk, as the host sees it.
+pub(crate) fn volumes(disk: &Path) -> PathBuf {
+    disk.join(Path::new(VOLUMES).strip_prefix("/var/lib").unwrap_or(Path::new(VOLUMES)))
+}
+
 /// Where a machine sees the binaries and its configuration.
 const BINARIES: &str = "/run/weft/kubernetes";
 const CONFIG: &str = "/run/weft/config";
@@ -78,18 +83,26 @@ impl Machine<'_> {
 
     /// `ctr`, connected to the machine's containerd.
     pub(crate) fn ctr(&self, arguments: &[&str]) -> Result<String, ClusterError> {
-        let program = self.parts.path("containerd")?;
-        let pid = daemon::find(self.cgroups, self.layout, self.number, &program)
-            .ok_or_else(|| ClusterError::MachineDown { machine: Layout::machine(self.number) })?;
-        let socket = format!("/proc/{pid}/root{SOCKET}");
+        let socket = format!("/proc/{}/root{SOCKET}", self.containerd()?);
         let mut all = vec!["--address", socket.as_str()];
         all.extend(arguments);
         run(&self.parts.path("ctr")?.display().to_string(), &all)
     }
 
+    /// Starts one more daemon on a machine that has power.
+    pub(crate) fn start_beside(&self, name: &'static str, arguments: &[String]) -> Result<(), ClusterError> {
+        self.start_inside(self.containerd()?, name, arguments)
+    }
+
     /// The folder on the host that is the machine's disk.
     pub(crate) fn disk(&self) -> PathBuf {
         self.folder("disk")
+    }
+
+    /// Its process, which is there as long as the machine has power.
+    fn containerd(&self) -> Result<u32, ClusterError> {
+        daemon::find(self.cgroups, self.layout, self.number, &self.parts.path("containerd")?)
+            .ok_or_else(|| ClusterError::MachineDown { machine: Layout::machine(self.number) })
     }
 
     fn folder(&self, name: &str) -> PathBuf {

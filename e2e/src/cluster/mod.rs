@@ -6,8 +6,10 @@ mod control;
 mod daemon;
 mod disks;
 mod error;
+mod growth;
 mod layout;
 mod leftovers;
+mod loops;
 mod machine;
 mod network;
 mod pods;
@@ -101,6 +103,7 @@ impl Cluster {
         network::remove(name)?;
         cgroups.remove(&group)?;
         let folder = state::clusters()?.join(name);
+        loops::detach(&folder)?;
         disks::take_out(&folder)?;
         machine::empty(&folder)
     }
@@ -162,10 +165,9 @@ impl Cluster {
         self.layout.machines().skip(1).find(|&worker| Layout::machine(worker) == node)
     }
 
-    /// The folder that holds a worker's volumes, one folder each.
+    /// The folder that holds a worker's volumes: one folder each, or one file of those that grow.
     pub fn volumes(&self, worker: usize) -> Result<PathBuf, ClusterError> {
-        let below = Path::new(machine::VOLUMES).strip_prefix("/var/lib").unwrap_or(Path::new(machine::VOLUMES));
-        Ok(self.worker(worker)?.disk().join(below))
+        Ok(machine::volumes(&self.worker(worker)?.disk()))
     }
 
     /// The network namespace of a worker.
@@ -191,6 +193,9 @@ impl Cluster {
         // There may be no Node any more.
         let before = addons::heartbeat(&self.kubectl, worker).ok();
         machine.start(&self.options, &Images::create(&self.layout, &self.parts)?.everywhere)?;
+        if self.offers_growth() {
+            machine.start_driver()?;
+        }
         addons::wait_ready(&self.kubectl, worker, before.as_deref())
     }
 

@@ -19,15 +19,20 @@ pub struct Scale {
     pub large: usize,
     /// What members and gateways run; `None`: what the operator comes with.
     pub image: Option<&'static str>,
+    /// `spec.storage` of the committee, in braces.
+    pub storage: &'static str,
 }
+
+/// Nothing is allocated before it is used.
+const STORAGE: &str = "{size: 10Gi}";
 
 impl Scale {
     /// What `make demo` stores.
-    pub const DEMO: Self = Self { members: 7, bytes: 200_000_000, files: 400, large: 2, image: None };
+    pub const DEMO: Self = Self { members: 7, bytes: 200_000_000, files: 400, large: 2, image: None, storage: STORAGE };
     /// What the tests store: the same in small.
-    pub const TEST: Self = Self { members: 7, bytes: 20_000_000, files: 40, large: 0, image: None };
+    pub const TEST: Self = Self { members: 7, bytes: 20_000_000, files: 40, large: 0, image: None, storage: STORAGE };
     /// What several fleets at once store each.
-    pub const SMALL: Self = Self { members: 7, bytes: 4_000_000, files: 30, large: 0, image: None };
+    pub const SMALL: Self = Self { members: 7, bytes: 4_000_000, files: 30, large: 0, image: None, storage: STORAGE };
 }
 
 /// Tens of megabytes.

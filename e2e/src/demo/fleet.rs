@@ -19,7 +19,7 @@ kind: StorageCommittee
 metadata: {name: NAME, namespace: NAMESPACE}
 spec:
   members: MEMBERS
-  storage: {size: 10Gi}
+  storage: STORAGE
   repair: {unreachableAfter: 30s}
   epochs: {settle: 10s, retainFor: 20s}
 ";
@@ -38,7 +38,7 @@ impl Fleet {
     /// Makes the namespace, and applies the committee.
     pub async fn create(stage: &Stage, namespace: &str, scale: Scale, story: &Story) -> Result<Self, DemoError> {
         let name = "demo".to_owned();
-        let mut manifest = COMMITTEE.replace("MEMBERS", &scale.members.to_string());
+        let mut manifest = COMMITTEE.replace("MEMBERS", &scale.members.to_string()).replace("STORAGE", scale.storage);
         manifest = manifest.replace("NAMESPACE", namespace).replace("NAME", &name);
         if let Some(image) = scale.image {
             manifest = format!("{manifest}  image: {image}\n");

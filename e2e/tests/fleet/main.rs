@@ -10,6 +10,7 @@ mod command;
 mod cookbook;
 mod degradation;
 mod epochs;
+mod growth;
 mod load;
 mod page;
 mod previous;
@@ -32,7 +33,7 @@ type Scenario = fn(&Theatre) -> Outcome;
 const AT_ONCE: usize = 2;
 
 /// Begun in this order; with the numbers that they have in `e2e/scenarios.txt`.
-const SCENARIOS: [(&str, &[u8], Turn, Scenario); 10] = [
+const SCENARIOS: [(&str, &[u8], Turn, Scenario); 11] = [
     ("the_cookbook_is_true", &[3, 4, 20, 25], Turn::Shared, cookbook::losses_and_changes),
     ("epochs_end_in_the_same_place_whoever_dies_and_cheaters_are_found", &[15, 19], Turn::Shared, scenarios::four),
     ("a_fleet_degrades_gracefully_and_comes_back_by_itself", &[12], Turn::Long, degradation::member_after_member),
@@ -42,6 +43,7 @@ const SCENARIOS: [(&str, &[u8], Turn, Scenario); 10] = [
     ("members_restart_with_another_spec", &[21], Turn::Long, rollout::one_after_another),
     ("members_of_the_release_before_are_looked_after", &[21, 22], Turn::Long, previous::is_run),
     ("a_fleet_at_rest_is_written_nothing_of", &[2], Turn::Long, rest::nothing_is_written),
+    ("volumes_grow_online", &[], Turn::Long, growth::online),
     ("machines_are_drained_and_lost", &[7, 18], Turn::Long, cookbook::machines),
 ];
 

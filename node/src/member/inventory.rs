@@ -182,7 +182,10 @@ impl Member {
         let lacks = self.lacks(&known, &totals, &self.listed())?;
         let (slivers, bytes) =
             lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
+        let usage = self.store.usage()?;
         Ok(Levels {
+            capacity_bytes: usage.capacity,
+            available_bytes: usage.available(),
             sliver_bytes: view.totals().sliver_bytes,
             slivers: view.totals().slivers,
             missing_slivers: slivers,

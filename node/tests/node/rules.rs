@@ -265,6 +265,18 @@ async fn a_member_whose_disk_fails_says_so_and_obeys_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_tells_the_size_that_its_volume_has_by_now() {
+    let fleet = Fleet::start(4).await;
+    let told = async || fleet.order(0, OrderChanges::default()).await.unwrap().volume.unwrap().capacity_bytes;
+    let before = told().await;
+    fleet.places[&0].disk.set_capacity(2 * before);
+    assert_eq!(told().await, 2 * before);
+    let member = fleet.member(0);
+    let text = member.metrics().render(&member.levels().unwrap());
+    assert!(text.contains(&format!("\nweft_store_capacity_bytes {}\n", 2 * before)), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_operator_orders() {
     let fleet = Fleet::start(4).await;
     let address = fleet.places[&0].address.to_string();

@@ -115,11 +115,14 @@ fn hindered(plan: &Plan, growing: Option<&str>, refusals: &Refusals, now: Timest
             told.ready = Condition { status: Truth::False, reason, message: message.to_owned() };
         }
     };
+    let refused = refusals.for_a_person(plan, now);
+    if let Some(refused) = &refused {
+        not_ready("Refused", refused);
+    }
     if let Some(message) = growing {
         not_ready("VolumesGrow", message);
     }
-    let Some(refused) = refusals.for_a_person(plan, now) else { return told };
-    not_ready("Refused", &refused);
+    let Some(refused) = refused else { return told };
     if told.progressing.status == Truth::True && refusals.stop(plan) {
         told.progressing = Condition { status: Truth::False, reason: "Refused", message: refused.clone() };
     }

@@ -73,6 +73,21 @@ fn a_full_disk_refuses_new_data_and_takes_deletes_and_records() {
     println!("losses 0; {} of {CAPACITY} bytes used", disk.used());
 }
 
+/// Volumes grow while they are used: what was refused for want of room is taken, by the same process.
+#[test]
+fn a_disk_that_grows_takes_more_at_once() {
+    let (disk, options) = small_disk();
+    let store = Store::open(Arc::new(disk.clone()), &options).unwrap();
+    let full_at = fill(&store, 0..u8::MAX);
+    let before = store.usage().unwrap();
+    disk.set_capacity(2 * CAPACITY);
+    let after = store.usage().unwrap();
+    assert_eq!((before.capacity, after.capacity), (CAPACITY, 2 * CAPACITY));
+    assert_eq!(after.free, before.free + CAPACITY);
+    let again = fill(&store, full_at..u8::MAX);
+    assert!(again >= 2 * full_at - 6, "room for {again} blobs, and for {full_at} before");
+}
+
 #[test]
 fn a_disk_that_others_filled_ends_writing_and_loses_nothing() {
     let (disk, options) = small_disk();
