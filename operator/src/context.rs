@@ -8,6 +8,7 @@ use std::{
 use kube::Client;
 
 use crate::{
+    act::policies::Operators,
     api::Namespace,
     env::Env,
     observe::Stores,
@@ -35,6 +36,8 @@ pub struct Context {
     pub image: String,
     /// Where the operator lives, and keeps what shall outlive a committee's namespace.
     pub home: Namespace,
+    /// Whom network policies let in beside the committee's own pods; `None`: there shall be no policies.
+    pub operators: Option<Operators>,
     sessions: Mutex<HashMap<Name, Kept>>,
 }
 
@@ -45,7 +48,8 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// `instance` is the operator's pod and `home` its namespace, `image` the one of members whose spec names none.
+    /// `instance` is the operator's pod and `home` its namespace, `image` the one of members whose spec names none, `operators`
+    /// those whom network policies let in.
     pub fn new(
         client: Client,
         env: Arc<dyn Env>,
@@ -53,11 +57,12 @@ impl Context {
         telemetry: Arc<Telemetry>,
         (instance, home): (&str, &str),
         image: String,
+        operators: Option<Operators>,
     ) -> Self {
         let events = Events::new(client.clone(), instance);
         let home = Namespace { client: client.clone(), name: home.to_owned() };
         let traffic = Traffic::default();
-        Self { client, env, stores, telemetry, events, traffic, image, home, sessions: Mutex::default() }
+        Self { client, env, stores, telemetry, events, traffic, image, home, operators, sessions: Mutex::default() }
     }
 
     /// This leader's memory of a committee.

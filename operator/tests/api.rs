@@ -10,6 +10,7 @@ mod lease;
 mod machines;
 mod members;
 mod paths;
+mod policies;
 mod returns;
 mod revoking;
 mod rewinds;

@@ -7,6 +7,7 @@ pub mod foundation;
 pub mod gateway;
 pub mod inherit;
 pub mod members;
+pub mod policies;
 pub mod record;
 pub mod secrets;
 pub mod services;
