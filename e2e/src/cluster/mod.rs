@@ -11,6 +11,8 @@ mod leftovers;
 mod machine;
 mod network;
 mod pods;
+#[cfg(feature = "demo")]
+mod policies;
 mod run;
 mod shell;
 mod state;
@@ -27,7 +29,9 @@ use layout::{CONTROL, Layout, MOST_WORKERS};
 pub use leftovers::Leftover;
 use machine::Machine;
 pub use network::Isolation;
-pub use pods::InterfaceCounters;
+pub use pods::{InterfaceCounters, connect_from};
+#[cfg(feature = "demo")]
+pub use policies::Enforcer;
 pub use run::RunId;
 
 use crate::kubectl::Kubectl;
