@@ -49,9 +49,11 @@ has 'readOnlyRootFilesystem: true'
 has 'runAsNonRoot: true'
 has 'type: RuntimeDefault'
 count '- {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [get, list, watch, create, patch, update]}' 1
+count '- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [list, watch, create, patch, delete]}' 1
+count 'kind: NetworkPolicy' 1
+has 'value: "app.kubernetes.io/name=weft,app.kubernetes.io/instance=weft,app.kubernetes.io/component=operator"'
 lacks 'kind: ServiceMonitor'
 lacks 'WEFT_WATCH_NAMESPACES'
-lacks 'kind: NetworkPolicy'
 lacks 'cluster-admin'
 lacks '"*"'
 
@@ -81,7 +83,16 @@ render 'an account at hand' --set serviceAccount.create=false,serviceAccount.nam
 count 'kind: ServiceAccount' 0
 has 'serviceAccountName: ops'
 
-render 'everything on' --set monitoring.serviceMonitor.enabled=true,networkPolicy.enabled=true,replicas=2,priorityClassName=system-cluster-critical \
+render 'no policies' --set networkPolicy.enabled=false
+lacks 'kind: NetworkPolicy'
+lacks 'WEFT_NETWORK_POLICIES'
+# To take away what was made before.
+has 'resources: [networkpolicies]'
+render 'operators of another name' --set nameOverride=ops
+has 'value: "app.kubernetes.io/name=ops,app.kubernetes.io/instance=weft,app.kubernetes.io/component=operator"'
+count '      app.kubernetes.io/name: ops' 2
+
+render 'everything on' --set monitoring.serviceMonitor.enabled=true,replicas=2,priorityClassName=system-cluster-critical \
   --set 'tolerations[0].operator=Exists,nodeSelector.disk=ssd,podLabels.team=storage,podAnnotations.note=here,imagePullSecrets[0].name=pull'
 has 'kind: ServiceMonitor'
 has 'kind: NetworkPolicy'

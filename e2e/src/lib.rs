@@ -18,7 +18,9 @@ mod scenario;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError, Controllers, Snapshot};
-pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Leftover, Options, RunId};
+#[cfg(feature = "demo")]
+pub use cluster::Enforcer;
+pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Leftover, Options, RunId, connect_from};
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
 pub use parts::{Parts, PartsError};

@@ -10,9 +10,9 @@ const REST: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(50
 #[derive(Debug, thiserror::Error)]
 #[error("{what} did not come about within {} s{}", .limit.as_secs(), last.as_deref().map(|last| format!(": {last}")).unwrap_or_default())]
 pub struct Timeout {
-    what: String,
-    limit: Duration,
-    last: Option<String>,
+    pub(crate) what: String,
+    pub(crate) limit: Duration,
+    pub(crate) last: Option<String>,
 }
 
 /// Looks again and again until `condition` gives `Ok(Some(value))`, and returns that value.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use axum::http::Uri;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::act::policies::Operators;
+
 /// The operator of Weft's storage committees.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -42,6 +44,11 @@ pub struct RunArgs {
     /// Name of the Lease by which one operator leads.
     #[arg(long, env = "WEFT_LEASE_NAME", default_value = "weft-operator")]
     pub lease: String,
+    /// Labels of operators' pods in the operator's own namespace: each committee gets network policies, which let in those whom
+    /// it takes, and such operators. Silent: none are made, and those that were made before go. So it is for an operator that
+    /// runs outside of the cluster, since no policy could name it.
+    #[arg(long, env = "WEFT_NETWORK_POLICIES", value_name = "KEY=VALUE,…", value_delimiter = ',', value_parser = label)]
+    pub network_policies: Vec<(String, String)>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "WEFT_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
     pub admin: SocketAddr,
@@ -53,8 +60,49 @@ pub struct RunArgs {
     pub log_format: LogFormat,
 }
 
+impl RunArgs {
+    /// Whom network policies let in; `None`: there shall be none.
+    pub fn operators(&self) -> Option<Operators> {
+        let labels = self.network_policies.iter().cloned().collect();
+        (!self.network_policies.is_empty()).then(|| Operators { namespace: self.namespace.clone(), labels })
+    }
+}
+
+/// A label as text. That it is a good one is for the API server to say.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is written KEY=VALUE".to_owned()),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(more: &[&str]) -> Result<RunArgs, clap::Error> {
+        let line =
+            [&["weft-operator", "run", "--node-image", "example.com/weft:1", "--namespace", "ops"], more].concat();
+        Args::try_parse_from(line).map(|args| match args.command {
+            Command::Run(args) => args,
+            Command::Probe { .. } => unreachable!("it was told to run"),
+        })
+    }
+
+    #[test]
+    fn operators_are_named_by_their_labels_and_where_they_live() {
+        assert_eq!(parsed(&[]).expect("arguments").operators(), None);
+        let operators = parsed(&["--network-policies", "app=weft,part=operator"]).expect("arguments").operators();
+        let labels = [("app", "weft"), ("part", "operator")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(operators, Some(Operators { namespace: "ops".to_owned(), labels: labels.into() }));
+        for bad in ["app", "=weft", "app=weft,", ""] {
+            assert!(parsed(&["--network-policies", bad]).is_err(), "{bad:?}");
+        }
+    }
 }

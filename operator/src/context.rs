@@ -9,6 +9,7 @@ use std::{
 use kube::Client;
 
 use crate::{
+    act::policies::Operators,
     api::Namespace,
     env::Env,
     observe::Stores,
@@ -44,6 +45,8 @@ pub struct Context {
     pub image: String,
     /// Where the operator lives, and keeps what shall outlive a committee's namespace.
     pub home: Namespace,
+    /// Whom network policies let in beside the committee's own pods; `None`: there shall be no policies.
+    pub operators: Option<Operators>,
     committees: Mutex<HashMap<Name, Kept>>,
     /// When a watch broke last, by the clock that nobody sets.
     broken: Mutex<Option<Duration>>,
@@ -56,7 +59,8 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// `instance` is the operator's pod and `home` its namespace, `image` the one of members whose spec names none.
+    /// `instance` is the operator's pod and `home` its namespace, `image` the one of members whose spec names none, `operators`
+    /// those whom network policies let in.
     pub fn new(
         client: Client,
         env: Arc<dyn Env>,
@@ -64,6 +68,7 @@ impl Context {
         telemetry: Arc<Telemetry>,
         (instance, home): (&str, &str),
         image: String,
+        operators: Option<Operators>,
     ) -> Self {
         let events = Events::new(client.clone(), instance);
         let home = Namespace { client: client.clone(), name: home.to_owned() };
@@ -77,6 +82,7 @@ impl Context {
             traffic,
             image,
             home,
+            operators,
             committees: Mutex::default(),
             broken: Mutex::default(),
         }

@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -125,9 +126,14 @@ pub async fn run(context: Arc<Context>, watches: Client, namespace: Option<&str>
         .watches(api::<Secret>(&watches, namespace), labelled.clone(), telling(&context, of_label))
         .watches(api::<Service>(&watches, namespace), labelled.clone(), telling(&context, of_label))
         .watches(api::<Deployment>(&watches, namespace), labelled.clone(), telling(&context, of_label))
-        .watches(api::<PodDisruptionBudget>(&watches, namespace), labelled, telling(&context, of_label))
+        .watches(api::<PodDisruptionBudget>(&watches, namespace), labelled.clone(), telling(&context, of_label))
         .watches(api::<DeserializeGuard<Epoch>>(&watches, namespace), watching(), telling(&context, of_epoch))
         .reconcile_all_on(ticks(nodes));
+    // Where there shall be none, it may not have the right to watch them.
+    let controller = match context.operators {
+        Some(_) => controller.watches(api::<NetworkPolicy>(&watches, namespace), labelled, telling(&context, of_label)),
+        None => controller,
+    };
     controller
         .run(one, after_error, context)
         .for_each(|result| {

@@ -44,7 +44,12 @@ pub fn member_budget(committee: &str) -> String {
     format!("{committee}-member")
 }
 
-/// The gateway's Deployment, Service, disruption budget, and Secret of tokens.
+/// The network policy of the members' pods.
+pub fn member_policy(committee: &str) -> String {
+    format!("{committee}-member")
+}
+
+/// The gateway's Deployment, Service, disruption budget, network policy, and Secret of tokens.
 pub fn gateway(committee: &str) -> String {
     format!("{committee}-gateway")
 }

@@ -192,7 +192,7 @@ async fn prepare(
     let keys = secrets::ensure(subject, fleet, &wanted, &others, context.env.as_ref(), refusals).await?;
     spare_keys::keep(subject, &context.home, fleet, &keys.stored, refusals, now).await?;
     if !subject.spec.paused {
-        foundation::ensure(subject, fleet, &keys, refusals, now).await?;
+        foundation::ensure(subject, fleet, &keys, context.operators.as_ref(), refusals, now).await?;
     }
     volumes::keep(subject, objects, refusals, now).await?;
     connect(context, session, fleet, &keys)?;

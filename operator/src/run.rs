@@ -117,7 +117,8 @@ async fn lead(
     tracing::info!(lease = args.lease, "leading");
     let (stores, nodes) = controller::stores(&watches);
     let (env, at, image) = (Arc::new(SystemEnv), (&*args.name, &*args.namespace), args.node_image.clone());
-    let context = Arc::new(Context::new(calls, env, stores, Arc::clone(&telemetry), at, image));
+    let context = Context::new(calls, env, stores, Arc::clone(&telemetry), at, image, args.operators());
+    let context = Arc::new(context);
     let named = args.watch_namespaces.iter().filter(|name| !name.is_empty());
     let mut namespaces: Vec<Option<&str>> = named.map(|name| Some(name.as_str())).collect();
     if namespaces.is_empty() {

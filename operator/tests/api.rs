@@ -11,6 +11,7 @@ mod lease;
 mod machines;
 mod members;
 mod paths;
+mod policies;
 mod quiet;
 mod refused;
 mod returns;

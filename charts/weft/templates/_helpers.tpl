@@ -19,6 +19,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{/* The same in one line: by these labels members let operators in. */}}
+{{- define "weft.selector" -}}
+app.kubernetes.io/name={{ include "weft.name" . }},app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=operator
+{{- end }}
+
 {{- define "weft.labels" -}}
 {{ include "weft.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

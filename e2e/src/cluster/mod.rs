@@ -13,6 +13,8 @@ mod loops;
 mod machine;
 mod network;
 mod pods;
+#[cfg(feature = "demo")]
+mod policies;
 mod run;
 mod shell;
 mod state;
@@ -29,7 +31,9 @@ use layout::{CONTROL, Layout, MOST_WORKERS};
 pub use leftovers::Leftover;
 use machine::Machine;
 pub use network::Isolation;
-pub use pods::InterfaceCounters;
+pub use pods::{InterfaceCounters, connect_from};
+#[cfg(feature = "demo")]
+pub use policies::Enforcer;
 pub use run::RunId;
 
 use crate::kubectl::Kubectl;

@@ -1,7 +1,15 @@
 //! Pods as the host sees them: their processes, and what their network interfaces have carried.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::ClusterError;
 use super::machine::Machine;
@@ -13,6 +21,17 @@ pub struct InterfaceCounters {
     pub received: u64,
     /// Bytes that went out.
     pub sent: u64,
+}
+
+/// Opens a TCP connection from where a process is, so out of its pod, and closes it.
+pub fn connect_from(process: u32, to: SocketAddr, limit: Duration) -> io::Result<()> {
+    let network = File::open(format!("/proc/{process}/ns/net"))?;
+    // In a thread of its own, which ends in the network that it has moved into.
+    let connect = move || {
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+        TcpStream::connect_timeout(&to, limit).map(drop)
+    };
+    thread::spawn(connect).join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Reads the counters of a pod on `machine`; `None` if it doesn't run there.

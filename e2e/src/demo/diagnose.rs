@@ -5,8 +5,8 @@ use super::stage::Stage;
 /// Lines of each log.
 const LINES: &str = "--tail=300";
 
-/// Prints the committee, its Epochs, pods, claims and Events, and the last lines of the logs to standard error. What can't be
-/// had says why.
+/// Prints the committee, its Epochs, pods, claims, policies and Events, and the last lines of the logs to standard error. What
+/// can't be had says why.
 pub(crate) async fn dump(stage: &Stage, namespace: &str, committee: &str) {
     let committees = format!("storagecommittee/{committee}");
     let members = "app.kubernetes.io/component=member";
@@ -15,7 +15,7 @@ pub(crate) async fn dump(stage: &Stage, namespace: &str, committee: &str) {
     let questions: [&[&str]; 10] = [
         &["-n", namespace, "get", &committees, "-o", "yaml"],
         &["-n", namespace, "get", "epochs", "-o", "yaml"],
-        &["-n", namespace, "get", "pods,pvc", "-o", "wide"],
+        &["-n", namespace, "get", "pods,pvc,networkpolicies", "-o", "wide"],
         &["get", "nodes", "-o", "wide"],
         &["-n", namespace, "get", "events", "--sort-by=.lastTimestamp"],
         &["-n", stage.system(), "get", "pods", "-o", "wide"],

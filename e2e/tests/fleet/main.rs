@@ -13,6 +13,7 @@ mod epochs;
 mod growth;
 mod load;
 mod page;
+mod policies;
 mod previous;
 mod rest;
 mod rollout;
@@ -33,10 +34,11 @@ type Scenario = fn(&Theatre) -> Outcome;
 const AT_ONCE: usize = 2;
 
 /// Begun in this order; with the numbers that they have in `e2e/scenarios.txt`.
-const SCENARIOS: [(&str, &[u8], Turn, Scenario); 11] = [
+const SCENARIOS: [(&str, &[u8], Turn, Scenario); 12] = [
     ("the_cookbook_is_true", &[3, 4, 20, 25], Turn::Shared, cookbook::losses_and_changes),
     ("epochs_end_in_the_same_place_whoever_dies_and_cheaters_are_found", &[15, 19], Turn::Shared, scenarios::four),
     ("a_fleet_degrades_gracefully_and_comes_back_by_itself", &[12], Turn::Long, degradation::member_after_member),
+    ("nobody_reaches_members_but_who_has_to_and_they_reach_nobody_else", &[], Turn::Shared, policies::hold),
     ("the_chart_passes_its_own_test", &[], Turn::Shared, scenarios::chart),
     ("the_demonstration_keeps_its_promises", &[1, 7, 9], Turn::Alone, scenarios::demonstration),
     ("a_namespace_goes_and_its_fleet_is_taken_up_again", &[24], Turn::Long, adoption::again),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use weft_e2e::demo::{DemoError, Run, Scale, Stage, Story};
-use weft_e2e::{Cluster, Disks, Options, RunId};
+use weft_e2e::{Cluster, Disks, Enforcer, Options, RunId};
 
 const CLUSTER: &str = "fleet";
 pub(crate) const IMAGE: &str = "localhost/weft:dev";
@@ -28,11 +28,19 @@ pub(crate) enum Turn {
     Long,
 }
 
+/// What is there between the first scenario and the last.
+#[derive(Clone)]
+struct Open {
+    stage: Stage,
+    /// All scenarios play under the network policies that the chart and the operator make.
+    enforcer: Arc<Enforcer>,
+}
+
 /// Clones share the cluster.
 #[derive(Clone)]
 pub(crate) struct Theatre {
     runtime: Arc<Runtime>,
-    stage: Arc<Mutex<Option<Stage>>>,
+    open: Arc<Mutex<Option<Open>>>,
     turns: Arc<RwLock<()>>,
     times: Arc<Mutex<Vec<(&'static str, Duration)>>>,
 }
@@ -40,7 +48,7 @@ pub(crate) struct Theatre {
 impl Theatre {
     pub(crate) fn closed() -> Self {
         let runtime = Arc::new(Runtime::new().expect("a runtime"));
-        Self { runtime, stage: Arc::default(), turns: Arc::default(), times: Arc::default() }
+        Self { runtime, open: Arc::default(), turns: Arc::default(), times: Arc::default() }
     }
 
     /// Plays one scenario when its turn comes.
@@ -83,8 +91,10 @@ impl Theatre {
 
     /// Ends the cluster, if there is one.
     pub(crate) fn close(&self) {
-        let open = self.stage.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(cluster) = open.as_ref().and_then(Stage::cluster)
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Open { stage, enforcer }) = open else { return };
+        drop(enforcer);
+        if let Some(cluster) = stage.cluster()
             && let Err(error) = Cluster::down(&cluster.options().name)
         {
             eprintln!("end the cluster: {error}");
@@ -92,14 +102,23 @@ impl Theatre {
     }
 
     pub(crate) fn stage(&self) -> Result<Stage, DemoError> {
-        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        stage.ok_or_else(|| DemoError::Unfit("the cluster did not start".to_owned()))
+        self.now().map(|open| open.stage)
+    }
+
+    /// Who sees to it that network policies are followed.
+    pub(crate) fn enforcer(&self) -> Result<Arc<Enforcer>, DemoError> {
+        self.now().map(|open| open.enforcer)
+    }
+
+    fn now(&self) -> Result<Open, DemoError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        open.ok_or_else(|| DemoError::Unfit("the cluster did not start".to_owned()))
     }
 
     /// Starts the cluster with the operator, unless it is up.
     fn open(&self) -> Outcome {
         // Those that come meanwhile wait for the first.
-        let mut open = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.is_some() {
             return Ok(());
         }
@@ -108,7 +127,9 @@ impl Theatre {
         let cluster = Cluster::up(&Options { name, disks: Disks::of_tests(), ..Options::default() })?;
         let stage = self.wait(Stage::local(cluster))?;
         // From here on it is ended, whatever comes.
-        *open = Some(stage.clone());
+        let cluster = stage.cluster().cloned().ok_or("a cluster of this machine's own")?;
+        let enforcer = self.wait(async { Enforcer::begin(stage.client(), cluster) });
+        *open = Some(Open { stage: stage.clone(), enforcer: Arc::new(enforcer) });
         self.wait(stage.load_image(tar))?;
         self.wait(stage.install(IMAGE, INSTALL))?;
         Ok(())

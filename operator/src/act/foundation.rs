@@ -1,4 +1,4 @@
-//! What a committee has whatever its members do: Services and gateways.
+//! What a committee has whatever its members do: Services, gateways and network policies.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,7 +9,12 @@ use weft_planner::Timestamp;
 use weft_protocol::FleetId;
 
 use crate::{
-    act::{budgets, gateway, secrets::Keys, services},
+    act::{
+        budgets, gateway,
+        policies::{self, Operators},
+        secrets::Keys,
+        services,
+    },
     api::{ApiError, Object},
     names,
     refusals::{Refusals, Want},
@@ -27,15 +32,17 @@ pub enum FoundationError {
     Json { name: String, source: serde_json::Error },
 }
 
-/// Makes Services, the gateways' Deployment and their disruption budget what they should be. One that is refused keeps
-/// neither the others nor the fleet waiting.
+/// Makes Services, network policies, the gateways' Deployment and their disruption budget what they should be. One that is
+/// refused keeps neither the others nor the fleet waiting. `operators` are those whom policies let in; silent: there are none.
 pub async fn ensure(
     subject: &Subject,
     fleet: FleetId,
     keys: &Keys,
+    operators: Option<&Operators>,
     refusals: &mut Refusals,
     now: Timestamp,
 ) -> Result<(), FoundationError> {
+    policies::keep(subject, operators, refusals, now).await?;
     let mut keeper = Keeper { subject, refusals, now };
     keeper.keep(services::members(subject), "members are found by it").await?;
     keeper.keep(services::gateway(subject), "gateways are reached by it").await?;

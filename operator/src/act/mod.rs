@@ -9,6 +9,7 @@ pub mod inherit;
 pub mod issuer;
 mod leaves;
 pub mod members;
+pub mod policies;
 pub mod record;
 pub mod secrets;
 pub mod services;

@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 use weft_crds::StorageCommittee;
 use weft_e2e::{ApiServer, Snapshot};
 use weft_operator::{
+    act::policies::Operators,
     api::Object,
     context::Context,
     controller,
@@ -175,5 +176,7 @@ pub(crate) fn operator(client: Client, env: Arc<dyn Env>) -> Context {
 /// One that comes with this image.
 pub(crate) fn operator_of(client: Client, env: Arc<dyn Env>, image: &str) -> Context {
     let (stores, _) = controller::stores(&client);
-    Context::new(client, env, stores, Telemetry::new(), ("test", HOME), image.to_owned())
+    let labels = [("app.kubernetes.io/component".to_owned(), "operator".to_owned())].into();
+    let operators = Operators { namespace: HOME.to_owned(), labels };
+    Context::new(client, env, stores, Telemetry::new(), ("test", HOME), image.to_owned(), Some(operators))
 }

@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{ResourceExt, api::DeleteParams};
@@ -125,6 +126,7 @@ impl Story {
         objects.insert("services".to_owned(), names::<Service>(bench).await?);
         objects.insert("deployments".to_owned(), names::<Deployment>(bench).await?);
         objects.insert("budgets".to_owned(), names::<PodDisruptionBudget>(bench).await?);
+        objects.insert("policies".to_owned(), names::<NetworkPolicy>(bench).await?);
         objects.insert("copies of the keys".to_owned(), copies(bench).await?);
         let epochs = bench.list::<Epoch>().await?.into_iter();
         let seats = status.view.iter().flat_map(|view| &view.members);

@@ -9,6 +9,7 @@ use std::{
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{Api, ResourceExt, api::ListParams};
@@ -43,6 +44,7 @@ pub(crate) async fn portrait(story: &Story, status: &StorageCommitteeStatus) -> 
     add::<Service>(&mut portrait, story, status).await?;
     add::<Deployment>(&mut portrait, story, status).await?;
     add::<PodDisruptionBudget>(&mut portrait, story, status).await?;
+    add::<NetworkPolicy>(&mut portrait, story, status).await?;
     add_what_is_kept(&mut portrait, story, status).await?;
     for member in &status.members {
         let who = (member.id as u8, member.current.number as u8);

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What no reconciliation calls for, and why it is granted.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     ("get nodes", "what no watch has told yet, or any more: scenario 7"),
     ("get persistentvolumes", "the same"),
     ("patch epochs", "a user's Epoch is made the committee's own, in operator/tests/epochs"),
@@ -37,6 +37,7 @@ const ELSEWHERE: [(&str, &str); 11] = [
     ("patch /secrets at home", "the term of another leader, in operator/tests/copies"),
     ("delete /secrets at home", "where deletionPolicy is Delete, in operator/tests/copies"),
     ("certificaterequests", "where an issuer signs, in operator/tests/issuer"),
+    ("delete networkpolicies", "where there shall be none, in operator/tests/policies"),
     ("leases", "the leader's election, in operator/tests/lease"),
     ("finalizers", "owner references that block deletion, where a cluster checks them"),
 ];
