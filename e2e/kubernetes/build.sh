@@ -5,7 +5,8 @@
 #   build.sh bin                       prints where the binaries lie
 #
 # `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl, and kube-controller-manager for single
-# controllers). What is built already is left alone.
+# controllers). `kwok`, which plays Nodes for the operator's bench, is built only where it is named. What is built already is
+# left alone.
 # Kubernetes itself lies in <cache>/<version>/bin, everything else in <cache>/parts/<part>-<version>/bin, and the former
 # holds links to the latter, so that one folder has all. KUBERNETES_VERSION chooses another version than the pinned one.
 set -euo pipefail
@@ -49,8 +50,9 @@ describe() {
       packages=("$plugins/main/ptp:ptp" "$plugins/main/loopback:loopback" "$plugins/ipam/host-local:host-local" "$plugins/meta/portmap:portmap")
       ;;
     coredns) version=$COREDNS_VERSION packages=(github.com/coredns/coredns:coredns) ;;
+    kwok) version=$KWOK_VERSION packages=(sigs.k8s.io/kwok/cmd/kwok:kwok) ;;
     local-path) version=$LOCAL_PATH_VERSION packages=(github.com/rancher/local-path-provisioner:local-path-provisioner) ;;
-    *) fail "no such part: $1 (parts: ${all[*]})" ;;
+    *) fail "no such part: $1 (parts: ${all[*]} kwok)" ;;
   esac
 }
 

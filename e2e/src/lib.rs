@@ -17,7 +17,7 @@ mod process;
 mod scenario;
 mod wait;
 
-pub use api_server::{ApiServer, ApiServerError, Controllers, Snapshot};
+pub use api_server::{ApiServer, ApiServerError, Beside, Snapshot};
 pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Leftover, Options, RunId};
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
