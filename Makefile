@@ -23,7 +23,7 @@ WEFT = $(STATIC)/$(TRIPLE)/release/weft
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-operator target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,10 @@ sim: ## Simulate fleets: SEEDS=100 of them, or SEED=17 again, telling everything
 test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \
 		--features weft-client/api,weft-e2e/api,weft-operator/api --tests
+
+bench-operator: kubernetes-api ## How the operator does with COMMITTEES="10 100 1000" of ten members each, at rest for REST=600 seconds (no root).
+	@e2e/kubernetes/build.sh kwok
+	COMMITTEES='$(COMMITTEES)' REST='$(REST)' cargo bench --package weft-operator --features api --bench operator
 
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)

@@ -4,14 +4,16 @@ use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use serde_json::json;
 
 use crate::kubeconfig::kubeconfig;
 use crate::kubectl::Kubectl;
 use crate::parts::{Parts, PartsError, cache};
-use crate::pki::{Authority, PkiError};
+use crate::pki::{Authority, Credentials, PkiError};
 use crate::process::{Bound, began};
 use crate::wait::{Timeout, wait_until};
 
@@ -30,6 +32,9 @@ pub struct ApiServer {
     kubectl: Kubectl,
     kubeconfig: PathBuf,
     parts: Parts,
+    authority: Authority,
+    /// Whose calls are written down.
+    audited: Option<String>,
     /// Of etcd's clients, of its peers, and the API's own.
     ports: [u16; 3],
     // In the order in which they are to end; none only while they are stopped.
@@ -84,12 +89,23 @@ pub enum ApiServerError {
 impl ApiServer {
     /// Starts both and waits until the API answers and the namespace `default` exists (about 4 s).
     pub fn start() -> Result<Self, ApiServerError> {
-        let mut last = Self::attempt();
-        for _ in 1..ATTEMPTS {
-            let Err(ApiServerError::NotReady { .. }) = last else { break };
-            last = Self::attempt();
-        }
-        last
+        Self::attempts(None)
+    }
+
+    /// The same, and the API server writes down what a user calls for, but no bodies.
+    pub fn audited(user: &str) -> Result<Self, ApiServerError> {
+        Self::attempts(Some(user))
+    }
+
+    /// Where it is written down, an `audit.k8s.io/v1` Event a line: a call when it is answered, a watch also when it begins.
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder.0.join("audit.log")
+    }
+
+    /// Makes a kubeconfig for a user; what they may do is for RBAC to say.
+    pub fn kubeconfig_of(&self, user: &str) -> Result<PathBuf, ApiServerError> {
+        let credentials = self.authority.client(user, None)?;
+        write_kubeconfig(self.folder.0.join(format!("{user}.kubeconfig")), self.ports[2], &self.authority, &credentials)
     }
 
     /// The path of a kubeconfig for an administrator.
@@ -102,7 +118,16 @@ impl ApiServer {
         &self.kubectl
     }
 
-    fn attempt() -> Result<Self, ApiServerError> {
+    fn attempts(audited: Option<&str>) -> Result<Self, ApiServerError> {
+        let mut last = Self::attempt(audited);
+        for _ in 1..ATTEMPTS {
+            let Err(ApiServerError::NotReady { .. }) = last else { break };
+            last = Self::attempt(audited);
+        }
+        last
+    }
+
+    fn attempt(audited: Option<&str>) -> Result<Self, ApiServerError> {
         let parts = Parts::locate()?;
         let folder = Folder::create()?;
         let path = folder.0.as_path();
@@ -111,19 +136,21 @@ impl ApiServer {
         let authority = Authority::create(path)?;
         authority.server("apiserver", &["127.0.0.1", "localhost", "kubernetes.default.svc"])?;
         let admin = authority.client("admin", Some("system:masters"))?;
-        let file = path.join("kubeconfig");
-        fs::write(&file, kubeconfig("weft-api", &format!("https://127.0.0.1:{secure}"), &authority, &admin))
-            .map_err(|source| ApiServerError::Folder { path: file.clone(), source })?;
+        let file = write_kubeconfig(path.join("kubeconfig"), secure, &authority, &admin)?;
+        if let Some(user) = audited {
+            let policy = path.join("audit-policy.yaml");
+            fs::write(&policy, audit_policy(user)).map_err(|source| ApiServerError::Folder { path: policy, source })?;
+        }
 
         let kubectl = Kubectl::new(&parts, &file)?;
-        let ports = [clients, peers, secure];
-        let mut server = Self { kubectl, kubeconfig: file, parts, ports, running: None, folder };
+        let (ports, audited) = ([clients, peers, secure], audited.map(str::to_owned));
+        let mut server = Self { kubectl, kubeconfig: file, parts, authority, audited, ports, running: None, folder };
         server.run()?;
         Ok(server)
     }
 
     /// Starts some of Kubernetes' controllers, by their names; they end with what is returned.
-    pub fn controllers(&self, names: &str) -> Result<Controllers, ApiServerError> {
+    pub fn controllers(&self, names: &str) -> Result<Beside, ApiServerError> {
         let name = "kube-controller-manager";
         let arguments = [
             format!("--kubeconfig={}", self.kubeconfig.display()),
@@ -132,9 +159,21 @@ impl ApiServer {
             // Nobody asks it anything.
             "--secure-port=0".to_owned(),
         ];
+        self.start_beside(name, &self.parts.path(name)?, &self.kubeconfig, &arguments)
+    }
+
+    /// Starts a program, which finds the API by the environment's `KUBECONFIG`. `name` is that of its log. It ends with what
+    /// is returned.
+    pub fn start_beside(
+        &self,
+        name: &'static str,
+        program: &Path,
+        kubeconfig: &Path,
+        arguments: &[String],
+    ) -> Result<Beside, ApiServerError> {
         let log = self.folder.0.join(format!("{name}.log"));
-        let started = Bound::start(&self.parts.path(name)?, &arguments, &log);
-        started.map(Controllers).map_err(|source| ApiServerError::Start { name, source })
+        let started = Bound::start_knowing(&[("KUBECONFIG", kubeconfig.as_os_str())], program, arguments, &log);
+        started.map(Beside).map_err(|source| ApiServerError::Start { name, source })
     }
 
     /// Stops everything, and copies what etcd holds (about 8 s).
@@ -169,7 +208,11 @@ impl ApiServer {
             Bound::start(&program, arguments, &log).map_err(|source| ApiServerError::Start { name, source })
         };
         let etcd = start("etcd", &etcd_arguments(path, clients, peers))?;
-        let mut server = start("kube-apiserver", &server_arguments(path, clients, secure))?;
+        let mut arguments = server_arguments(path, clients, secure);
+        if self.audited.is_some() {
+            arguments.extend(audit_arguments(path, &self.audit_log()));
+        }
+        let mut server = start("kube-apiserver", &arguments)?;
         let kubectl = &self.kubectl;
         wait_until("the API", START, || match server.ended() {
             // kubectl costs much more than the question whether anybody listens.
@@ -194,9 +237,39 @@ impl ApiServer {
     }
 }
 
-/// Controllers of Kubernetes that run.
+/// A program that runs beside an API server, until this is dropped.
 #[derive(Debug)]
-pub struct Controllers(#[expect(dead_code, reason = "it ends when it is dropped")] Bound);
+pub struct Beside(Bound);
+
+impl Beside {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.ended()
+    }
+
+    /// The last lines that it printed.
+    pub fn last_words(&self) -> String {
+        self.0.last_words()
+    }
+}
+
+fn write_kubeconfig(
+    path: PathBuf,
+    port: u16,
+    authority: &Authority,
+    user: &Credentials,
+) -> Result<PathBuf, ApiServerError> {
+    let text = kubeconfig("weft-api", &format!("https://127.0.0.1:{port}"), authority, user);
+    match fs::write(&path, text) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ApiServerError::Folder { path, source }),
+    }
+}
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
@@ -220,6 +293,8 @@ fn etcd_arguments(folder: &Path, clients: u16, peers: u16) -> Vec<String> {
         format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
         // Nothing here is to outlive a crash.
         "--unsafe-no-fsync".to_owned(),
+        // Ten thousand pods, and all that was written of them in the minutes between two compactions.
+        format!("--quota-backend-bytes={}", 8_u64 << 30),
         "--log-level=warn".to_owned(),
     ]
 }
@@ -243,6 +318,24 @@ fn server_arguments(folder: &Path, etcd: u16, secure: u16) -> Vec<String> {
         // No controller makes the namespaces' default service accounts, without which pods would be refused.
         "--disable-admission-plugins=ServiceAccount".to_owned(),
         "--allow-privileged=true".to_owned(),
+    ]
+}
+
+/// What one user calls for, told once it is answered; a watch, which may last for ever, also when it begins.
+fn audit_policy(user: &str) -> String {
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "users": [user]}, {"level": "None"}],
+    });
+    policy.to_string()
+}
+
+fn audit_arguments(folder: &Path, log: &Path) -> [String; 3] {
+    [
+        format!("--audit-policy-file={}", folder.join("audit-policy.yaml").display()),
+        format!("--audit-log-path={}", log.display()),
+        // MiB: it is read as one file.
+        "--audit-log-maxsize=65536".to_owned(),
     ]
 }
 

@@ -21,12 +21,23 @@ type Request = (Command, Sender<io::Result<Child>>);
 impl Bound {
     /// Starts `program`; everything that it prints goes to `log`.
     pub(crate) fn start<S: AsRef<OsStr>>(program: &Path, arguments: &[S], log: &Path) -> io::Result<Self> {
+        Self::start_knowing(&[], program, arguments, log)
+    }
+
+    /// The same, with these variables beside those of this process.
+    pub(crate) fn start_knowing<S: AsRef<OsStr>>(
+        variables: &[(&str, &OsStr)],
+        program: &Path,
+        arguments: &[S],
+        log: &Path,
+    ) -> io::Result<Self> {
         let output = File::create(log)?;
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
@@ -34,6 +45,11 @@ impl Bound {
         let gone = || io::Error::other("the thread that starts processes is gone");
         keeper().send((command, answer)).map_err(|_| gone())?;
         Ok(Self { child: child.recv().map_err(|_| gone())??, log: log.to_owned() })
+    }
+
+    /// The process: `setpriv` has become the program.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How it ended, if it did.
@@ -127,7 +143,7 @@ mod tests {
         let mut bound = asked.join().expect("the thread").expect("a child");
         assert_eq!(bound.ended().expect("a state"), None);
 
-        let pid = bound.child.id();
+        let pid = bound.id();
         drop(bound);
         wait_until("the end", Duration::from_secs(5), || Ok(began(pid).is_none().then_some(()))).expect("ended");
         fs::remove_file(log).expect("a log");

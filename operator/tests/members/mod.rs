@@ -38,7 +38,7 @@ pub(crate) fn address(member: u32, incarnation: u32) -> String {
 }
 
 /// Member and incarnation.
-type Who = (u8, u8);
+pub(crate) type Who = (u8, u8);
 
 /// Incarnations with which something is the matter.
 #[derive(Clone, Default)]
@@ -81,11 +81,17 @@ pub(crate) struct Fleet {
     trust: Arc<OnceLock<PublicKey>>,
     /// Whom the operator trusts, as PEM.
     trusted: Arc<Mutex<String>>,
+    /// How many members reach each other.
+    size: u8,
 }
 
 impl Fleet {
     pub(crate) fn new(trust: PublicKey) -> Self {
-        let fleet = Self::unborn();
+        Self::sized(7, trust)
+    }
+
+    pub(crate) fn sized(size: u8, trust: PublicKey) -> Self {
+        let fleet = Self { size, ..Self::unborn() };
         fleet.bear(trust);
         fleet
     }
@@ -105,7 +111,13 @@ impl Fleet {
             ahead: Arc::default(),
             trust: Arc::default(),
             trusted: Arc::default(),
+            size: 7,
         }
+    }
+
+    /// One of it, as it begins: it knows no term and no view.
+    pub(crate) fn member(&self, who: Who) -> Member {
+        Member::new(who, self)
     }
 
     /// Whom the operator trusts, as PEM.
@@ -232,18 +244,19 @@ fn start(address: &str, fleet: &Fleet) -> SocketAddr {
     listener.set_nonblocking(true).expect("a socket");
     let at = listener.local_addr().expect("an address");
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
-    let service = ControlServer::new(Member::new((member, incarnation), fleet));
+    let service = ControlServer::new(fleet.member((member, incarnation)));
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
     at
 }
 
 /// One member: its key, and what it remembers of terms and views.
-struct Member {
+pub(crate) struct Member {
     id: u8,
     incarnation: Incarnation,
     key: SigningKey,
     trust: PublicKey,
+    peers: u8,
     silent: Whos,
     hidden: Whos,
     hesitant: Whos,
@@ -279,6 +292,7 @@ impl Member {
             incarnation,
             key: SigningKey::from_seed(seed),
             trust: *fleet.trust.get().expect("pods run once their keys are there"),
+            peers: fleet.size,
             silent: fleet.silent.clone(),
             hidden: fleet.hidden.clone(),
             hesitant: fleet.hesitant.clone(),
@@ -376,7 +390,7 @@ impl Member {
 
     fn reachable(&self) -> Vec<u32> {
         let silent = self.silent.all();
-        (0..7).filter(|id| !silent.iter().any(|(member, _)| member == id)).map(u32::from).collect()
+        (0..self.peers).filter(|id| !silent.iter().any(|(member, _)| member == id)).map(u32::from).collect()
     }
 }
 
