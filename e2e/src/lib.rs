@@ -17,7 +17,7 @@ mod process;
 mod scenario;
 mod wait;
 
-pub use api_server::{ApiServer, ApiServerError, Beside, Controllers, Snapshot};
+pub use api_server::{ApiServer, ApiServerError, Beside, Snapshot};
 #[cfg(feature = "demo")]
 pub use cluster::Enforcer;
 pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Leftover, Options, RunId, connect_from};

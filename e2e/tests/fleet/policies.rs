@@ -19,7 +19,7 @@ use crate::theatre::{Outcome, Theatre};
 
 const NAMESPACE: &str = "policies";
 const ELSEWHERE: &str = "policies-elsewhere";
-const SCALE: Scale = Scale { members: 4, bytes: 400_000, files: 6, large: 0 };
+const SCALE: Scale = Scale { members: 4, bytes: 400_000, files: 6, ..Scale::SMALL };
 
 const GRPC: u16 = 7410;
 const ADMIN: u16 = 7411;

@@ -114,7 +114,7 @@ async fn requests(
     let labels = format!("{}={}", names::COMMITTEE, subject.name);
     let listed = subject.namespace.list::<CertificateRequest>(&labels).await;
     let want = Want::of_spec(CERTIFY, "spec.tls.issuerRef", "an issuer is asked by cert-manager's CertificateRequests");
-    if listed.as_ref().is_err_and(|error| error.is_absent()) {
+    if listed.as_ref().is_err_and(ApiError::is_absent) {
         // That is so until a person changes it.
         refusals.decline(want, "this cluster has no CertificateRequests: cert-manager isn't installed");
         return Ok(None);
