@@ -16,9 +16,14 @@ use crate::pki::Authority;
 const START: Duration = Duration::from_secs(180);
 
 /// What is noted of calls: the operator's writes.
-const AUDITED: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [
-  {level: Metadata, userGroups: ['system:serviceaccounts:weft-system'], verbs: [create, update, patch, delete, deletecollection]},
-  {level: None}]}
+const AUDITED: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  userGroups: ['system:serviceaccounts:weft-system']
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
 ";
 
 /// Who has a kubeconfig here: the file's name, the user, its group.
