@@ -40,18 +40,15 @@ impl Committees {
 async fn watch(committees: Api<StorageCommittee>, ready: Arc<Mutex<BTreeSet<Name>>>) {
     let mut events = pin!(watcher(committees, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Apply(committee) | watcher::Event::InitApply(committee)) => {
-                let name = (committee.namespace().unwrap_or_default(), committee.name_any());
-                let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
-                if is_ready(&committee) {
-                    ready.insert(name)
-                } else {
-                    ready.remove(&name)
-                };
+        // One that fails goes on by itself; where it doesn't, no committee is ever ready.
+        if let Ok(watcher::Event::Apply(committee) | watcher::Event::InitApply(committee)) = event {
+            let name = (committee.namespace().unwrap_or_default(), committee.name_any());
+            let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_ready(&committee) {
+                ready.insert(name);
+            } else {
+                ready.remove(&name);
             }
-            // It goes on by itself; where it doesn't, no committee is ever ready.
-            Ok(_) | Err(_) => {}
         }
     }
 }
