@@ -178,7 +178,8 @@ impl Run<'_> {
         let transferred =
             |run: &Self| -> u64 { run.stage.borrow().members.values().map(|member| member.repair_bytes()).sum() };
         let listed = |run: &Self| run.stage.borrow().last.as_ref().map(|plan| plan.unrecoverable.clone());
-        if !self.until(RESTING, |run| run.rests(REST)) {
+        // What is called rest elsewhere is short: something may still come of what was read.
+        if !self.until(RESTING, |run| run.rests(SILENCE)) {
             return self.stuck("the fleet doesn't come to rest when everything was read");
         }
         let (before, steps, lost) = (transferred(self), self.trace.counts().get("plan").copied(), listed(self));
