@@ -163,13 +163,16 @@ impl Seen {
         let snapshot = run.fleet.observer().now();
         let meter = Meter::begin(&run.fleet).await?;
         let members = snapshot.members().iter();
+        // Not those of replaced incarnations, which end by and by.
+        let named = |pod: &&Pod| members.clone().any(|member| member.pod.as_deref() == pod.metadata.name.as_deref());
+        let pods = snapshot.component("member").filter(named);
         let size =
             |member: &MemberStatus| meter.of(member.pod.as_deref().unwrap_or_default(), "weft_store_capacity_bytes");
         Ok(Self {
             claims: claims(run).await?,
             used: members.clone().filter_map(|member| member.claim.clone()).collect(),
-            sizes: members.map(|member| (member.id, size(member))).collect(),
-            pods: snapshot.component("member").map(|pod| (pod.uid().unwrap_or_default(), restarts(pod))).collect(),
+            sizes: members.clone().map(|member| (member.id, size(member))).collect(),
+            pods: pods.map(|pod| (pod.uid().unwrap_or_default(), restarts(pod))).collect(),
             members: snapshot.members().len(),
         })
     }
