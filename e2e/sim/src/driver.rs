@@ -190,7 +190,9 @@ impl Run<'_> {
         if listed(self) != lost {
             return self.silence();
         }
-        if transferred(self) != before || self.trace.counts().get("plan").copied() != steps {
+        // Whoever keeps nothing fetches again what it is asked for, and nothing proves it where all blobs are small or end soon (R28).
+        let is_cheated = !self.stage.borrow().seated_cheaters().is_empty();
+        if transferred(self) != before && !is_cheated || self.trace.counts().get("plan").copied() != steps {
             self.stage.borrow_mut().violation("a fleet at rest isn't silent".to_owned());
         }
     }
