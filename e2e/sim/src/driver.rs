@@ -8,6 +8,7 @@ use std::{
 };
 
 use turmoil::Sim;
+use weft_planner::Unrecoverable;
 
 use super::{
     Options, Outcome,
@@ -37,6 +38,8 @@ const RESTING: Duration = Duration::from_secs(900);
 const REST: Duration = Duration::from_secs(15);
 /// How long a fleet at rest is watched for what it does all the same.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How often it is watched for that before it is.
+const LOOKS: usize = 12;
 const VERIFYING: Duration = Duration::from_secs(120);
 /// What keeps a process that ended from starting again at once.
 const BACK_OFF: Duration = Duration::from_secs(5);
@@ -172,32 +175,47 @@ impl Run<'_> {
         oracle::at_rest(&mut self.stage.borrow_mut());
     }
 
-    /// A fleet at rest transfers nothing and plans nothing. Where a lost blob expires it isn't at rest: what was kept for
-    /// its sake may go (R15, R20).
+    /// A fleet at rest transfers nothing and plans nothing. Where a lost blob expires it isn't at rest: what was kept for its sake
+    /// may go; and while one is listed, who is to hold something of it that somebody has asks ever more seldom, and copies it in
+    /// the end (R15, R20).
     fn silence(&mut self) {
+        for _ in 0..LOOKS {
+            // What is called rest elsewhere is short: something may still come of what was read.
+            if !self.until(RESTING, |run| run.rests(SILENCE)) {
+                return self.stuck("the fleet doesn't come to rest when everything was read");
+            }
+            let lost = self.listed();
+            let broken = self.breaks_silence();
+            let Some(broken) = broken else { return };
+            let is_lost = lost.as_ref().is_some_and(|lost| lost.blobs > 0);
+            if self.listed() == lost && !is_lost {
+                return self.stage.borrow_mut().violation(format!("a fleet at rest isn't silent: {broken}"));
+            }
+        }
+        self.stage.borrow_mut().violation("a fleet at rest is never silent".to_owned());
+    }
+
+    fn listed(&self) -> Option<Unrecoverable> {
+        self.stage.borrow().last.as_ref().map(|plan| plan.unrecoverable.clone())
+    }
+
+    /// What goes on for as long as silence is to last.
+    fn breaks_silence(&mut self) -> Option<String> {
         let transferred = |run: &Self| -> BTreeMap<Who, u64> {
             run.stage.borrow().members.iter().map(|(who, member)| (*who, member.repair_bytes())).collect()
         };
-        let listed = |run: &Self| run.stage.borrow().last.as_ref().map(|plan| plan.unrecoverable.clone());
-        // What is called rest elsewhere is short: something may still come of what was read.
-        if !self.until(RESTING, |run| run.rests(SILENCE)) {
-            return self.stuck("the fleet doesn't come to rest when everything was read");
-        }
-        let (before, steps, lost) = (transferred(self), self.trace.counts().get("plan").copied(), listed(self));
+        let planned = |run: &Self| run.trace.counts().get("plan").copied();
+        let (before, steps, lost) = (transferred(self), planned(self), self.listed());
         let until = self.sim.elapsed() + SILENCE;
         while self.sim.elapsed() < until && self.is_well() {
             self.look_on();
-        }
-        if listed(self) != lost {
-            return self.silence();
         }
         // Whoever keeps nothing fetches again what it is asked for, and nothing proves it where all blobs are small or end soon (R28).
         let cheaters = self.stage.borrow().seated_cheaters();
         let mut after = transferred(self);
         after.retain(|who, bytes| !cheaters.contains(who) && before.get(who) != Some(bytes));
-        if !after.is_empty() || self.trace.counts().get("plan").copied() != steps {
-            self.stage.borrow_mut().violation(format!("a fleet at rest isn't silent: of {before:?} {after:?} went on"));
-        }
+        let is_silent = after.is_empty() && planned(self) == steps && self.listed() == lost;
+        (!is_silent).then(|| format!("of {before:?} {after:?} went on"))
     }
 
     fn is_well(&self) -> bool {
