@@ -2,28 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
 
-type Labels = BTreeMap<String, String>;
-
-/// Whether a selector selects what has these labels; an empty one selects everything.
-pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
-    let LabelSelector { match_labels, match_expressions } = selector;
-    match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
-        && match_expressions.iter().flatten().all(|expression| holds(expression, labels))
-}
-
-fn holds(expression: &LabelSelectorRequirement, labels: &Labels) -> bool {
-    let label = labels.get(&expression.key);
-    let listed = || label.is_some_and(|label| expression.values.iter().flatten().any(|value| value == label));
-    match expression.operator.as_str() {
-        "In" => listed(),
-        "NotIn" => !listed(),
-        "Exists" => label.is_some(),
-        "DoesNotExist" => label.is_none(),
-        // The API server takes no others.
-        _ => false,
-    }
+/// Whether a selector selects what has these labels; an empty one selects everything, and one that the API server wouldn't take
+/// nothing.
+pub(super) fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }
 
 #[cfg(test)]
