@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PublicKeyData,
-};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -49,9 +47,7 @@ pub fn request(fleet: FleetId, role: Role, names: &[String], key: &str) -> Resul
         // A name that issuers let in where they let it in as an alternative one.
         params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
     }
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.subject_alt_names = super::alternative_names(&uri, names)?;
+    super::be_of_leaf(&mut params, &uri, names)?;
     let signed = params.serialize_request(&key).map_err(|source| CertError::Sign { subject: uri.clone(), source })?;
     signed.pem().map_err(|source| CertError::Sign { subject: uri, source })
 }
@@ -113,7 +109,7 @@ fn holds(
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
-    use rcgen::{BasicConstraints, CertificateSigningRequestParams, IsCa, Issuer, SanType};
+    use rcgen::{BasicConstraints, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer, SanType};
 
     use super::*;
     use crate::certs::MEMBER_NAME;

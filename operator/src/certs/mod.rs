@@ -14,6 +14,7 @@ use rcgen::{
 };
 use thiserror::Error;
 use weft_protocol::FleetId;
+use x509_parser::certificate::X509Certificate;
 
 pub use bundle::Bundle;
 pub use names::{MEMBER_NAME, Role, gateway_names};
@@ -100,10 +101,8 @@ impl Authority {
     pub fn issue(&self, fleet: FleetId, role: Role, names: &[String], now: Timestamp) -> Result<Leaf, CertError> {
         let uri = role.uri(fleet);
         let mut params = params(&uri, now, LEAF_LIFE);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        params.subject_alt_names = alternative_names(&uri, names)?;
+        be_of_leaf(&mut params, &uri, names)?;
         let key = KeyPair::generate().map_err(|source| CertError::Key { subject: uri.clone(), source })?;
         let certificate =
             params.signed_by(&key, &self.issuer).map_err(|source| CertError::Sign { subject: uri.clone(), source })?;
@@ -111,13 +110,17 @@ impl Authority {
     }
 }
 
-/// A role's URI, and the names that it also answers to.
-fn alternative_names(uri: &str, names: &[String]) -> Result<Vec<SanType>, CertError> {
+/// What all leaves have, whoever signs them: they are for calling and for being called, and name a role's URI and the names that
+/// it also answers to.
+fn be_of_leaf(params: &mut CertificateParams, uri: &str, names: &[String]) -> Result<(), CertError> {
     let text = |name: &str| {
         name.try_into().map_err(|source| CertError::Name { subject: uri.to_owned(), name: name.to_owned(), source })
     };
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let names = names.iter().map(|name| Ok(SanType::DnsName(text(name)?)));
-    std::iter::once(Ok(SanType::URI(text(uri)?))).chain(names).collect()
+    params.subject_alt_names = std::iter::once(Ok(SanType::URI(text(uri)?))).chain(names).collect::<Result<_, _>>()?;
+    Ok(())
 }
 
 /// Whether a leaf should be issued anew: it is a day old, or can't be read.
@@ -135,20 +138,20 @@ pub fn has_aged(certificate: &str, share: f64, now: Timestamp) -> bool {
 
 /// Whether a leaf names an authority as its issuer.
 fn has_signed(authority: &str, leaf: &str) -> bool {
-    let name = |text: &str, of_issuer: bool| {
-        let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
-        let parsed = pem.parse_x509().ok()?;
-        Some(if of_issuer { parsed.issuer().as_raw().to_vec() } else { parsed.subject().as_raw().to_vec() })
-    };
-    name(leaf, true).is_some_and(|issuer| name(authority, false) == Some(issuer))
+    let issuer = read(leaf, |leaf| leaf.issuer().as_raw().to_vec());
+    issuer.is_some() && issuer == read(authority, |authority| authority.subject().as_raw().to_vec())
 }
 
 /// From when to when a certificate is valid.
 pub(crate) fn lifetime(certificate: &str) -> Option<(Timestamp, Timestamp)> {
-    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
-    let parsed = pem.parse_x509().ok()?;
     let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
-    Some((at(parsed.validity().not_before)?, at(parsed.validity().not_after)?))
+    read(certificate, |parsed| Some((at(parsed.validity().not_before)?, at(parsed.validity().not_after)?)))?
+}
+
+/// Reads something of the first certificate of a PEM text; `None`: there is none.
+fn read<T>(text: &str, of: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+    pem.parse_x509().ok().map(|parsed| of(&parsed))
 }
 
 fn params(subject: &str, now: Timestamp, life: SignedDuration) -> CertificateParams {
