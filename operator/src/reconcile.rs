@@ -1,24 +1,23 @@
 //! One reconciliation: observe → plan → act → report.
 
+mod error;
+
 use std::time::Duration;
 
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, policy::v1::PodDisruptionBudget};
-use thiserror::Error;
 use weft_crds::StorageCommittee;
 use weft_planner::{AWAITING_MAINTENANCE, Act, MemberOrder, Plan, Timestamp, Truth};
-use weft_protocol::{DecodeError, FleetId};
+use weft_protocol::FleetId;
 
 use crate::{
     act::{
         self, ActError, Means,
         budgets::{self, Kept},
-        foundation::{self, FoundationError},
+        foundation,
         members::Which,
         record::{self, Recording},
-        secrets::{self, Keys, SecretError},
-        spare_keys,
-        term::{self, TermError},
-        volumes,
+        secrets::{self, Keys},
+        spare_keys, term, volumes,
     },
     api::{ApiError, Namespace},
     certs::{CertError, Role},
@@ -30,8 +29,11 @@ use crate::{
     refusals::{Refusals, Want},
     report::{self, Findings, ReportError},
     session::{Channels, Session},
-    subject::{Subject, SubjectError},
+    subject::Subject,
 };
+
+use error::waits_for;
+pub use error::{ReconcileError, chain};
 
 /// While something changes, or someone is unheard.
 const SOON: Duration = Duration::from_secs(2);
@@ -41,35 +43,6 @@ const NEXT: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(5);
 /// The operator's own leaf is renewed daily.
 const LEAF_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Why a reconciliation ended early.
-#[derive(Debug, Error)]
-pub enum ReconcileError {
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    #[error(transparent)]
-    Subject(#[from] SubjectError),
-    #[error("understand status.fleetId")]
-    Fleet(#[source] DecodeError),
-    #[error("hold the term")]
-    Term(#[from] TermError),
-    #[error("keep the committee's Secrets")]
-    Secrets(#[from] SecretError),
-    #[error("keep what every committee has")]
-    Foundation(#[from] FoundationError),
-    #[error("certify the operator")]
-    Certify(#[from] CertError),
-    #[error("observe")]
-    Observe(#[from] ObserveError),
-    #[error("read back what was recorded")]
-    Record(#[from] observe::record::RecordError),
-    #[error("report")]
-    Report(#[from] ReportError),
-    #[error("the object can't be understood: {0}")]
-    Malformed(String),
-    #[error("draw random bytes")]
-    Random(#[source] getrandom::Error),
-}
 
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,58 +320,4 @@ fn next(plan: &Plan, session: &Session, now: Timestamp) -> Next {
     };
     let wake = plan.wake_at.map_or(pace, |at| (at - now).max(NEXT));
     Next::After(pace.min(wake))
-}
-
-/// The errors that nothing but a person can end, and the word for them.
-fn waits_for(error: &ReconcileError) -> Option<&'static str> {
-    match error {
-        ReconcileError::Secrets(SecretError::Kept { .. }) => Some("DataKept"),
-        ReconcileError::Secrets(SecretError::Several { .. }) => Some("SeveralFleets"),
-        ReconcileError::Secrets(SecretError::OtherFleet { .. } | SecretError::OtherData { .. }) => Some("OtherFleet"),
-        ReconcileError::Secrets(
-            SecretError::NoKeys { .. } | SecretError::KeysGone { .. } | SecretError::KeysElsewhere { .. },
-        ) => Some("NoKeys"),
-        ReconcileError::Secrets(SecretError::Field { .. } | SecretError::Cert(_)) => Some("BadSecret"),
-        ReconcileError::Observe(ObserveError::Wish(_)) => Some("BadSpec"),
-        ReconcileError::Observe(ObserveError::Record(_)) | ReconcileError::Record(_) => Some("BadStatus"),
-        ReconcileError::Fleet(_) => Some("BadFleetId"),
-        _ if error.call().is_some_and(ApiError::is_denied) => Some("Refused"),
-        _ => None,
-    }
-}
-
-/// An error and its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-impl ReconcileError {
-    /// Whether someone else changed an object first; then the next try is made at once.
-    pub fn is_conflict(&self) -> bool {
-        self.call().is_some_and(ApiError::is_conflict)
-    }
-
-    /// Whether the committee's namespace is being deleted.
-    pub fn is_namespace_ending(&self) -> bool {
-        self.call().is_some_and(ApiError::is_namespace_ending)
-    }
-
-    /// The call of the API server that failed, if it was one.
-    fn call(&self) -> Option<&ApiError> {
-        match self {
-            Self::Api(error)
-            | Self::Term(TermError::Api(error))
-            | Self::Report(ReportError::Api(error))
-            | Self::Secrets(SecretError::Api(error))
-            | Self::Observe(ObserveError::Api(error))
-            | Self::Foundation(FoundationError::Api(error)) => Some(error),
-            _ => None,
-        }
-    }
 }
