@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::audit::{self, AuditLog};
 use crate::kubeconfig::kubeconfig;
 use crate::kubectl::Kubectl;
 use crate::parts::{Parts, PartsError, cache};
@@ -97,9 +98,9 @@ impl ApiServer {
         Self::attempts(Some(user))
     }
 
-    /// Where it is written down, an `audit.k8s.io/v1` Event a line: a call when it is answered, a watch also when it begins.
-    pub fn audit_log(&self) -> PathBuf {
-        self.folder.0.join("audit.log")
+    /// What is written down.
+    pub fn audit_log(&self) -> AuditLog {
+        AuditLog::new(self.folder.0.join("audit.log"))
     }
 
     /// Makes a kubeconfig for a user; what they may do is for RBAC to say.
@@ -138,8 +139,8 @@ impl ApiServer {
         let admin = authority.client("admin", Some("system:masters"))?;
         let file = write_kubeconfig(path.join("kubeconfig"), secure, &authority, &admin)?;
         if let Some(user) = audited {
-            let policy = path.join("audit-policy.yaml");
-            fs::write(&policy, audit_policy(user)).map_err(|source| ApiServerError::Folder { path: policy, source })?;
+            let (file, policy) = (audit_policy(path), audit::policy(json!({"users": [user]})));
+            fs::write(&file, policy).map_err(|source| ApiServerError::Folder { path: file, source })?;
         }
 
         let kubectl = Kubectl::new(&parts, &file)?;
@@ -210,7 +211,7 @@ impl ApiServer {
         let etcd = start("etcd", &etcd_arguments(path, clients, peers))?;
         let mut arguments = server_arguments(path, clients, secure);
         if self.audited.is_some() {
-            arguments.extend(audit_arguments(path, &self.audit_log()));
+            arguments.extend(audit::arguments(&audit_policy(path), &path.join("audit.log")));
         }
         let mut server = start("kube-apiserver", &arguments)?;
         let kubectl = &self.kubectl;
@@ -321,22 +322,8 @@ fn server_arguments(folder: &Path, etcd: u16, secure: u16) -> Vec<String> {
     ]
 }
 
-/// What one user calls for, told once it is answered; a watch, which may last for ever, also when it begins.
-fn audit_policy(user: &str) -> String {
-    let policy = json!({
-        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata", "users": [user]}, {"level": "None"}],
-    });
-    policy.to_string()
-}
-
-fn audit_arguments(folder: &Path, log: &Path) -> [String; 3] {
-    [
-        format!("--audit-policy-file={}", folder.join("audit-policy.yaml").display()),
-        format!("--audit-log-path={}", log.display()),
-        // MiB: it is read as one file.
-        "--audit-log-maxsize=65536".to_owned(),
-    ]
+fn audit_policy(folder: &Path) -> PathBuf {
+    folder.join("audit-policy.json")
 }
 
 /// Three different ports: they are chosen while all of them are held.

@@ -5,6 +5,7 @@
 //! `kubernetes/build.sh` builds, and neither leaves anything behind.
 
 mod api_server;
+mod audit;
 mod cluster;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -18,6 +19,7 @@ mod scenario;
 mod wait;
 
 pub use api_server::{ApiServer, ApiServerError, Beside, Snapshot};
+pub use audit::{AuditError, AuditLog, Calls};
 #[cfg(feature = "demo")]
 pub use cluster::Enforcer;
 pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Leftover, Options, RunId, connect_from};

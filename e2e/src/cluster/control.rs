@@ -3,10 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::cgroup::Cgroups;
 use super::daemon::Daemon;
 use super::layout::{CONTROL, Layout};
 use super::{ClusterError, Options};
+use crate::audit;
 use crate::kubeconfig::kubeconfig;
 use crate::kubectl::Kubectl;
 use crate::parts::Parts;
@@ -14,17 +17,6 @@ use crate::pki::Authority;
 
 /// Generous: the processors may be busy with a build.
 const START: Duration = Duration::from_secs(180);
-
-/// What is noted of calls: the operator's writes.
-const AUDITED: &str = "apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: Metadata
-  userGroups: ['system:serviceaccounts:weft-system']
-  verbs: [create, update, patch, delete, deletecollection]
-- level: None
-";
 
 /// Who has a kubeconfig here: the file's name, the user, its group.
 const USERS: [(&str, &str, Option<&str>); 3] = [
@@ -74,7 +66,7 @@ pub(crate) fn start(
         Daemon::start(layout, cgroups, CONTROL, name, &command)
     };
     let policy = layout.audit_policy();
-    fs::write(&policy, AUDITED).map_err(|source| ClusterError::File { path: policy, source })?;
+    fs::write(&policy, audit::policy(audited())).map_err(|source| ClusterError::File { path: policy, source })?;
     daemon("etcd", etcd(layout))?;
     daemon("kube-apiserver", api_server(layout))?
         .wait(START, || kubectl.run(&["get", "--raw", "/readyz"]).map(drop).map_err(|error| error.to_string()))?;
@@ -105,7 +97,7 @@ fn etcd(layout: &Layout) -> Vec<String> {
 
 fn api_server(layout: &Layout) -> Vec<String> {
     let address = layout.address(CONTROL).to_string();
-    flags(&[
+    let mut arguments = flags(&[
         ("etcd-servers", "http://127.0.0.1:2379".to_owned()),
         ("bind-address", "0.0.0.0".to_owned()),
         ("advertise-address", address),
@@ -124,9 +116,15 @@ fn api_server(layout: &Layout) -> Vec<String> {
         ("authorization-mode", "Node,RBAC".to_owned()),
         ("enable-admission-plugins", "NodeRestriction".to_owned()),
         ("allow-privileged", "true".to_owned()),
-        ("audit-policy-file", layout.audit_policy().display().to_string()),
-        ("audit-log-path", layout.audit_log().display().to_string()),
-    ])
+    ]);
+    arguments.extend(audit::arguments(&layout.audit_policy(), &layout.audit_log()));
+    arguments
+}
+
+/// Whose calls are written down: the operator's writes.
+fn audited() -> Value {
+    let verbs = ["create", "update", "patch", "delete", "deletecollection"];
+    json!({"userGroups": ["system:serviceaccounts:weft-system"], "verbs": verbs})
 }
 
 fn controller_manager(layout: &Layout, options: &Options) -> Vec<String> {

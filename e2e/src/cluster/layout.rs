@@ -56,7 +56,7 @@ impl Layout {
 
     /// What the API server notes of calls.
     pub(crate) fn audit_policy(&self) -> PathBuf {
-        self.folder.join("audit-policy.yaml")
+        self.folder.join("audit-policy.json")
     }
 
     /// Where it notes them.

@@ -36,6 +36,7 @@ pub use pods::{InterfaceCounters, connect_from};
 pub use policies::Enforcer;
 pub use run::RunId;
 
+use crate::audit::AuditLog;
 use crate::kubectl::Kubectl;
 use crate::parts::Parts;
 
@@ -144,9 +145,9 @@ impl Cluster {
         self.layout.kubeconfig()
     }
 
-    /// The API server's notes of what Weft's operator has written, a JSON object of `audit.k8s.io/v1` each line.
-    pub fn audit_log(&self) -> PathBuf {
-        self.layout.audit_log()
+    /// The API server's notes of what Weft's operator has written.
+    pub fn audit_log(&self) -> AuditLog {
+        AuditLog::new(self.layout.audit_log())
     }
 
     /// kubectl for an administrator.

@@ -1,14 +1,10 @@
 //! A fleet at rest: its operator writes nothing but its Lease, by the API server's own notes; and it doesn't notice when its
 //! operator is uninstalled and installed again.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use weft_e2e::{
-    Cluster,
+    Calls,
     demo::{Run, Scale},
 };
 
@@ -27,40 +23,6 @@ const WATCHED: Duration = Duration::from_secs(600);
 const DONE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A write, as the API server notes it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Write {
-    verb: String,
-    object_ref: Object,
-}
-
-#[derive(Debug, Deserialize)]
-struct Object {
-    resource: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    name: String,
-}
-
-impl Write {
-    fn told(&self) -> String {
-        let Self { verb, object_ref: Object { resource, namespace, name } } = self;
-        format!("{verb} {resource} {namespace}/{name}")
-    }
-}
-
-/// All that the operator has written: of its Lease, and of everything else.
-fn written(cluster: &Cluster) -> Result<(usize, Vec<String>), Box<dyn std::error::Error>> {
-    let notes = fs::read_to_string(cluster.audit_log())?;
-    // The last line may be half written.
-    let lines = notes.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let writes = lines.map(serde_json::from_str::<Write>).collect::<Result<Vec<_>, _>>()?;
-    let (leases, others): (Vec<_>, Vec<_>) = writes.iter().partition(|write| write.object_ref.resource == "leases");
-    Ok((leases.len(), others.into_iter().map(Write::told).collect()))
-}
-
 pub(crate) fn nothing_is_written(theatre: &Theatre) -> Outcome {
     theatre.wait(async {
         let run = theatre.run("rest", Scale::SMALL).await?;
@@ -73,27 +35,25 @@ pub(crate) fn nothing_is_written(theatre: &Theatre) -> Outcome {
 }
 
 async fn looks_on(run: &Run) -> Outcome {
-    let cluster = run.fleet.stage().cluster().ok_or("a cluster of this machine's own")?;
-    let (limit, mut before) = (Instant::now() + LIMIT, written(cluster)?);
-    assert!(!before.1.is_empty(), "what made the fleet was noted");
-    let mut since = Instant::now();
+    let mut log = run.fleet.stage().cluster().ok_or("a cluster of this machine's own")?.audit_log();
+    let (limit, mut since, mut last) = (Instant::now() + LIMIT, Instant::now(), log.read()?);
+    assert!(last.writes > 0, "what made the fleet was noted");
     while since.elapsed() < DONE {
-        assert!(Instant::now() < limit, "the operator goes on writing: {:?}", before.1.last());
+        assert!(Instant::now() < limit, "the operator goes on writing: {:?}", last.written);
         tokio::time::sleep(LOOK).await;
-        let now = written(cluster)?;
-        if now.1 != before.1 {
-            since = Instant::now();
+        let now = log.read()?;
+        if now.writes > 0 {
+            (since, last) = (Instant::now(), now);
         }
-        before = now;
     }
-    let until = Instant::now() + WATCHED;
+    let (until, mut calls) = (Instant::now() + WATCHED, Calls::default());
     while Instant::now() < until {
         tokio::time::sleep(LOOK).await;
-        assert_eq!(written(cluster)?.1[before.1.len()..], [] as [String; 0], "a fleet at rest is written of");
+        calls.add(log.read()?);
+        assert_eq!(calls.writes, 0, "a fleet at rest is written of: {:?}", calls.written);
     }
-    let renewed = written(cluster)?.0 - before.0;
-    println!("in {} s the Lease was renewed {renewed} times, and nothing else written", WATCHED.as_secs());
-    assert!(renewed > 0, "the operator was there");
+    println!("in {} s the Lease was renewed {} times, and nothing else written", WATCHED.as_secs(), calls.leases);
+    assert!(calls.leases > 0, "the operator was there");
     Ok(())
 }
 

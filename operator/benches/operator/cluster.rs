@@ -12,9 +12,9 @@ use kube::{
 use serde_json::json;
 use tokio::task::block_in_place;
 use weft_crds::StorageCommittee;
-use weft_e2e::{ApiServer, Beside, Parts};
+use weft_e2e::{ApiServer, AuditLog, Beside, Parts};
 
-use crate::{Failure, MEMBERS, figures::AuditLog};
+use crate::{Failure, MEMBERS};
 
 /// The operator to the API server, which writes down what it calls for.
 const OPERATOR: &str = "weft-operator";
@@ -67,7 +67,7 @@ impl Cluster {
 
     /// What the operator calls for from now on.
     pub(crate) fn audit_log(&self) -> AuditLog {
-        AuditLog::new(self.server.audit_log())
+        self.server.audit_log()
     }
 
     /// Asks for so many committees.

@@ -1,110 +1,11 @@
-//! What is counted: the operator's process by `/proc`, and its calls by the API server's audit log.
+//! What is counted of the operator's process, by `/proc`; and ranks of what was measured.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
-    path::PathBuf,
-    time::Duration,
-};
-
-use serde::Deserialize;
+use std::{fs, time::Duration};
 
 use crate::Failure;
 
 /// So often a second the kernel counts a process's time, for whoever reads `/proc` (`proc_pid_stat(5)`).
 const TICKS: f64 = 100.0;
-/// Writes that are told of by what they were.
-const TOLD: usize = 5;
-
-/// Calls of the API server.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Calls {
-    pub(crate) reads: u64,
-    /// But of Leases.
-    pub(crate) writes: u64,
-    pub(crate) leases: u64,
-    /// Watches that were begun.
-    pub(crate) watches: u64,
-    /// The first writes, as verb and path.
-    pub(crate) written: Vec<String>,
-}
-
-/// One line of the log, as far as it is read.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    stage: String,
-    verb: String,
-    #[serde(rename = "requestURI")]
-    request_uri: String,
-    object_ref: Option<Reference>,
-}
-
-#[derive(Deserialize)]
-struct Reference {
-    resource: Option<String>,
-}
-
-/// The audit log, read as it grows.
-pub(crate) struct AuditLog {
-    path: PathBuf,
-    at: u64,
-}
-
-impl AuditLog {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, at: 0 }
-    }
-
-    /// What was called for since it was read last.
-    pub(crate) fn read(&mut self) -> Result<Calls, Failure> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            // Nothing was called for yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Calls::default()),
-            Err(error) => return Err(error.into()),
-        };
-        file.seek(SeekFrom::Start(self.at))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        // The last line may be half written.
-        text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
-        self.at += text.len() as u64;
-        let mut calls = Calls::default();
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            calls.count(&serde_json::from_slice(line)?);
-        }
-        Ok(calls)
-    }
-}
-
-impl Calls {
-    fn count(&mut self, line: &Line) {
-        let resource = line.object_ref.as_ref().and_then(|reference| reference.resource.as_deref());
-        match (line.stage.as_str(), line.verb.as_str()) {
-            ("ResponseStarted", "watch") => self.watches += 1,
-            (_, "watch") | ("ResponseStarted", _) => {}
-            (_, "get" | "list") => self.reads += 1,
-            _ if resource == Some("leases") => self.leases += 1,
-            (_, verb) => {
-                self.writes += 1;
-                if self.written.len() < TOLD {
-                    self.written.push(format!("{verb} {}", line.request_uri));
-                }
-            }
-        }
-    }
-
-    pub(crate) fn add(&mut self, more: Self) {
-        let Self { reads, writes, leases, watches, written } = more;
-        self.reads += reads;
-        self.writes += writes;
-        self.leases += leases;
-        self.watches += watches;
-        let room = TOLD.saturating_sub(self.written.len());
-        self.written.extend(written.into_iter().take(room));
-    }
-}
 
 /// A process, as the kernel tells of it.
 #[derive(Clone, Copy, Debug)]

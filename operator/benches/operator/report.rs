@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::figures::{Calls, percentile};
+use weft_e2e::Calls;
+
+use crate::figures::percentile;
 
 /// What is promised of any size: MiB at the most, and the time within which 99 in a hundred reactions come.
 const MEMORY: f64 = 300.0;

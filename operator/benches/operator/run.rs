@@ -9,14 +9,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::DeleteParams};
 use tokio::task::JoinSet;
-use weft_e2e::Beside;
+use weft_e2e::{AuditLog, Beside, Calls};
 
 use crate::{
     Failure, MEMBERS,
     binder::{Binder, Seat},
     cluster::Cluster,
     committees::{Committees, Name},
-    figures::{AuditLog, Calls, Process},
+    figures::Process,
     fleet::Fleet,
     report::{Figures, Rest},
 };
