@@ -11,6 +11,7 @@ use kube::Client;
 use crate::{
     act::policies::Operators,
     api::Namespace,
+    connected::Connected,
     env::Env,
     observe::Stores,
     report::events::Events,
@@ -41,6 +42,7 @@ pub struct Context {
     pub telemetry: Arc<Telemetry>,
     pub events: Events,
     pub traffic: Traffic,
+    pub connected: Connected,
     /// The image of members whose spec names none.
     pub image: String,
     /// Where the operator lives, and keeps what shall outlive a committee's namespace.
@@ -80,6 +82,7 @@ impl Context {
             telemetry,
             events,
             traffic,
+            connected: Connected::default(),
             image,
             home,
             operators,

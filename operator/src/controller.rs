@@ -29,6 +29,7 @@ use weft_crds::{Epoch, StorageCommittee};
 
 use crate::{
     context::Context,
+    lean::{Lean, lean},
     names,
     observe::{Facts, News, Stores},
     quiet,
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// One malformed object among many must be seen, and must not stop the watch.
-type Guarded = DeserializeGuard<StorageCommittee>;
+type Guarded = Lean<DeserializeGuard<StorageCommittee>>;
 
 /// Several events of one moment make one reconciliation.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ where
     K: Facts + Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client.clone()), watching().any_semantic());
+    let events = watcher(Api::<K>::all(client.clone()), watching().any_semantic()).modify(lean);
     let kept = reflector::reflector(writer, events).default_backoff();
     let mut known = Known(HashMap::new());
     tokio::spawn(kept.for_each(move |event| {
@@ -218,7 +219,7 @@ fn of_epoch(epoch: DeserializeGuard<Epoch>) -> Option<ObjectRef<Guarded>> {
 
 async fn one(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
-    let result = match &object.0 {
+    let result = match &object.0.0 {
         Ok(committee) => quiet::look_after(&context, committee).await,
         Err(malformed) => Err(ReconcileError::Malformed(malformed.error.clone())),
     };

@@ -168,7 +168,7 @@ async fn prepare(
         foundation::ensure(subject, fleet, &keys, context.operators.as_ref(), refusals, now).await?;
     }
     volumes::keep(subject, objects, refusals, now).await?;
-    connect(context, session, fleet, &keys)?;
+    connect(context, subject, session, fleet, &keys)?;
     Ok(Some(keys))
 }
 
@@ -181,15 +181,23 @@ fn incarnations(subject: &Subject) -> Vec<Which> {
 }
 
 /// Keeps channels to the members, under a leaf of the operator's own.
-fn connect(context: &Context, session: &mut Session, fleet: FleetId, keys: &Keys) -> Result<(), CertError> {
+fn connect(
+    context: &Context,
+    subject: &Subject,
+    session: &mut Session,
+    fleet: FleetId,
+    keys: &Keys,
+) -> Result<(), CertError> {
     let now = context.env.now();
     let trusted = keys.trusted.as_str();
     let good = |channels: &Channels| channels.trusted == trusted && now - channels.since < LEAF_AGE;
-    if session.channels.as_ref().is_some_and(good) {
+    if let Some(channels) = session.channels.as_ref().filter(|channels| good(channels)) {
+        context.connected.note(&subject.uid, &channels.connector);
         return Ok(());
     }
     let leaf = keys.authority.issue(fleet, Role::Operator, &[], calendar(now))?;
     let connector = context.env.connector(trusted, &leaf);
+    context.connected.note(&subject.uid, &connector);
     session.channels = Some(Channels { connector, trusted: trusted.to_owned(), since: now });
     Ok(())
 }

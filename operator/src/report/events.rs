@@ -1,5 +1,7 @@
 //! Events: what a person would want to read of a committee's life.
 
+use std::sync::{Mutex, PoisonError};
+
 use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -8,9 +10,15 @@ use weft_planner::{Act, EpochPhase, Plan, Step};
 
 use crate::subject::Subject;
 
+/// Events after which what was published before is forgotten: the recorder keeps each for minutes, in case it is told again.
+const REMEMBERED: usize = 512;
+
 /// Publishes events of committees.
-#[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    client: Client,
+    reporter: Reporter,
+    recorder: Mutex<(Recorder, usize)>,
+}
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,7 +30,17 @@ impl Events {
     /// `instance` is the operator's pod.
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter { controller: "weft-operator".to_owned(), instance: Some(instance.to_owned()) };
-        Self(Recorder::new(client, reporter))
+        let recorder = Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
+        Self { client, reporter, recorder }
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut kept = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.1 == REMEMBERED {
+            *kept = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        kept.1 += 1;
+        kept.0.clone()
     }
 
     /// Tells of a plan's recorded changes, once they are recorded.
@@ -49,7 +67,7 @@ impl Events {
     async fn publish(&self, subject: &Subject, (type_, reason): (EventType, &'static str), action: &str, note: &str) {
         let [action, note] = [(action, 128), (note, 1000)].map(|(text, most)| text.chars().take(most).collect());
         let event = Event { type_, reason: reason.to_owned(), note: Some(note), action, secondary: None };
-        if let Err(error) = self.0.publish(&event, &subject.reference()).await {
+        if let Err(error) = self.recorder().publish(&event, &subject.reference()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(committee = subject.name, reason, error, "an event is lost");
         }
