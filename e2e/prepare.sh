@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the local Kubernetes needs, those that are missing and no others; with `growth` also what
-# volumes that grow need.
+# Installs the Debian packages that the local Kubernetes and the tests need, those that are missing and no others.
 # Without root, or on another system, says what to install and fails.
 set -euo pipefail
 
@@ -16,7 +15,9 @@ need util-linux nsenter
 need util-linux setpriv
 need mount mount
 need mount losetup
-[[ ${1:-} != growth ]] || need xfsprogs mkfs.xfs
+need e2fsprogs mkfs.ext4
+need strace strace
+need xfsprogs xfs_io
 # Rust links with it.
 need gcc cc
 # Helper pods and the pause image have no C library: a busybox that names a loader in its first page won't do.

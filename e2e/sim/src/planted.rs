@@ -133,12 +133,24 @@ impl Disk for LyingDisk {
         self.0.exists(name)
     }
 
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.0.rename(from, to)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
         self.0.sync_dir()
+    }
+
+    fn random(&self, out: &mut [u8]) -> io::Result<()> {
+        self.0.random(out)
     }
 
     fn space(&self) -> io::Result<Space> {

@@ -24,6 +24,9 @@ use super::{
 /// What the process of a small volume needs.
 const CACHE_BYTES: usize = 1 << 20;
 
+/// Small, so that segments are emptied in the little that a simulation stores.
+const SEGMENT_BYTES: u64 = 128 << 10;
+
 /// Runs until it is killed, or can't go on: then the kubelet starts it again.
 pub(super) async fn run(stage: Shared, who: Who) -> turmoil::Result {
     let ended = serve(&stage, who).await;
@@ -40,7 +43,8 @@ pub(super) async fn run(stage: Shared, who: Who) -> turmoil::Result {
 
 async fn serve(stage: &Shared, who: Who) -> Result<(), ServeError> {
     let (disk, env, trust, trace) = prepare(stage, who);
-    let options = Options { cache_bytes: CACHE_BYTES, writer: Writer::Inline, ..Options::default() };
+    let segment_bytes = Some(SEGMENT_BYTES);
+    let options = Options { cache_bytes: CACHE_BYTES, writer: Writer::Inline, segment_bytes, ..Options::default() };
     let readmit = stage.borrow().readmits(who);
     let me = WhoAmI { fleet: FLEET, member: who.0, incarnation: who.1, readmit, trust };
     let node = Node::open(disk, me, env, &options).await?;

@@ -17,6 +17,8 @@ use crate::tables::Table;
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) counters: Counters,
+    /// Bytes of slivers, which pending places count.
+    pub(crate) pieces: Vec<Bytes>,
     tables: [TableChanges; Table::COUNT],
 }
 
@@ -31,19 +33,11 @@ impl TableChanges {
     fn removes(&self, key: &[u8]) -> bool {
         self.removed_prefixes.iter().any(|prefix| key.starts_with(prefix))
     }
-
-    fn is_empty(&self) -> bool {
-        self.removed_prefixes.is_empty() && self.rows.is_empty()
-    }
 }
 
 impl Changes {
     pub(crate) fn new(counters: Counters) -> Self {
         Self { counters, ..Self::default() }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tables.iter().all(TableChanges::is_empty)
     }
 
     pub(crate) fn insert(&mut self, table: Table, key: &[u8], value: Bytes) {
@@ -66,8 +60,9 @@ impl Changes {
         changes.removed_prefixes.push(prefix.to_vec());
     }
 
-    pub(crate) fn into_tables(self) -> impl Iterator<Item = (Table, TableChanges)> {
-        Table::ALL.into_iter().zip(self.tables)
+    /// The changes to each table, and the pieces.
+    pub(crate) fn into_parts(self) -> (impl Iterator<Item = (Table, TableChanges)>, Vec<Bytes>) {
+        (Table::ALL.into_iter().zip(self.tables), self.pieces)
     }
 
     /// [`Rows::get`] of `base` as changed.

@@ -11,17 +11,19 @@ pub struct Counters {
     /// The number that the next upload gets.
     pub(crate) next_upload: u64,
     pub(crate) totals: Totals,
-    /// Estimated bytes that live rows take in the file. See [`footprint`].
+    /// Estimated bytes that live rows take in the database's file. See [`footprint`].
     pub(crate) live_bytes: u64,
+    /// Bytes of slivers that are held in segments.
+    pub(crate) segment_bytes: u64,
 }
 
 impl Counters {
     pub(crate) const KEY: &'static [u8] = b"counters";
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { sequence, next_upload, totals, live_bytes } = self;
+        let Self { sequence, next_upload, totals, live_bytes, segment_bytes } = self;
         let Totals { slivers, sliver_bytes, entries, missing } = totals;
-        [sequence, next_upload, slivers, sliver_bytes, entries, missing, live_bytes]
+        [sequence, next_upload, slivers, sliver_bytes, entries, missing, live_bytes, segment_bytes]
             .into_iter()
             .flat_map(|number| number.to_be_bytes())
             .collect()
@@ -30,11 +32,16 @@ impl Counters {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let damaged =
             || StoreError::Corrupt { table: Table::Meta, what: "the row of counters has a wrong length".into() };
-        let numbers: Vec<u64> =
+        let mut numbers: Vec<u64> =
             bytes.chunks_exact(8).filter_map(|chunk| Some(u64::from_be_bytes(chunk.try_into().ok()?))).collect();
-        let [sequence, next_upload, slivers, sliver_bytes, entries, missing, live_bytes] =
+        // Format 1 had no segments.
+        if numbers.len() == 7 {
+            numbers.push(0);
+        }
+        let [sequence, next_upload, slivers, sliver_bytes, entries, missing, live_bytes, segment_bytes] =
             numbers[..].try_into().map_err(|_| damaged())?;
-        Ok(Self { sequence, next_upload, totals: Totals { slivers, sliver_bytes, entries, missing }, live_bytes })
+        let totals = Totals { slivers, sliver_bytes, entries, missing };
+        Ok(Self { sequence, next_upload, totals, live_bytes, segment_bytes })
     }
 }
 

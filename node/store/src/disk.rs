@@ -30,12 +30,21 @@ pub trait Disk: Debug + Send + Sync {
     /// Whether there is a file of that name.
     fn exists(&self, name: &str) -> io::Result<bool>;
 
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Takes a file's name away; its room is free once nobody has it open. Durable with [`Disk::sync_dir`].
+    fn remove(&self, name: &str) -> io::Result<()>;
+
     /// Renames a file, open or not; one of the new name is replaced. Durable with [`Disk::sync_dir`], and whole before:
     /// after a crash the file has one name or the other.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Makes the names of created and renamed files durable.
+    /// Makes the names of created, renamed and removed files durable.
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// Fills `out` with bytes that nobody can guess.
+    fn random(&self, out: &mut [u8]) -> io::Result<()>;
 
     /// Capacity and free space.
     fn space(&self) -> io::Result<Space>;

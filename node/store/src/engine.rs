@@ -1,29 +1,46 @@
-//! The database and its one writer.
+//! The database, the log, and their one writer.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability};
 
-use crate::base::Base;
+use crate::base::{Base, Sealed};
+use crate::compact::{self, Victim};
 use crate::gate::Gate;
-use crate::job::Job;
+use crate::job::{GROUP_BYTES, Job};
+use crate::log::{Log, Volume};
 use crate::rows::{Rows, guarded};
 use crate::snapshot::Snapshot;
 use crate::space::Usage;
 use crate::tables::Table;
-use crate::{Disk, Room, StoreError};
+use crate::{Room, StoreError};
+
+/// Bytes that are moved or swept in a commit with nothing else to do.
+const IDLE_BUDGET: u64 = 2 << 20;
+
+/// Bytes that are in one for others: so that room comes back on a volume that is always busy.
+const BUSY_BUDGET: u64 = 256 << 10;
 
 pub(crate) struct Core {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) reserve: u64,
+    pub(crate) volume: Arc<Volume>,
+    gate: Arc<Gate>,
+    reserve: u64,
     /// The newest durable commit.
     newest: RwLock<Arc<Snapshot>>,
-    /// Locked by who writes.
-    database: Mutex<Closing>,
+    writer: Mutex<Writing>,
     has_trash: AtomicBool,
+    settled: AtomicBool,
+}
+
+/// What only who writes has.
+struct Writing {
+    log: Log,
+    database: Closing,
+    /// The segment that is being emptied.
+    victim: Option<Victim>,
 }
 
 /// A database whose closing panics nobody: after a failure redb's memory and the file disagree.
@@ -36,6 +53,15 @@ impl Drop for Closing {
     }
 }
 
+/// What a volume consists of, once it is open.
+pub(crate) struct Opened {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) database: Database,
+    pub(crate) log: Log,
+    pub(crate) reserve: u64,
+}
+
 /// What a group came to.
 struct Group {
     sequence: u64,
@@ -44,113 +70,217 @@ struct Group {
 }
 
 impl Core {
-    pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        gate: Arc<Gate>,
-        reserve: u64,
-        database: Database,
-    ) -> Result<Self, StoreError> {
-        let snapshot = Snapshot::of(&database)?;
-        let has_trash = AtomicBool::new(snapshot.has_trash());
+    pub(crate) fn new(opened: Opened) -> Result<Self, StoreError> {
+        let Opened { volume, gate, database, log, reserve } = opened;
+        let snapshot = Snapshot::of(&database, log.segments().clone())?;
+        let has_trash = AtomicBool::new(snapshot.has_trash() || log.wasteful(u64::MAX).is_some());
         let newest = RwLock::new(Arc::new(snapshot));
-        Ok(Self { disk, gate, reserve, newest, database: Mutex::new(Closing(Some(database))), has_trash })
+        let writer = Mutex::new(Writing { log, database: Closing(Some(database)), victim: None });
+        Ok(Self { volume, gate, reserve, newest, writer, has_trash, settled: AtomicBool::new(false) })
     }
 
     pub(crate) fn newest(&self) -> Arc<Snapshot> {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether room of deleted slivers waits to be swept, and can be.
+    /// Whether room of deleted slivers waits to be given back, and can be.
     pub(crate) fn has_trash(&self) -> bool {
-        self.has_trash.load(Ordering::SeqCst) && self.gate.poisoned().is_none()
+        let waits = self.has_trash.load(Ordering::SeqCst) || self.volume.has_graves();
+        waits && self.volume.poison.reason().is_none() && !self.settled.load(Ordering::SeqCst)
     }
 
-    /// Runs a group of writes in one commit, and answers each.
-    pub(crate) fn commit(&self, mut group: Vec<Box<dyn Job>>) {
-        let outcome = {
-            let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = match &database.0 {
-                Some(database) => self.commit_on(database, &mut group),
-                None => Err(StoreError::Closed),
+    /// Runs a group of writes, in one commit unless they bring too much for one, and answers each.
+    pub(crate) fn commit(&self, group: Vec<Box<dyn Job>>) {
+        let mut waiting = VecDeque::from(group);
+        loop {
+            let mut done = Vec::new();
+            let outcome = {
+                let mut writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+                self.commit_on(&mut writing, &mut waiting, &mut done)
             };
-            if let Ok(Group { snapshot: Some(snapshot), .. }) = &outcome {
-                self.has_trash.store(snapshot.has_trash(), Ordering::SeqCst);
-            }
-            outcome.map(|Group { sequence, snapshot }| {
-                if let Some(snapshot) = snapshot {
-                    *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-                }
+            let outcome = outcome.map(|Group { sequence, snapshot }| {
+                let older = snapshot.map(|snapshot| {
+                    let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+                    std::mem::replace(&mut *newest, Arc::new(snapshot))
+                });
+                // Not while others wait for the newest one.
+                drop(older);
                 sequence
-            })
-        };
-        for job in group {
-            job.answer(outcome.clone());
+            });
+            let failed = outcome.is_err();
+            done.extend(failed.then(|| waiting.drain(..)).into_iter().flatten());
+            for job in done {
+                job.answer(outcome.clone());
+            }
+            if waiting.is_empty() {
+                break;
+            }
         }
+        self.volume.bury();
     }
 
-    fn commit_on(&self, database: &Database, group: &mut [Box<dyn Job>]) -> Result<Group, StoreError> {
+    /// Makes the database durable, so that the next open finds nothing to make again. It is the end of writing.
+    pub(crate) fn settle(&self) {
+        let mut writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settled.store(true, Ordering::SeqCst);
+        if self.volume.poison.reason().is_none()
+            && !writing.log.is_settled()
+            && let Err(error) = self.checkpoint(&mut writing)
+        {
+            self.volume.poison.set("closing", &error);
+        }
+        self.volume.bury();
+    }
+
+    fn commit_on(
+        &self,
+        writing: &mut Writing,
+        waiting: &mut VecDeque<Box<dyn Job>>,
+        done: &mut Vec<Box<dyn Job>>,
+    ) -> Result<Group, StoreError> {
         self.writable()?;
-        let done = self.try_commit(database, group);
-        if let Err(error) = &done {
+        let group = self.try_commit(writing, waiting, done);
+        if let Err(error) = &group {
             // Whatever failed between begin and commit, what redb holds in memory is no longer to be built upon.
-            self.gate.poison("committing", error);
+            self.volume.poison.set("committing", error);
         }
         // The gate swallows errors of the disk, so that success is only what is left when it has none.
         self.writable()?;
-        done
+        group
     }
 
     fn writable(&self) -> Result<(), StoreError> {
-        self.gate.poisoned().map_or(Ok(()), |reason| Err(StoreError::ReadOnly { reason }))
+        self.volume.poison.reason().map_or(Ok(()), |reason| Err(StoreError::ReadOnly { reason }))
     }
 
-    fn try_commit(&self, database: &Database, group: &mut [Box<dyn Job>]) -> Result<Group, StoreError> {
-        let transaction = begin(database)?;
-        let mut base = Base::open(&transaction, None)?;
+    /// Runs the next of the writes that wait, and commits what they change. Those that ran are moved to `done`.
+    fn try_commit(
+        &self,
+        writing: &mut Writing,
+        waiting: &mut VecDeque<Box<dyn Job>>,
+        done: &mut Vec<Box<dyn Job>>,
+    ) -> Result<Group, StoreError> {
+        let draft = writing.log.draft()?;
+        let segments = writing.log.segments().clone();
+        let Writing { log, database: Closing(Some(database)), victim } = writing else {
+            return Err(StoreError::Closed);
+        };
+        let transaction = begin(database, Durability::None)?;
+        let mut base = Base::open(&transaction, &segments, draft)?;
         let mut admission = Admission::default();
-        for job in group {
-            if let Err(error) = admission.admit(self, &base, job.room()) {
-                job.refuse(error);
-            } else if let Some(changes) = job.run(&base) {
+        let budget = if waiting.is_empty() { IDLE_BUDGET } else { BUSY_BUDGET };
+        while base.payload() < GROUP_BYTES
+            && let Some(mut job) = waiting.pop_front()
+        {
+            let changes = match admission.admit(self, &base, job.room()) {
+                Ok(()) => job.run(&base),
+                Err(error) => {
+                    job.refuse(error);
+                    None
+                }
+            };
+            done.push(job);
+            if let Some(changes) = changes {
                 base.apply(changes)?;
             }
         }
-        if self.has_trash() || base.changed() {
-            base.sweep()?;
-        }
-        if !base.changed() {
-            let sequence = base.counters().sequence;
+        let swept = self.give_back(&mut base, log, victim, budget)?;
+        let changed = base.changed();
+        if changed {
+            let Sealed { tables, draft, moved, rows, uses } = base.seal(log.closed())?;
+            let sequence = tables.counters.sequence;
+            self.writable()?;
+            if let Some(moved) = moved {
+                log.append_moved(moved, sequence)?;
+            }
+            let end = log.append(draft, sequence, rows)?;
+            tables.seal(end)?;
+            guarded(Table::Meta, || transaction.commit())?;
+            log.used(uses);
+        } else {
             drop(base);
             guarded(Table::Meta, || transaction.abort())?;
-            return Ok(Group { sequence, snapshot: None });
         }
-        let sequence = base.seal()?;
+        if log.is_due() {
+            self.checkpoint(writing)?;
+        }
         self.writable()?;
+        let waits = !swept || writing.victim.is_some() || self.next_victim(&writing.log).is_some();
+        self.has_trash.store(waits, Ordering::SeqCst);
+        let Closing(Some(database)) = &writing.database else { return Err(StoreError::Closed) };
+        let snapshot = changed.then(|| Snapshot::of(database, writing.log.segments().clone())).transpose()?;
+        let sequence = snapshot.as_ref().map_or_else(|| self.newest().counters(), Snapshot::counters).sequence;
+        Ok(Group { sequence, snapshot })
+    }
+
+    /// Gives room back, up to so many bytes of work. True when nothing is left of what format 1 stored and was released.
+    fn give_back(
+        &self,
+        base: &mut Base<'_>,
+        log: &mut Log,
+        victim: &mut Option<Victim>,
+        mut budget: u64,
+    ) -> Result<bool, StoreError> {
+        if !self.has_trash() {
+            return Ok(true);
+        }
+        let swept = compact::sweep(base, &mut budget)?;
+        // One at a time: what a segment is used for is known to the log after the commit.
+        let next = if budget > 0 { victim.take().or_else(|| self.next_victim(log)) } else { None };
+        if let Some(mut emptied) = next {
+            if !compact::advance(base, log, &mut emptied, &mut budget)? {
+                *victim = Some(emptied);
+                return Ok(swept);
+            }
+            match base.held_of(emptied.segment)? {
+                Some(0) => base.drop_segment(emptied.segment)?,
+                Some(_) => log.leave(emptied.segment),
+                None => {}
+            }
+        }
+        Ok(swept)
+    }
+
+    fn next_victim(&self, log: &Log) -> Option<Victim> {
+        let free = self.volume.disk.space().map_or(0, |space| space.free);
+        let (segment, used) = log.wasteful(free)?;
+        // Nothing needs to be looked for where nothing is held.
+        let until = if used.live == 0 { 0 } else { used.length };
+        Some(Victim { segment, at: 0, until })
+    }
+
+    /// Makes the database durable, and lets go of segments that nothing names any more.
+    fn checkpoint(&self, writing: &mut Writing) -> Result<(), StoreError> {
+        let Closing(Some(database)) = &writing.database else { return Err(StoreError::Closed) };
+        let transaction = begin(database, Durability::Immediate)?;
         guarded(Table::Meta, || transaction.commit())?;
         self.writable()?;
-        Ok(Group { sequence, snapshot: Some(Snapshot::of(database)?) })
+        writing.log.settled();
+        Ok(())
     }
 
     pub(crate) fn usage(&self) -> Result<Usage, StoreError> {
-        self.usage_with(self.newest().live_bytes())
+        let newest = self.newest();
+        self.usage_with(newest.counters().live_bytes, newest.counters().segment_bytes, newest.segments().bytes())
     }
 
-    fn usage_with(&self, live_bytes: u64) -> Result<Usage, StoreError> {
+    fn usage_with(&self, database: u64, held: u64, segments: u64) -> Result<Usage, StoreError> {
         let space_error = |source| StoreError::Space { source: Arc::new(source) };
-        let space = self.disk.space().map_err(space_error)?;
-        let file_bytes = self.gate.allocated().map_err(space_error)?;
-        Ok(Usage { file_bytes, live_bytes, capacity: space.capacity, free: space.free, reserve: self.reserve })
+        let space = self.volume.disk.space().map_err(space_error)?;
+        let file_bytes = self.gate.allocated().map_err(space_error)? + segments;
+        let (capacity, free, reserve) = (space.capacity, space.free, self.reserve);
+        Ok(Usage { file_bytes, live_bytes: database + held, capacity, free, reserve })
     }
 }
 
-/// Begins a write transaction whose commit is durable and leaves a file that opens quickly after a crash.
-pub(crate) fn begin(database: &Database) -> Result<redb::WriteTransaction, StoreError> {
+/// Begins a write transaction. A durable one leaves a file that opens quickly after a crash.
+pub(crate) fn begin(database: &Database, durability: Durability) -> Result<redb::WriteTransaction, StoreError> {
     guarded(Table::Meta, || {
         let mut transaction = database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_durability(durability)?;
         // Costs a second fsync. Without it an open after a crash reads the whole file, and one rotten page
-        // anywhere, a sliver's too, makes it refuse the file.
-        transaction.set_quick_repair(true);
+        // anywhere makes it refuse the file.
+        transaction.set_quick_repair(matches!(durability, Durability::Immediate));
         Ok::<_, redb::Error>(transaction)
     })
 }
@@ -164,11 +294,14 @@ struct Admission {
 impl Admission {
     fn admit(&mut self, core: &Core, base: &Base<'_>, room: Room) -> Result<(), StoreError> {
         let Room::Grows { bytes: needed } = room else { return Ok(()) };
-        let available = match self.available {
-            Some(available) => available,
-            None => core.usage_with(base.counters().live_bytes)?.available(),
+        let available = if let Some(available) = self.available {
+            available
+        } else {
+            let counters = base.counters();
+            core.usage_with(counters.live_bytes, counters.segment_bytes, base.segments().bytes())?.available()
         };
-        self.available = Some(available.saturating_sub(needed));
-        if needed <= available { Ok(()) } else { Err(StoreError::Full { needed, available }) }
+        let is_enough = needed <= available;
+        self.available = Some(if is_enough { available - needed } else { available });
+        if is_enough { Ok(()) } else { Err(StoreError::Full { needed, available }) }
     }
 }

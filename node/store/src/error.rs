@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::UploadNumber;
 use crate::tables::Table;
+use crate::{FILE, UploadNumber};
 
 /// A failure of the store. Cloneable, since one failed commit answers every write that was grouped into it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -27,6 +27,17 @@ pub enum StoreError {
     /// The volume was written by a newer version. It is left as it is.
     #[error("the volume has format {found}, this version reads up to {known}: run a version that knows it")]
     NewerFormat { found: u32, known: u32 },
+    /// A commit is missing, or damaged, that others came after: the volume isn't what it was. Its data is as good as lost.
+    #[error("the volume's log is damaged: {segment} {what}; replace the volume, and its data is rebuilt")]
+    LogDamaged { segment: String, what: String },
+    /// The disk couldn't return bytes of the log that an open needs.
+    #[error("reading {file}: {source}")]
+    ReadLog { file: String, source: Arc<io::Error> },
+    /// There are segments, and not the database that they belong to.
+    #[error(
+        "the volume has segments of a log, and {FILE} isn't theirs: put theirs back, or replace the volume, and its data is rebuilt"
+    )]
+    ForeignLog,
     /// The thread for commits couldn't be started.
     #[error("starting the writer: {source}")]
     StartWriter { source: Arc<io::Error> },
@@ -54,8 +65,8 @@ pub enum StoreError {
     /// The blob is already held, under another upload.
     #[error("the blob is already held, as upload {number}")]
     AlreadyHeld { number: UploadNumber },
-    /// A sliver larger than the store takes.
-    #[error("a sliver of {bytes} bytes is more than the {most} that one may have")]
+    /// A sliver, or all those of one write, larger than the store takes.
+    #[error("slivers of {bytes} bytes are more than the {most} that one write may bring")]
     SliverTooLarge { bytes: u64, most: u64 },
     /// The closure given to a write panicked. It had no effect.
     #[error("the write panicked: {what}")]

@@ -52,6 +52,15 @@ impl Disk for HostDisk {
         self.directory.join(name).try_exists()
     }
 
+    fn list(&self) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        fs::read_dir(&self.directory)?.map(name).collect()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.directory.join(name))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.directory.join(from), self.directory.join(to))
     }
@@ -59,6 +68,10 @@ impl Disk for HostDisk {
     fn sync_dir(&self) -> io::Result<()> {
         // fsync of a file makes its bytes durable, not its name.
         File::open(&self.directory)?.sync_all()
+    }
+
+    fn random(&self, out: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(out).map_err(io::Error::other)
     }
 
     fn space(&self) -> io::Result<Space> {

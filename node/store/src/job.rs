@@ -12,7 +12,7 @@ use crate::{Committed, Room, StoreError, Tx};
 const GROUP: usize = 1024;
 
 /// Bytes of growing writes after which a group is closed: its pages are held in memory until the commit.
-const GROUP_BYTES: u64 = 32 << 20;
+pub(crate) const GROUP_BYTES: u64 = 32 << 20;
 
 /// A write that waits for its commit.
 pub(crate) trait Job: Send {

@@ -21,6 +21,23 @@ pub enum Axis {
     Secondary,
 }
 
+impl Axis {
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Primary => 0,
+            Self::Secondary => 1,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Primary),
+            1 => Some(Self::Secondary),
+            _ => None,
+        }
+    }
+}
+
 /// Place of a sliver on this volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliverKey {
@@ -67,6 +84,11 @@ impl UploadNumber {
         Some(Self(u64::from_be_bytes(key.get(..8)?.try_into().ok()?)))
     }
 
+    pub(crate) fn and_stripe(key: &[u8]) -> Option<(Self, u32)> {
+        let key: &[u8; 12] = key.try_into().ok()?;
+        Some((Self::from_key(key)?, u32::from_be_bytes(*key.last_chunk()?)))
+    }
+
     pub(crate) fn stripe_key(self, stripe: u32) -> [u8; 12] {
         let mut key = [0; 12];
         key[..8].copy_from_slice(&self.key());
@@ -79,10 +101,7 @@ impl SliverKey {
     pub(crate) fn key(&self) -> [u8; 14] {
         let mut key = [0; 14];
         key[..12].copy_from_slice(&self.upload.stripe_key(self.stripe));
-        key[12] = match self.axis {
-            Axis::Primary => 0,
-            Axis::Secondary => 1,
-        };
+        key[12] = self.axis.byte();
         key[13] = self.index;
         key
     }
@@ -99,11 +118,7 @@ impl SliverKey {
         Some(Self {
             upload: UploadNumber::from_key(key)?,
             stripe: u32::from_be_bytes(key[8..12].try_into().ok()?),
-            axis: match key[12] {
-                0 => Axis::Primary,
-                1 => Axis::Secondary,
-                _ => return None,
-            },
+            axis: Axis::from_byte(key[12])?,
             index: key[13],
         })
     }

@@ -1,8 +1,8 @@
 //! The durable store of a member: protocol state, registry, slivers, on one volume.
 //!
-//! One [redb](https://docs.rs/redb) file over a small [`Disk`] trait. Writes are closures: [`Store::write`] queues them to
-//! the one writer, which runs those that wait in one transaction, commits it durably, and then answers them all (group
-//! commit). Reads are snapshots: [`Store::view`].
+//! A log of commits in segments, where slivers lie, and one [redb](https://docs.rs/redb) file of rows, over a small [`Disk`]
+//! trait. Writes are closures: [`Store::write`] queues them to the one writer, which runs those that wait in one transaction,
+//! writes it to the log durably, and then answers them all (group commit). Reads are snapshots: [`Store::view`].
 //!
 //! What it promises:
 //!
@@ -28,16 +28,20 @@
 
 mod base;
 mod changes;
+mod compact;
 mod counters;
 mod disk;
 mod engine;
 mod error;
+mod extents;
 pub mod fake;
 mod gate;
 mod host;
 mod job;
 mod keys;
+mod log;
 mod open;
+mod poison;
 mod rows;
 mod snapshot;
 mod space;

@@ -4,19 +4,21 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, TableHandle};
+use redb::{Database, Durability, ReadableDatabase, TableHandle};
 
-use crate::base::Base;
+use crate::base::Tables;
 use crate::counters::Counters;
-use crate::engine::{Core, begin};
+use crate::engine::{Core, Opened, begin};
 use crate::gate::{Backend, Gate};
+use crate::log::{Change, End, LOG_KEY, Sizes, Volume, holds_segments, recover};
+use crate::poison::Poison;
 use crate::rows::{get_row, guarded, panic_text};
 use crate::tables::Table;
 use crate::view::misshapen;
 use crate::{Disk, DiskFile, FILE, Options, StoreError};
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The row of [`Table::Meta`] that holds the format: u32.
 const FORMAT_KEY: &[u8] = b"format";
@@ -24,24 +26,41 @@ const FORMAT_KEY: &[u8] = b"format";
 /// Name of the file while it is made.
 const UNFINISHED: &str = "store.redb.new";
 
+/// Least and most bytes of a file of the log, where nobody says otherwise.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+
 pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, StoreError> {
-    let (gate, database) = match make(&*disk, options)? {
+    let poison = Arc::new(Poison::default());
+    let (gate, database) = match make(&*disk, &poison, options)? {
         Some(made) => made,
-        None => open_database(open_file(&*disk, FILE)?, options)?,
+        None => open_database(open_file(&*disk, FILE)?, &poison, options)?,
     };
     // Without it a power cut after the first commits could take the name back: an empty volume, which had acknowledged data.
     // On every open, since who made the file may have died right here.
     disk.sync_dir().map_err(|source| StoreError::SyncDirectory { source: Arc::new(source) })?;
-    check_format(&database)?;
+    let found = check_format(&database)?;
     gate.opened();
-    Core::new(disk, gate, options.reserve_bytes, database)
+    if found < FORMAT {
+        has_no_segments(&*disk)?;
+        upgrade(&*disk, &database)?;
+    }
+    let capacity = disk.space().map_err(|source| StoreError::Space { source: Arc::new(source) })?.capacity;
+    let segment_bytes = options
+        .segment_bytes
+        .unwrap_or_else(|| (capacity / 1024).max(*SEGMENT_BYTES.start()))
+        .min(*SEGMENT_BYTES.end());
+    let reserve = options.reserve_bytes.max(2 * segment_bytes);
+    let sizes = Sizes { segment_bytes, short_bytes: 2 * reserve };
+    let volume = Volume::new(disk, poison);
+    let log = recover(volume.clone(), &database, sizes)?;
+    Core::new(Opened { volume, gate, database, log, reserve })
 }
 
 /// Makes the file, where there is none.
 ///
 /// redb can't open a file whose making lost power, and nothing must tell such a file from a rotten one; so it gets its name
 /// when it is whole and durable.
-fn make(disk: &dyn Disk, options: &Options) -> Result<Option<(Arc<Gate>, Database)>, StoreError> {
+fn make(disk: &dyn Disk, poison: &Arc<Poison>, options: &Options) -> Result<Option<(Arc<Gate>, Database)>, StoreError> {
     let exists = || disk.exists(FILE).map_err(|source| file_error(FILE, source));
     if exists()? {
         return Ok(None);
@@ -51,11 +70,18 @@ fn make(disk: &dyn Disk, options: &Options) -> Result<Option<(Arc<Gate>, Databas
     if exists()? {
         return Ok(None);
     }
+    has_no_segments(disk)?;
     file.set_len(0).map_err(|source| file_error(UNFINISHED, source))?;
-    let (gate, database) = open_database(file, options)?;
-    format(&database)?;
+    let (gate, database) = open_database(file, poison, options)?;
+    format(disk, &database)?;
     disk.rename(UNFINISHED, FILE).map_err(|source| file_error(UNFINISHED, source))?;
     Ok(Some((gate, database)))
+}
+
+/// Segments are made after the database that they belong to is named. A database without any that begins a log isn't theirs.
+fn has_no_segments(disk: &dyn Disk) -> Result<(), StoreError> {
+    let holds = holds_segments(disk).map_err(|source| file_error(FILE, source))?;
+    if holds { Err(StoreError::ForeignLog) } else { Ok(()) }
 }
 
 fn open_file(disk: &dyn Disk, name: &str) -> Result<Box<dyn DiskFile>, StoreError> {
@@ -71,8 +97,12 @@ fn file_error(name: &str, source: io::Error) -> StoreError {
     }
 }
 
-fn open_database(file: Box<dyn DiskFile>, options: &Options) -> Result<(Arc<Gate>, Database), StoreError> {
-    let gate = Arc::new(Gate::new(file).map_err(|source| file_error(FILE, source))?);
+fn open_database(
+    file: Box<dyn DiskFile>,
+    poison: &Arc<Poison>,
+    options: &Options,
+) -> Result<(Arc<Gate>, Database), StoreError> {
+    let gate = Arc::new(Gate::new(file, poison.clone()).map_err(|source| file_error(FILE, source))?);
     let backend = Backend(gate.clone());
     let opened = catch_unwind(AssertUnwindSafe(|| {
         redb::Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend)
@@ -84,15 +114,30 @@ fn open_database(file: Box<dyn DiskFile>, options: &Options) -> Result<(Arc<Gate
     }
 }
 
-fn format(database: &Database) -> Result<(), StoreError> {
-    let transaction = begin(database)?;
-    let mut base = Base::open(&transaction, Some(Counters::default()))?;
-    base.insert(Table::Meta, FORMAT_KEY, &FORMAT.to_be_bytes())?;
-    base.seal()?;
+fn format(disk: &dyn Disk, database: &Database) -> Result<(), StoreError> {
+    let transaction = begin(database, Durability::Immediate)?;
+    let tables = Tables::open(&transaction, Some(Counters { sequence: 1, ..Counters::default() }))?;
+    begin_log(disk, tables)?;
     guarded(Table::Meta, || transaction.commit())
 }
 
-fn check_format(database: &Database) -> Result<(), StoreError> {
+/// Gives a volume of format 1 a log. What it holds stays in the database until it is deleted.
+fn upgrade(disk: &dyn Disk, database: &Database) -> Result<(), StoreError> {
+    let transaction = begin(database, Durability::Immediate)?;
+    begin_log(disk, Tables::open(&transaction, None)?)?;
+    guarded(Table::Meta, || transaction.commit())
+}
+
+fn begin_log(disk: &dyn Disk, mut tables: Tables<'_>) -> Result<(), StoreError> {
+    let mut key = [0; 32];
+    disk.random(&mut key).map_err(|source| file_error(FILE, source))?;
+    tables.make(Change::Put(Table::Meta, FORMAT_KEY, &FORMAT.to_be_bytes()))?;
+    tables.make(Change::Put(Table::Meta, LOG_KEY, &key))?;
+    tables.seal(End::START)
+}
+
+/// The volume's format, which this version knows.
+fn check_format(database: &Database) -> Result<u32, StoreError> {
     let transaction = guarded(Table::Meta, || database.begin_read())?;
     let names: Vec<String> =
         guarded(Table::Meta, || transaction.list_tables())?.map(|table| table.name().to_owned()).collect();
@@ -102,7 +147,7 @@ fn check_format(database: &Database) -> Result<(), StoreError> {
     let meta = guarded(Table::Meta, || transaction.open_table(Table::Meta.definition()))?;
     let row = get_row(Table::Meta, &meta, FORMAT_KEY)?.ok_or_else(|| misshapen(Table::Meta))?;
     let found = u32::from_be_bytes(row[..].try_into().map_err(|_| misshapen(Table::Meta))?);
-    if found > FORMAT { Err(StoreError::NewerFormat { found, known: FORMAT }) } else { Ok(()) }
+    if found > FORMAT { Err(StoreError::NewerFormat { found, known: FORMAT }) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -117,19 +162,20 @@ mod tests {
         let options = Options { writer: Writer::Inline, ..Options::default() };
         drop(Store::open(Arc::new(disk.clone()), &options).unwrap());
         {
-            let (_, database) = open_database(disk.open(FILE).unwrap(), &options).unwrap();
-            let transaction = begin(&database).unwrap();
-            let mut base = Base::open(&transaction, None).unwrap();
-            base.insert(Table::Meta, FORMAT_KEY, &(FORMAT + 1).to_be_bytes()).unwrap();
-            base.seal().unwrap();
+            let file = disk.open(FILE).unwrap();
+            let (_, database) = open_database(file, &Arc::new(Poison::default()), &options).unwrap();
+            let transaction = begin(&database, Durability::Immediate).unwrap();
+            let mut tables = Tables::open(&transaction, None).unwrap();
+            tables.make(Change::Put(Table::Meta, FORMAT_KEY, &(FORMAT + 1).to_be_bytes())).unwrap();
+            drop(tables);
             transaction.commit().unwrap();
         }
         for _ in 0..2 {
             let refused = Store::open(Arc::new(disk.clone()), &options).unwrap_err();
-            assert!(matches!(refused, StoreError::NewerFormat { found: 2, known: 1 }));
+            assert!(matches!(refused, StoreError::NewerFormat { found: 3, known: 2 }));
             assert_eq!(
                 refused.to_string(),
-                "the volume has format 2, this version reads up to 1: run a version that knows it"
+                "the volume has format 3, this version reads up to 2: run a version that knows it"
             );
         }
     }

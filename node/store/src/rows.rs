@@ -10,6 +10,7 @@ use redb::ReadableTable;
 
 use crate::StoreError;
 use crate::counters::Counters;
+use crate::extents::Place;
 use crate::tables::Table;
 
 /// Bounds of a range of keys.
@@ -26,6 +27,8 @@ pub trait Rows {
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError>;
     #[doc(hidden)]
     fn scan(&self, table: Table, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+    #[doc(hidden)]
+    fn read(&self, place: Place) -> Result<Vec<u8>, StoreError>;
     #[doc(hidden)]
     fn counters(&self) -> Counters;
 }

@@ -7,6 +7,8 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase};
 use crate::StoreError;
 use crate::counters::Counters;
 use crate::engine::Core;
+use crate::extents::Place;
+use crate::log::Segments;
 use crate::rows::{Bounds, Rows, Visit, get_row, guarded, has_row, scan_rows};
 use crate::tables::Table;
 use crate::view::misshapen;
@@ -15,11 +17,13 @@ use crate::view::misshapen;
 pub(crate) struct Snapshot {
     tables: [ReadOnlyTable<&'static [u8], &'static [u8]>; Table::COUNT],
     counters: Counters,
+    /// The files that rows name; none of them is removed as long as it lives.
+    segments: Arc<Segments>,
 }
 
 impl Snapshot {
     /// A snapshot of the newest commit of `database`.
-    pub(crate) fn of(database: &Database) -> Result<Self, StoreError> {
+    pub(crate) fn of(database: &Database, segments: Arc<Segments>) -> Result<Self, StoreError> {
         let transaction = guarded(Table::Meta, || database.begin_read())?;
         let mut tables = Vec::with_capacity(Table::COUNT);
         for table in Table::ALL {
@@ -28,14 +32,18 @@ impl Snapshot {
         let tables: [_; Table::COUNT] = tables.try_into().map_err(|_| misshapen(Table::Meta))?;
         let row = get_row(Table::Meta, &tables[Table::Meta as usize], Counters::KEY)?;
         let counters = Counters::decode(&row.ok_or_else(|| misshapen(Table::Meta))?)?;
-        Ok(Self { tables, counters })
+        Ok(Self { tables, counters, segments })
     }
 
-    pub(crate) fn live_bytes(&self) -> u64 {
-        self.counters.live_bytes
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
     }
 
-    /// Whether uploads wait to be swept.
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Whether uploads of format 1 wait to be swept.
     pub(crate) fn has_trash(&self) -> bool {
         let mut found = false;
         let scanned = scan_rows(
@@ -78,6 +86,10 @@ impl Rows for ReadTx {
 
     fn scan(&self, table: Table, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         scan_rows(table, &self.snapshot.tables[table as usize], bounds, visit)
+    }
+
+    fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+        self.snapshot.segments.read(place)
     }
 
     fn counters(&self) -> Counters {

@@ -22,9 +22,10 @@ impl Room {
 /// Use of the volume, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Allocated to the database file. It doesn't shrink with every delete: freed pages are used again.
+    /// Of the store's files. They don't shrink with every delete: what is still held of a segment moves to another first, and
+    /// freed pages of the database are used again.
     pub file_bytes: u64,
-    /// Of those, what rows that are there take; estimated from their sizes.
+    /// Of those, what is held: slivers, and rows as estimated from their sizes.
     pub live_bytes: u64,
     /// Size of the filesystem.
     pub capacity: u64,
@@ -35,13 +36,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What growing writes may still take: what the disk has above the reserve, and the pages in the file that deletes
-    /// left, as long as half of the reserve is there to pay for an estimate that is wrong.
+    /// What growing writes may still take: what the disk has above the reserve.
     pub fn available(&self) -> u64 {
-        let within = self.file_bytes.saturating_sub(self.live_bytes);
-        if self.free < self.reserve / 2 {
-            return 0;
-        }
-        self.free.saturating_sub(self.reserve) + within
+        self.free.saturating_sub(self.reserve)
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::Core;
 use crate::job::{Job, Queue, TypedJob};
 use crate::{Disk, ReadTx, Room, StoreError, Tx, Usage, View, open};
 
-/// Name of the database file on the volume.
+/// Name of the database's file on the volume; the log's are beside it.
 pub const FILE: &str = "store.redb";
 
 /// Name of the record in the state table that makes a volume some member's (fleet, member, incarnation, volume ID).
@@ -37,11 +37,14 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Where commits are done.
     pub writer: Writer,
+    /// Length from which on a file of the log is followed by another, bytes. By default a 1024th of the volume, and at least 1 MiB
+    /// and at most 1 GiB. Twice as much stays free at least: room to move what is held out of the emptiest one.
+    pub segment_bytes: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, reserve_bytes: 64 << 20, writer: Writer::default() }
+        Self { cache_bytes: 16 << 20, reserve_bytes: 64 << 20, writer: Writer::default(), segment_bytes: None }
     }
 }
 
@@ -84,7 +87,7 @@ enum Executor {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Store").field("disk", &self.inner.core.disk).finish_non_exhaustive()
+        formatter.debug_struct("Store").field("volume", &self.inner.core.volume).finish_non_exhaustive()
     }
 }
 
@@ -173,7 +176,7 @@ impl Store {
 
     /// Whether the store still takes writes, and whether reads failed.
     pub fn health(&self) -> Health {
-        self.inner.core.gate.health()
+        self.inner.core.volume.poison.health()
     }
 
     /// Use of the volume.
@@ -203,7 +206,11 @@ impl Store {
 impl Inner {
     fn shutdown(&self) {
         match &self.executor {
-            Executor::Inline { closed } => closed.store(true, Ordering::SeqCst),
+            Executor::Inline { closed } => {
+                if !closed.swap(true, Ordering::SeqCst) {
+                    self.core.settle();
+                }
+            }
             Executor::Thread { queue, thread } => {
                 queue.close();
                 let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -233,6 +240,7 @@ fn start(core: &Arc<Core>) -> Result<Executor, StoreError> {
             while let Some(group) = jobs.next_group(core.has_trash()) {
                 core.commit(group);
             }
+            core.settle();
         })
         .map_err(|source| StoreError::StartWriter { source: Arc::new(source) })?;
     Ok(Executor::Thread { queue, thread: Mutex::new(Some(thread)) })

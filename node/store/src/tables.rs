@@ -10,7 +10,7 @@ use redb::TableDefinition;
 
 use crate::StoreError;
 
-/// A table of the store.
+/// A table of the store. Its number is part of the format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
     /// The store's own: format version, counters.
@@ -25,9 +25,9 @@ pub enum Table {
     Live,
     /// (upload, stripe) → the stripe's description.
     Stripes,
-    /// (upload, stripe, axis, index) → the sliver's length, u32. Answers "is it there" without reading the sliver.
+    /// Of format 1: (upload, stripe, axis, index) → the sliver's length, u32.
     Slivers,
-    /// (upload, stripe, axis, index, chunk) → a piece of a sliver, bare.
+    /// Of format 1: (upload, stripe, axis, index, chunk) → a piece of a sliver, bare.
     Chunks,
     /// blob → upload, and the node's mark, if it put one.
     Holdings,
@@ -35,8 +35,12 @@ pub enum Table {
     Missing,
     /// (shard, slot) → number of its rows in [`Table::Missing`].
     MissingCounts,
-    /// upload → (), for uploads whose chunks wait to be swept.
+    /// Of format 1: upload → (), for uploads whose chunks wait to be swept.
     Trash,
+    /// (upload, stripe) → where the slivers lie that are held of it. Answers "is it there" without reading any.
+    Extents,
+    /// segment → how much of it is still held.
+    Segments,
 }
 
 /// redb's type of all of them: the keys are encoded by [`crate::keys`].
@@ -45,7 +49,7 @@ pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u
 const TAG: usize = 8;
 
 impl Table {
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 14;
 
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Meta,
@@ -60,6 +64,8 @@ impl Table {
         Self::Missing,
         Self::MissingCounts,
         Self::Trash,
+        Self::Extents,
+        Self::Segments,
     ];
 
     /// Its name in the file, and in metrics and errors.
@@ -77,6 +83,8 @@ impl Table {
             Self::Missing => "missing",
             Self::MissingCounts => "missing_counts",
             Self::Trash => "trash",
+            Self::Extents => "extents",
+            Self::Segments => "segments",
         }
     }
 

@@ -1,19 +1,22 @@
 //! Typed writes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::changes::Changes;
 use crate::counters::Counters;
+use crate::extents::{Extents, Place, SegmentUse};
 use crate::keys::{missing_key, slot_of};
 use crate::rows::{Bounds, Rows, Visit, scan_prefix};
 use crate::tables::Table;
+use crate::view::misshapen;
 use crate::{SliverKey, StoreError, Upload, UploadNumber, View};
 
-/// Bytes of a sliver in one chunk: with its key and redb's bookkeeping it just fits a leaf of 64 KiB, so that a large
-/// sliver wastes little of the power of two pages that redb gives a leaf, and a new sliver's neighbour is cheap to read.
-pub(crate) const CHUNK: usize = 64 * 1024 - 64;
+/// Bytes of a sliver in one chunk of format 1.
+const CHUNK: usize = 64 * 1024 - 64;
 
-/// Largest sliver, bytes.
+/// Largest sliver, and most that one write may bring, bytes.
 pub const MAX_SLIVER: usize = 1 << 30;
 
 /// A write in progress: reads (by [`View`]) and changes of one closure.
@@ -41,6 +44,14 @@ impl Rows for Tx<'_> {
 
     fn scan(&self, table: Table, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.changes.scan(self.base, table, bounds, visit)
+    }
+
+    fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+        if place.is_pending() {
+            let piece = self.changes.pieces.get(place.offset as usize);
+            return piece.map(|piece| piece.to_vec()).ok_or_else(|| misshapen(Table::Extents));
+        }
+        self.base.read(place)
     }
 
     fn counters(&self) -> Counters {
@@ -141,7 +152,7 @@ impl<'base> Tx<'base> {
 
     /// Removes what is held of a blob: holding, stripes and slivers. True when it was held.
     ///
-    /// The slivers are gone from every view at once; the room they take in the file is swept after it, in bounded steps.
+    /// The slivers are gone from every view at once; the room they take is given back after it, in bounded steps.
     pub fn release_blob(&mut self, blob: &[u8; 32]) -> Result<bool, StoreError> {
         let Some(number) = self.holding(blob)? else { return Ok(false) };
         self.changes.remove(Table::Holdings, blob);
@@ -187,18 +198,20 @@ impl<'base> Tx<'base> {
     ///
     /// [`StoreError::UnknownUpload`] when nothing holds that upload any more, [`StoreError::SliverTooLarge`].
     pub fn put_sliver(&mut self, place: &SliverKey, sliver: impl Into<Bytes>) -> Result<(), StoreError> {
-        let mut sliver: Bytes = sliver.into();
-        if sliver.len() > MAX_SLIVER {
-            return Err(StoreError::SliverTooLarge { bytes: sliver.len() as u64, most: MAX_SLIVER as u64 });
+        let sliver: Bytes = sliver.into();
+        // Of one write too: a commit has to fit a frame.
+        let bytes = self.changes.pieces.iter().map(Bytes::len).sum::<usize>() + sliver.len();
+        if bytes > MAX_SLIVER {
+            return Err(StoreError::SliverTooLarge { bytes: bytes as u64, most: MAX_SLIVER as u64 });
         }
         self.must_be_live(place.upload)?;
         self.remove_sliver(place)?;
         let length = sliver.len() as u32;
-        self.changes.insert(Table::Slivers, &place.key(), length.to_be_bytes().to_vec().into());
-        for chunk in 0..chunks(length) {
-            let piece = sliver.split_to(sliver.len().min(CHUNK));
-            self.changes.insert(Table::Chunks, &place.chunk_key(chunk), piece);
-        }
+        let pending = Place::pending(self.changes.pieces.len(), length);
+        self.changes.pieces.push(sliver);
+        let mut extents = self.extents(place.upload, place.stripe)?;
+        extents.set(place.axis, place.index, pending);
+        self.changes.insert(Table::Extents, &place.upload.stripe_key(place.stripe), extents.encode().into());
         self.changes.counters.totals.slivers += 1;
         self.changes.counters.totals.sliver_bytes += u64::from(length);
         Ok(())
@@ -206,11 +219,25 @@ impl<'base> Tx<'base> {
 
     /// Removes a sliver. True when it was there.
     pub fn remove_sliver(&mut self, place: &SliverKey) -> Result<bool, StoreError> {
-        let Some(length) = self.sliver_length(place)? else { return Ok(false) };
-        self.changes.remove(Table::Slivers, &place.key());
-        for chunk in 0..chunks(length) {
-            self.changes.remove(Table::Chunks, &place.chunk_key(chunk));
-        }
+        let mut extents = self.extents(place.upload, place.stripe)?;
+        let length = if let Some(held) = extents.remove(place.axis, place.index) {
+            let row = place.upload.stripe_key(place.stripe);
+            if extents.is_empty() {
+                self.changes.remove(Table::Extents, &row);
+            } else {
+                self.changes.insert(Table::Extents, &row, extents.encode().into());
+            }
+            self.free([held])?;
+            held.length
+        } else if let Some(length) = self.old_sliver_length(place)? {
+            self.changes.remove(Table::Slivers, &place.key());
+            for chunk in 0..chunks(length) {
+                self.changes.remove(Table::Chunks, &place.chunk_key(chunk));
+            }
+            length
+        } else {
+            return Ok(false);
+        };
         self.changes.counters.totals.slivers -= 1;
         self.changes.counters.totals.sliver_bytes -= u64::from(length);
         Ok(true)
@@ -266,24 +293,47 @@ impl<'base> Tx<'base> {
         if self.has(Table::Live, &number.key())? { Ok(()) } else { Err(StoreError::UnknownUpload { number }) }
     }
 
-    /// Removes an upload's stripes and the index of its slivers, and leaves the chunks to the sweep.
+    /// Removes an upload's stripes and where its slivers lie; their room is given back later.
     fn release(&mut self, number: UploadNumber) -> Result<(), StoreError> {
         let prefix = number.key();
-        let (mut slivers, mut sliver_bytes) = (0, 0);
-        scan_prefix(self, Table::Slivers, &prefix, None, &mut |_, length| {
-            slivers += 1;
-            sliver_bytes +=
-                u64::from(u32::from_be_bytes(length.try_into().map_err(|_| crate::view::misshapen(Table::Slivers))?));
+        let mut held = Vec::new();
+        scan_prefix(self, Table::Extents, &prefix, None, &mut |_, row| {
+            held.extend(Extents::decode(row)?.places());
             Ok(true)
         })?;
-        self.changes.remove_prefix(Table::Slivers, &prefix);
-        self.changes.remove_prefix(Table::Stripes, &prefix);
+        let mut old = Vec::new();
+        scan_prefix(self, Table::Slivers, &prefix, None, &mut |_, length| {
+            old.push(u32::from_be_bytes(length.try_into().map_err(|_| misshapen(Table::Slivers))?));
+            Ok(true)
+        })?;
+        for table in [Table::Extents, Table::Slivers, Table::Stripes] {
+            self.changes.remove_prefix(table, &prefix);
+        }
         self.changes.remove(Table::Live, &prefix);
-        if sliver_bytes > 0 {
+        if old.iter().any(|length| *length > 0) {
             self.changes.insert(Table::Trash, &prefix, Bytes::new());
         }
-        self.changes.counters.totals.slivers -= slivers;
-        self.changes.counters.totals.sliver_bytes -= sliver_bytes;
+        let totals = &mut self.changes.counters.totals;
+        totals.slivers -= (held.len() + old.len()) as u64;
+        let lengths = held.iter().map(|place| place.length).chain(old);
+        totals.sliver_bytes -= lengths.map(u64::from).sum::<u64>();
+        self.free(held)
+    }
+
+    /// Counts places as held no more.
+    fn free(&mut self, places: impl IntoIterator<Item = Place>) -> Result<(), StoreError> {
+        let mut freed = BTreeMap::<u32, u64>::new();
+        for place in places.into_iter().filter(|place| !place.is_pending()) {
+            *freed.entry(place.segment).or_default() += u64::from(place.length);
+        }
+        for (segment, bytes) in freed {
+            self.changes.counters.segment_bytes = self.changes.counters.segment_bytes.saturating_sub(bytes);
+            // Of no bytes, a place may be in a segment that is gone.
+            let Some(row) = self.get(Table::Segments, &segment.to_be_bytes())? else { continue };
+            let mut used = SegmentUse::decode(&row)?;
+            used.live = used.live.saturating_sub(bytes);
+            self.changes.insert(Table::Segments, &segment.to_be_bytes(), used.encode().into());
+        }
         Ok(())
     }
 }

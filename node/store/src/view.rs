@@ -1,5 +1,6 @@
 //! Typed reads, the same on a snapshot and inside a write.
 
+use crate::extents::Extents;
 use crate::keys::missing_key;
 use crate::rows::{Rows, scan_prefix};
 use crate::tables::Table;
@@ -70,7 +71,53 @@ pub trait View: Rows {
 
     /// A sliver, whole. Its bytes are unverified: compare them with the hash that the stripe gives.
     fn sliver(&self, place: &SliverKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(length) = self.sliver_length(place)? else { return Ok(None) };
+        match self.extents(place.upload, place.stripe)?.get(place.axis, place.index) {
+            Some(held) => self.read(held).map(Some),
+            None => self.old_sliver(place),
+        }
+    }
+
+    /// Length of a sliver, bytes; none when it isn't there. Reads nothing of the sliver itself.
+    fn sliver_length(&self, place: &SliverKey) -> Result<Option<u32>, StoreError> {
+        match self.extents(place.upload, place.stripe)?.get(place.axis, place.index) {
+            Some(held) => Ok(Some(held.length)),
+            None => self.old_sliver_length(place),
+        }
+    }
+
+    /// Whether a sliver is there. Reads nothing of the sliver itself.
+    fn has_sliver(&self, place: &SliverKey) -> Result<bool, StoreError> {
+        Ok(self.sliver_length(place)?.is_some())
+    }
+
+    /// A page of the slivers of an upload, and their lengths; within a stripe primaries come first.
+    fn slivers(
+        &self,
+        upload: UploadNumber,
+        after: Option<&SliverKey>,
+        limit: usize,
+    ) -> Result<Page<SliverKey, u32>, StoreError> {
+        let stripe_before = after.and_then(|after| after.stripe.checked_sub(1)).map(|stripe| upload.stripe_key(stripe));
+        let is_next = |place: &SliverKey| after.is_none_or(|after| place > after);
+        slivers(self, &upload.key(), stripe_before.as_ref().map(<[u8; 12]>::as_slice), &is_next, limit)
+    }
+
+    /// The slivers of one stripe, and their lengths.
+    fn slivers_of_stripe(&self, upload: UploadNumber, stripe: u32) -> Result<Page<SliverKey, u32>, StoreError> {
+        slivers(self, &upload.stripe_key(stripe), None, &|_| true, usize::MAX)
+    }
+
+    /// Where the slivers lie that are held of a stripe.
+    #[doc(hidden)]
+    fn extents(&self, upload: UploadNumber, stripe: u32) -> Result<Extents, StoreError> {
+        let row = self.get(Table::Extents, &upload.stripe_key(stripe))?;
+        row.map_or(Ok(Extents::default()), |row| Extents::decode(&row))
+    }
+
+    /// A sliver that format 1 stored.
+    #[doc(hidden)]
+    fn old_sliver(&self, place: &SliverKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(length) = self.old_sliver_length(place)? else { return Ok(None) };
         let mut bytes = Vec::with_capacity(length as usize);
         scan_prefix(self, Table::Chunks, &place.key(), None, &mut |_, chunk| {
             bytes.extend_from_slice(chunk);
@@ -86,31 +133,11 @@ pub trait View: Rows {
         }
     }
 
-    /// Length of a sliver, bytes; none when it isn't there. Reads nothing of the sliver itself.
-    fn sliver_length(&self, place: &SliverKey) -> Result<Option<u32>, StoreError> {
+    /// Length of a sliver that format 1 stored.
+    #[doc(hidden)]
+    fn old_sliver_length(&self, place: &SliverKey) -> Result<Option<u32>, StoreError> {
         let row = self.get(Table::Slivers, &place.key())?;
         row.map(|row| Ok(u32::from_be_bytes(row[..].try_into().map_err(|_| misshapen(Table::Slivers))?))).transpose()
-    }
-
-    /// Whether a sliver is there. Reads nothing of the sliver itself.
-    fn has_sliver(&self, place: &SliverKey) -> Result<bool, StoreError> {
-        self.has(Table::Slivers, &place.key())
-    }
-
-    /// A page of the slivers of an upload, and their lengths; within a stripe primaries come first.
-    fn slivers(
-        &self,
-        upload: UploadNumber,
-        after: Option<&SliverKey>,
-        limit: usize,
-    ) -> Result<Page<SliverKey, u32>, StoreError> {
-        let after = after.map(SliverKey::key);
-        page(self, Table::Slivers, &upload.key(), after.as_ref().map(<[u8; 14]>::as_slice), limit, sliver_row)
-    }
-
-    /// The slivers of one stripe, and their lengths.
-    fn slivers_of_stripe(&self, upload: UploadNumber, stripe: u32) -> Result<Page<SliverKey, u32>, StoreError> {
-        page(self, Table::Slivers, &upload.stripe_key(stripe), None, usize::MAX, sliver_row)
     }
 
     /// The upload under which a blob's slivers are stored.
@@ -190,6 +217,37 @@ pub trait View: Rows {
 }
 
 impl<R: Rows> View for R {}
+
+/// A page of slivers in both formats, in the order of their keys. `after` is a key of [`Table::Extents`].
+fn slivers<R: Rows + ?Sized>(
+    rows: &R,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    is_next: &dyn Fn(&SliverKey) -> bool,
+    limit: usize,
+) -> Result<Page<SliverKey, u32>, StoreError> {
+    let mut found = Vec::new();
+    scan_prefix(rows, Table::Extents, prefix, after, &mut |key, row| {
+        let (upload, stripe) = UploadNumber::and_stripe(key).ok_or_else(|| misshapen(Table::Extents))?;
+        found.extend(Extents::decode(row)?.slivers(upload, stripe).filter(|(place, _)| is_next(place)));
+        Ok(found.len() < limit)
+    })?;
+    // Keys of format 1 begin with the same bytes.
+    let mut old = Vec::new();
+    scan_prefix(rows, Table::Slivers, prefix, after, &mut |key, length| {
+        let (place, length) = sliver_row(key, length).ok_or_else(|| misshapen(Table::Slivers))?;
+        if is_next(&place) {
+            old.push((place, length));
+        }
+        Ok(old.len() < limit)
+    })?;
+    if !old.is_empty() {
+        found.append(&mut old);
+        found.sort_unstable_by_key(|(place, _)| *place);
+    }
+    found.truncate(limit);
+    Ok(found)
+}
 
 fn sliver_row(key: &[u8], value: &[u8]) -> Option<(SliverKey, u32)> {
     Some((SliverKey::from_key(key)?, u32::from_be_bytes(value.try_into().ok()?)))

@@ -5,7 +5,6 @@ use tonic::Code;
 use weft_node::member::Condition;
 use weft_proto::v1::{ExchangeRequest, Identity};
 use weft_protocol::{Encoder, MemberId, SigningKey, Statement, ViewId};
-use weft_store::FILE;
 
 use super::fleet::{
     FLEET, Fleet, content, eventually,
@@ -76,13 +75,13 @@ async fn r1_acks_in_certificates_are_remembered_before_any_exchange() {
     for id in [0, 5, 6] {
         fleet.kill(id).await;
     }
-    let snapshot = fleet.places[&0].disk.contents(FILE).unwrap();
+    let snapshot = fleet.places[&0].disk.contents();
     fleet.run(0).await;
     fleet.settled().await;
     // The member dies as soon as its put is answered: what it acked is in the certificate that its peers keep.
     put(&fleet.client(), 1, &content(1, 200)).await;
     fleet.kill(0).await;
-    fleet.places[&0].disk.restore(FILE, snapshot);
+    fleet.places[&0].disk.restore(snapshot);
     fleet.run(0).await;
     let member = fleet.member(0);
     eventually("the volume is found rewound", || async { matches!(member.condition(), Condition::Rewound { .. }) })

@@ -106,7 +106,7 @@ async fn what_an_epoch_copies_is_counted_as_durably_as_its_slivers() {
     let target = Target { epoch: 2, shards: lost.to_bytes().to_vec().into() };
     let order = OrderChanges { target: Some(target.clone()), ..OrderChanges::default() };
     let (mut reached, mut midway) = (0, 0);
-    for operations in [20, 160, 240, 320, 400] {
+    for operations in [8, 24, 36, 48, 60] {
         let disk = fleet.places[&6].disk.clone();
         disk.cut_power_after(operations);
         // It may go before the order is durable.

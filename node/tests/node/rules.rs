@@ -6,7 +6,6 @@ use weft_client::Connector;
 use weft_node::member::Condition;
 use weft_proto::v1::{Ailment, DeleteRequest, LackingRequest, LookupRequest, reads_client::ReadsClient};
 use weft_protocol::{Certificate, Encoder, Entry, Seal, Signed, SigningKey, Tombstone};
-use weft_store::FILE;
 
 use super::fleet::{
     FLEET, Fleet, OrderChanges, content, eventually, get, put,
@@ -196,7 +195,7 @@ async fn r1_a_rewound_volume_signs_nothing() {
     let mut fleet = Fleet::start(7).await;
     put(&fleet.client(), 1, &content(1, 200)).await;
     fleet.kill(0).await;
-    let snapshot = fleet.places[&0].disk.contents(FILE).unwrap();
+    let snapshot = fleet.places[&0].disk.contents();
     fleet.run(0).await;
     fleet.settled().await;
     for nonce in 2..5 {
@@ -209,7 +208,7 @@ async fn r1_a_rewound_volume_signs_nothing() {
     })
     .await;
     fleet.kill(0).await;
-    fleet.places[&0].disk.restore(FILE, snapshot);
+    fleet.places[&0].disk.restore(snapshot);
     fleet.run(0).await;
     let member = fleet.member(0);
     eventually("peers tell of the rewind", || async { matches!(member.condition(), Condition::Rewound { .. }) }).await;

@@ -178,7 +178,8 @@ impl DiskFile for Handle {
         self.with(|state| {
             state.counts.syncs += 1;
             state.spend()?;
-            let fails = state.fail_syncs > 0;
+            let fails = state.fail_syncs > 0 && state.spare_syncs == 0;
+            state.spare_syncs = state.spare_syncs.saturating_sub(1);
             let State { files, random, .. } = state;
             let file = files.get_mut(&self.number).ok_or(io::ErrorKind::NotFound)?;
             if fails {

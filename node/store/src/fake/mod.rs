@@ -30,8 +30,9 @@ struct State {
     files: BTreeMap<u64, FakeFile>,
     /// The directory as a reader sees it.
     names: BTreeMap<String, u64>,
-    /// The directory as it will be after a crash that loses everything unsynced.
+    /// The directory as it will be after a crash that loses everything unsynced, and what isn't.
     durable_names: BTreeMap<String, u64>,
+    pending_names: Vec<Naming>,
     next_file: u64,
     capacity: u64,
     /// Counts crashes: handles of an earlier life are dead.
@@ -39,8 +40,19 @@ struct State {
     /// Writes, resizes and syncs that still succeed before the power goes.
     power_left: Option<u64>,
     fail_syncs: u32,
+    /// Syncs that succeed before those.
+    spare_syncs: u64,
     fail_writes: u32,
     counts: Counts,
+}
+
+/// A change to the directory.
+#[derive(Clone, Debug)]
+enum Naming {
+    Set(String, u64),
+    Remove(String),
+    /// Either name, never both or none.
+    Rename(String, String, u64),
 }
 
 /// What was asked of the disk so far.
@@ -64,11 +76,13 @@ impl FakeDisk {
                 files: BTreeMap::new(),
                 names: BTreeMap::new(),
                 durable_names: BTreeMap::new(),
+                pending_names: Vec::new(),
                 next_file: 0,
                 capacity: CAPACITY,
                 life: 0,
                 power_left: None,
                 fail_syncs: 0,
+                spare_syncs: 0,
                 fail_writes: 0,
                 counts: Counts::default(),
             })),
@@ -85,13 +99,25 @@ impl FakeDisk {
         let keep_of_8 = next(&mut state.random) % 9;
         let random = &mut state.random;
         let mut keep = || next(random) % 8 < keep_of_8;
-        if keep() {
-            state.durable_names.clone_from(&state.names);
+        let names = &mut state.durable_names;
+        for naming in std::mem::take(&mut state.pending_names) {
+            if keep() {
+                naming.apply(names);
+            }
         }
-        state.names.clone_from(&state.durable_names);
+        state.names.clone_from(names);
         let named: BTreeSet<u64> = state.names.values().copied().collect();
         state.files.retain(|number, _| named.contains(number));
         state.files.values_mut().for_each(|file| file.lose_power(&mut keep));
+    }
+
+    /// Ends whoever has files open, as a killed process: what it wrote stays to be read, and may still be lost.
+    pub fn kill(&self) {
+        let state = &mut *self.lock();
+        state.life += 1;
+        state.power_left = None;
+        state.counts.failed = false;
+        state.files.values_mut().for_each(|file| file.open = false);
     }
 
     /// Lets that many more writes, resizes and syncs through; from then on everything fails until [`FakeDisk::crash`].
@@ -110,6 +136,13 @@ impl FakeDisk {
         self.lock().fail_syncs += 1;
     }
 
+    /// The same of a later one.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        let mut state = self.lock();
+        state.spare_syncs = syncs;
+        state.fail_syncs = 1;
+    }
+
     /// Makes the next write fail, half done.
     pub fn fail_next_write(&self) {
         self.lock().fail_writes += 1;
@@ -123,7 +156,7 @@ impl FakeDisk {
     /// Takes back what was to fail, and gives the disk its size again.
     pub fn mend(&self) {
         let state = &mut *self.lock();
-        (state.fail_syncs, state.fail_writes, state.capacity) = (0, 0, CAPACITY);
+        (state.fail_syncs, state.spare_syncs, state.fail_writes, state.capacity) = (0, 0, 0, CAPACITY);
     }
 
     /// Bytes in use.
@@ -142,11 +175,15 @@ impl FakeDisk {
         state.file_mut(name).is_some_and(|file| file.flip(byte as usize, 1 << (bit % 8)))
     }
 
-    /// Where `needle` stands in a file.
-    pub fn find(&self, name: &str, needle: &[u8]) -> Option<u64> {
+    /// Where `needle` stands: names of the files that have it, and where it is first in each.
+    pub fn find(&self, needle: &[u8]) -> Vec<(String, u64)> {
         let state = self.lock();
-        let found = state.file(name)?.seen.windows(needle.len()).position(|window| window == needle)?;
-        Some(found as u64)
+        let find = |(name, number): (&String, &u64)| {
+            let seen = &state.files.get(number)?.seen;
+            let found = seen.windows(needle.len()).position(|window| window == needle)?;
+            Some((name.clone(), found as u64))
+        };
+        state.names.iter().filter_map(find).collect()
     }
 
     /// Makes a range of a file's bytes unreadable.
@@ -156,17 +193,24 @@ impl FakeDisk {
         }
     }
 
-    /// A file's bytes as a reader sees them.
-    pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
-        self.lock().file(name).map(|file| file.seen.clone())
+    /// All files as a reader sees them, by their names.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.lock();
+        let contents = |(name, number): (&String, &u64)| Some((name.clone(), state.files.get(number)?.seen.clone()));
+        state.names.iter().filter_map(contents).collect()
     }
 
-    /// Puts a file there, durably: a fixture, or a snapshot that is restored.
-    pub fn restore(&self, name: &str, contents: Vec<u8>) {
+    /// Puts files there, durably, in place of all that there are: a fixture, or a snapshot that is restored.
+    pub fn restore(&self, contents: BTreeMap<String, Vec<u8>>) {
         let state = &mut *self.lock();
-        let number = state.create(name);
-        state.durable_names.insert(name.to_owned(), number);
-        state.files.insert(number, FakeFile::of(contents));
+        state.names.clear();
+        state.files.clear();
+        for (name, contents) in contents {
+            let number = state.create(&name);
+            state.files.insert(number, FakeFile::of(contents));
+        }
+        state.durable_names.clone_from(&state.names);
+        state.pending_names.clear();
     }
 
     /// What was asked of the disk so far.
@@ -176,6 +220,23 @@ impl FakeDisk {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Naming {
+    fn apply(&self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            Self::Set(name, number) => {
+                names.insert(name.clone(), *number);
+            }
+            Self::Remove(name) => {
+                names.remove(name);
+            }
+            Self::Rename(from, to, number) => {
+                names.remove(from);
+                names.insert(to.clone(), *number);
+            }
+        }
     }
 }
 
@@ -201,12 +262,19 @@ impl State {
         let number = self.next_file;
         self.next_file += 1;
         self.files.insert(number, FakeFile::default());
-        self.names.insert(name.to_owned(), number);
+        self.name(Naming::Set(name.to_owned(), number));
         number
     }
 
+    /// Changes the directory, not durably.
+    fn name(&mut self, naming: Naming) {
+        naming.apply(&mut self.names);
+        self.pending_names.push(naming);
+    }
+
+    /// What files with a name take: a removed one has given its room back, though a crash may still bring it back.
     fn used(&self) -> u64 {
-        self.files.values().map(FakeFile::allocated).sum()
+        self.names.values().filter_map(|number| self.files.get(number)).map(FakeFile::allocated).sum()
     }
 
     /// Counts one operation that changes something, and refuses it without power.
@@ -247,11 +315,23 @@ impl Disk for FakeDisk {
         Ok(self.lock().names.contains_key(name))
     }
 
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.lock().names.keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let state = &mut *self.lock();
+        state.spend()?;
+        state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        state.name(Naming::Remove(name.to_owned()));
+        Ok(())
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let state = &mut *self.lock();
         state.spend()?;
-        let number = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.to_owned(), number);
+        let number = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.name(Naming::Rename(from.to_owned(), to.to_owned(), number));
         Ok(())
     }
 
@@ -259,6 +339,17 @@ impl Disk for FakeDisk {
         let state = &mut *self.lock();
         state.spend()?;
         state.durable_names.clone_from(&state.names);
+        state.pending_names.clear();
+        let named: BTreeSet<u64> = state.names.values().copied().collect();
+        state.files.retain(|number, file| named.contains(number) || file.open);
+        Ok(())
+    }
+
+    fn random(&self, out: &mut [u8]) -> io::Result<()> {
+        let random = &mut self.lock().random;
+        for piece in out.chunks_mut(8) {
+            piece.copy_from_slice(&next(random).to_le_bytes()[..piece.len()]);
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A failed write or fsync is never acknowledged and never repeated (RELIABILITY row 4); reads survive it.
 
 use weft_store::fake::FakeDisk;
-use weft_store::{Axis, FILE, Room, SliverKey, Store, StoreError, View, Writer};
+use weft_store::{Axis, Room, SliverKey, Store, StoreError, View, Writer};
 
 use crate::{Random, open};
 
@@ -84,9 +84,9 @@ fn an_unreadable_sector_fails_what_needs_it_and_nothing_else() {
         put.unwrap();
     }
     drop(store);
-    let at = disk.find(FILE, &vec![7; 60_000]).unwrap();
+    let (segment, at) = disk.find(&vec![7; 60_000]).remove(0);
     let store = open(&disk, Writer::Inline).unwrap();
-    disk.make_unreadable(FILE, at..at + 512);
+    disk.make_unreadable(&segment, at..at + 512);
     for index in 0..20 {
         let read = store.view().sliver(&place(index));
         if index == 7 {

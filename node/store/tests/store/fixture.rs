@@ -6,6 +6,11 @@ use weft_store::{Axis, FILE, IDENTITY, Room, SliverKey, Store, StoreError, Total
 use crate::{Random, open};
 
 const FORMAT_1: &[u8] = include_bytes!("../fixtures/format-1.redb");
+const FORMAT_2: &[u8] = include_bytes!("../fixtures/format-2.redb");
+const FORMAT_2_EMPTY: &[u8] = include_bytes!("../fixtures/format-2-empty.redb");
+const FORMAT_2_LOG: &[u8] = include_bytes!("../fixtures/format-2.segment");
+
+const SEGMENT: &str = "log-00000001";
 
 const BLOB: [u8; 32] = [1; 32];
 const SESSION: [u8; 16] = [2; 16];
@@ -39,18 +44,58 @@ fn check(store: &Store) -> Result<(), StoreError> {
     assert_eq!(view.sliver(&place)?, Some(Random(1).bytes(70_000)));
     assert_eq!(view.missing(None, 10)?, [(BLOB, 9)]);
     assert_eq!(view.totals(), Totals { slivers: 2, sliver_bytes: 70_005, entries: 1, missing: 1 });
-    assert_eq!(view.sequence(), 2);
     Ok(())
+}
+
+fn restored(files: &[(&str, &[u8])]) -> Store {
+    let disk = FakeDisk::new(1);
+    disk.restore(files.iter().map(|(name, contents)| ((*name).to_owned(), contents.to_vec())).collect());
+    open(&disk, Writer::Inline).unwrap()
+}
+
+/// Reads what the fixture has, beside what is written now, and deletes it.
+fn go_on(store: &Store, sequence: u64) {
+    check(store).unwrap();
+    assert_eq!(store.view().sequence(), sequence);
+    let place = |upload, stripe| SliverKey { upload, stripe, axis: Axis::Primary, index: 5 };
+    let upload = store.view().holding(&BLOB).unwrap().unwrap();
+    let put = store.write_blocking(Room::Reserved, move |tx| {
+        tx.put_sliver(&place(upload, 3), b"before".to_vec())?;
+        tx.put_sliver(&place(upload, 9), b"behind".to_vec())
+    });
+    assert_eq!(put.unwrap().sequence, sequence + 1);
+    let slivers = [(3, 6), (7, 70_000), (9, 6)].map(|(stripe, length)| (place(upload, stripe), length));
+    assert_eq!(store.view().slivers(upload, None, 10).unwrap(), slivers);
+    assert_eq!(store.view().slivers(upload, Some(&slivers[0].0), 1).unwrap(), slivers[1..2]);
+    let replaced =
+        store.write_blocking(Room::Reserved, move |tx| tx.put_sliver(&place(upload, 7), b"instead".to_vec()));
+    replaced.unwrap();
+    assert_eq!(store.view().sliver(&place(upload, 7)).unwrap().as_deref(), Some(&b"instead"[..]));
+    assert!(store.write_blocking(Room::Reserved, |tx| tx.release_blob(&BLOB)).unwrap().value);
+    assert_eq!(store.view().totals(), Totals { slivers: 1, sliver_bytes: 5, entries: 1, missing: 1 });
 }
 
 #[test]
 fn format_1_is_read_and_written_on() {
-    let disk = FakeDisk::new(1);
-    disk.restore(FILE, FORMAT_1.to_vec());
-    let store = open(&disk, Writer::Inline).unwrap();
-    check(&store).unwrap();
-    let deleted = store.write_blocking(Room::Reserved, |tx| tx.release_blob(&BLOB)).unwrap();
-    assert!(deleted.value && deleted.sequence == 3);
+    let store = restored(&[(FILE, FORMAT_1)]);
+    let before = store.usage().unwrap();
+    go_on(&store, 2);
+    while store.has_trash() {
+        store.sweep();
+    }
+    let after = store.usage().unwrap();
+    assert!(after.live_bytes + 60_000 < before.live_bytes, "{before:?}, then {after:?}");
+}
+
+#[test]
+fn format_2_is_read_and_written_on() {
+    go_on(&restored(&[(FILE, FORMAT_2), (SEGMENT, FORMAT_2_LOG)]), 2);
+}
+
+/// The same volume, whose process was killed: what the log has and the database hasn't is made again.
+#[test]
+fn format_2_is_made_whole_from_its_log() {
+    go_on(&restored(&[(FILE, FORMAT_2_EMPTY), (SEGMENT, FORMAT_2_LOG)]), 2);
 }
 
 /// Writes the fixture of the present format, for a new format's first release; the ones that were released never change.
@@ -58,10 +103,12 @@ fn format_1_is_read_and_written_on() {
 #[ignore = "writes the fixture"]
 fn write_the_fixture() {
     let disk = FakeDisk::new(1);
-    let store = open(&disk, Writer::Inline).unwrap();
-    fill(&store).unwrap();
-    check(&store).unwrap();
-    drop(store);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1.redb");
-    std::fs::write(path, disk.contents(FILE).unwrap()).unwrap();
+    let write = |name: &str, contents: &[u8]| {
+        std::fs::write(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR")), contents).unwrap();
+    };
+    drop(open(&disk, Writer::Inline).unwrap());
+    write("format-2-empty.redb", &disk.contents()[FILE]);
+    fill(&open(&disk, Writer::Inline).unwrap()).unwrap();
+    write("format-2.redb", &disk.contents()[FILE]);
+    write("format-2.segment", &disk.contents()[SEGMENT]);
 }

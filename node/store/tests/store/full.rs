@@ -11,7 +11,7 @@ const SLIVER: usize = 150_000;
 fn small_disk() -> (FakeDisk, Options) {
     let disk = FakeDisk::new(9);
     disk.set_capacity(CAPACITY);
-    (disk, Options { cache_bytes: 1 << 20, reserve_bytes: 3 << 20, writer: Writer::Inline })
+    (disk, Options { cache_bytes: 1 << 20, reserve_bytes: 3 << 20, writer: Writer::Inline, segment_bytes: None })
 }
 
 fn put_blob(store: &Store, blob: u8) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ mod fixture;
 mod full;
 mod group;
 mod lock;
+mod log;
 mod model;
 mod rot;
 
@@ -15,9 +16,9 @@ use std::sync::Arc;
 use weft_store::fake::FakeDisk;
 use weft_store::{Options, Store, StoreError, Writer};
 
-/// Small caches, so that pages are really read from the disk.
+/// Small caches, so that pages are really read from the disk, and small segments, so that there are many.
 pub(crate) fn options(writer: Writer) -> Options {
-    Options { cache_bytes: 1 << 20, reserve_bytes: 0, writer }
+    Options { cache_bytes: 1 << 20, reserve_bytes: 0, writer, segment_bytes: Some(256 << 10) }
 }
 
 pub(crate) fn open(disk: &FakeDisk, writer: Writer) -> Result<Store, StoreError> {

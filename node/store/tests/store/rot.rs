@@ -29,7 +29,7 @@ fn put_entries(store: &Store) {
 fn a_flipped_bit_in_a_row_is_an_error() {
     let disk = FakeDisk::new(1);
     put_entries(&open(&disk, Writer::Inline).unwrap());
-    let at = disk.find(FILE, &entry(42)).unwrap();
+    let (_, at) = disk.find(&entry(42)).into_iter().find(|(name, _)| name == FILE).unwrap();
     assert!(disk.flip_bit(FILE, at + 100, 3));
     let store = open(&disk, Writer::Inline).unwrap();
     for blob in 0..100 {
@@ -47,13 +47,13 @@ fn a_flipped_bit_in_a_row_is_an_error() {
 fn flipped_bits_never_give_other_rows_nor_a_panic() {
     let pristine = FakeDisk::new(1);
     put_entries(&open(&pristine, Writer::Inline).unwrap());
-    let contents = pristine.contents(FILE).unwrap();
+    let contents = pristine.contents();
     let mut random = Random(77);
     let (mut flipped, mut found, mut refused) = (0, 0, 0);
     for _ in 0..300 {
         let disk = FakeDisk::new(1);
-        disk.restore(FILE, contents.clone());
-        disk.flip_bit(FILE, random.below(contents.len() as u64), random.next() as u8);
+        disk.restore(contents.clone());
+        disk.flip_bit(FILE, random.below(contents[FILE].len() as u64), random.next() as u8);
         flipped += 1;
         let Ok(store) = open(&disk, Writer::Inline) else {
             refused += 1;
@@ -107,7 +107,7 @@ fn rows_at_wrong_places_are_errors() {
 #[test]
 fn a_foreign_file_is_refused() {
     let disk = FakeDisk::new(1);
-    disk.restore(FILE, Random(1).bytes(200_000));
+    disk.restore([(FILE.to_owned(), Random(1).bytes(200_000))].into());
     assert!(matches!(open(&disk, Writer::Inline), Err(StoreError::OpenDatabase { .. })));
 
     let directory = tempfile::tempdir().unwrap();

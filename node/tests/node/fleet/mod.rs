@@ -32,7 +32,7 @@ use weft_node::{
 };
 use weft_protocol::{FleetId, MemberId, Seal, SignedView, SigningKey};
 use weft_redstuff::{BlobId, Labels};
-use weft_store::{FILE, Options, fake::FakeDisk};
+use weft_store::{Options, fake::FakeDisk};
 
 pub(crate) use certificates::Authority;
 pub(crate) use clock::TestClock;
@@ -160,8 +160,8 @@ impl Fleet {
     /// Flips a bit of a sliver on the disk of a member, which doesn't run.
     pub(crate) fn rot(&self, id: u32, sliver: &[u8]) {
         let disk = &self.places[&id].disk;
-        let at = disk.find(FILE, &sliver[..64]).expect("the sliver is on the disk");
-        assert!(disk.flip_bit(FILE, at + 10, 3));
+        let (segment, at) = disk.find(&sliver[..64]).pop().expect("the sliver is on the disk");
+        assert!(disk.flip_bit(&segment, at + 10, 3));
     }
 
     /// Ends a member's process, and cuts its disk's power.
