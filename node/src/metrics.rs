@@ -29,6 +29,10 @@ struct Outcome {
 struct Gauges {
     capacity_bytes: Gauge,
     available_bytes: Gauge,
+    file_bytes: Gauge,
+    held_bytes: Gauge,
+    read_only: Gauge,
+    read_failures: Gauge,
     sliver_bytes: Gauge,
     slivers: Gauge,
     missing_slivers: Gauge,
@@ -49,6 +53,13 @@ pub struct Levels {
     pub capacity_bytes: u64,
     /// What new data may still take of it.
     pub available_bytes: u64,
+    /// What the store's files take, and how much of that is held: the rest is given back.
+    pub file_bytes: u64,
+    pub held_bytes: u64,
+    /// A write failed, so that none is taken any more.
+    pub read_only: bool,
+    /// Reads that the disk refused.
+    pub read_failures: u64,
     pub sliver_bytes: u64,
     pub slivers: u64,
     pub missing_slivers: u64,
@@ -205,6 +216,10 @@ impl Metrics {
         let Gauges {
             capacity_bytes,
             available_bytes,
+            file_bytes,
+            held_bytes,
+            read_only,
+            read_failures,
             sliver_bytes,
             slivers,
             missing_slivers,
@@ -219,6 +234,10 @@ impl Metrics {
         } = &self.gauges;
         capacity_bytes.set(levels.capacity_bytes as i64);
         available_bytes.set(levels.available_bytes as i64);
+        file_bytes.set(levels.file_bytes as i64);
+        held_bytes.set(levels.held_bytes as i64);
+        read_only.set(i64::from(levels.read_only));
+        read_failures.set(levels.read_failures as i64);
         sliver_bytes.set(levels.sliver_bytes as i64);
         slivers.set(levels.slivers as i64);
         missing_slivers.set(levels.missing_slivers as i64);
@@ -233,9 +252,13 @@ impl Metrics {
     }
 
     fn register_gauges(&self, registry: &mut Registry) {
-        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 13] = [
+        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 17] = [
             ("store_capacity_bytes", "Size of the volume's filesystem", &self.gauges.capacity_bytes),
             ("store_available_bytes", "What new data may still take of the volume", &self.gauges.available_bytes),
+            ("store_file_bytes", "What the store's files take", &self.gauges.file_bytes),
+            ("store_held_bytes", "Of those, what is held; the rest is given back", &self.gauges.held_bytes),
+            ("store_read_only", "1 since a write or fsync failed: none is taken any more", &self.gauges.read_only),
+            ("store_read_failures", "Reads that the disk refused", &self.gauges.read_failures),
             ("store_sliver_bytes", "Bytes of slivers on the volume", &self.gauges.sliver_bytes),
             ("store_slivers", "Slivers on the volume", &self.gauges.slivers),
             ("missing_slivers", "Slivers that this member must hold and doesn't", &self.gauges.missing_slivers),

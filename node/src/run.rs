@@ -12,6 +12,7 @@ use crate::{
 
 /// Runs a command until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
+    weft_client::allow_descriptors();
     match args.command {
         Command::Serve(args) => serve::serve(args, ended()).await?,
         // It ends by itself, when its running requests are done.

@@ -53,6 +53,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         }
     };
     telemetry::log(&args.log, args.log_format)?;
+    weft_client::allow_descriptors();
     // Another crate may have chosen the same provider already; either way there is one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut config = Config::infer().await?;

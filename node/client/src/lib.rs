@@ -6,6 +6,7 @@
 mod apart;
 mod connector;
 mod delete;
+mod descriptors;
 mod fleet;
 mod get;
 #[cfg(feature = "http")]
@@ -19,6 +20,7 @@ pub mod time;
 pub use apart::apart;
 pub use connector::{ConnectError, Connector, MEMBER_NAME, TlsConnector};
 pub use delete::DeleteError;
+pub use descriptors::allow_descriptors;
 pub use fleet::{Current, Fleet, FleetConfig, FleetError, Holder, ViewRefused};
 pub use get::{ByteRange, Consistency, Content, GetError, HeldSliver, Holding, Placement};
 pub use list::{ListError, ListQuery, Page};

@@ -182,10 +182,14 @@ impl Member {
         let lacks = self.lacks(&known, &totals, &self.listed())?;
         let (slivers, bytes) =
             lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
-        let usage = self.store.usage()?;
+        let (usage, health) = (self.store.usage()?, self.store.health());
         Ok(Levels {
             capacity_bytes: usage.capacity,
             available_bytes: usage.available(),
+            file_bytes: usage.file_bytes,
+            held_bytes: usage.live_bytes,
+            read_only: health.read_only.is_some(),
+            read_failures: health.read_failures,
             sliver_bytes: view.totals().sliver_bytes,
             slivers: view.totals().slivers,
             missing_slivers: slivers,
