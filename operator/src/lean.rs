@@ -12,7 +12,7 @@ pub struct Lean<K>(pub K);
 
 impl<'de, K: Deserialize<'de> + Resource> Deserialize<'de> for Lean<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let mut object = K::deserialize(deserializer)?;
+        let mut object = K::deserialize(deserializer)?;
         lean(&mut object);
         Ok(Self(object))
     }
