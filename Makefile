@@ -23,7 +23,7 @@ WEFT = $(STATIC)/$(TRIPLE)/release/weft
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-operator target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-node bench-operator target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -68,10 +68,13 @@ bench-operator: kubernetes-api ## How the operator does with COMMITTEES="10 100 
 	@e2e/kubernetes/build.sh kwok
 	COMMITTEES='$(COMMITTEES)' REST='$(REST)' cargo bench --package weft-operator --features api --bench operator
 
+bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO: SIZES="4096 1048576 67108864" CLIENTS="1 16" SECONDS=10 (no root).
+	@e2e/kubernetes/build.sh minio
+	MINIO="$$(e2e/kubernetes/build.sh bin)/minio" cargo bench --package weft-node --bench node
+
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)
 	@$(MAKE) --no-print-directory previous-image
-	@e2e/prepare.sh growth
 	@e2e/kubernetes/build.sh growth
 	WEFT_CRASHES=all WEFT_PATHS=all WEFT_RIGHTS=all $(ALL) --test api
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) WEFT_PREVIOUS_IMAGE_TAR=$(PREVIOUS)/weft.tar $(ALL) --test fleet -- --ignored

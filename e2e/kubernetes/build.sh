@@ -5,7 +5,8 @@
 #   build.sh bin                       prints where the binaries lie
 #
 # `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl, and kube-controller-manager for single
-# controllers); `growth`, which isn't among `all`, what volumes that grow need; and `kwok` plays Nodes for the operator's bench.
+# controllers); `growth`, which isn't among `all`, what volumes that grow need; `kwok` plays Nodes for the operator's bench, and
+# `minio` is what the node's is compared with.
 # What is built already is left alone.
 # Kubernetes itself lies in <cache>/<version>/bin, everything else in <cache>/parts/<part>-<version>/bin, and the former
 # holds links to the latter, so that one folder has all. KUBERNETES_VERSION chooses another version than the pinned one.
@@ -53,6 +54,7 @@ describe() {
       packages=("$plugins/main/ptp:ptp" "$plugins/main/loopback:loopback" "$plugins/ipam/host-local:host-local" "$plugins/meta/portmap:portmap")
       ;;
     coredns) version=$COREDNS_VERSION packages=(github.com/coredns/coredns:coredns) ;;
+    minio) version=$MINIO_VERSION packages=(github.com/minio/minio:minio) ;;
     kwok) version=$KWOK_VERSION packages=(sigs.k8s.io/kwok/cmd/kwok:kwok) ;;
     local-path) version=$LOCAL_PATH_VERSION packages=(github.com/rancher/local-path-provisioner:local-path-provisioner) ;;
     csi-resizer)
@@ -68,7 +70,7 @@ describe() {
       )
       version=$({ printf '%s\n' "${needs[@]}" && cat "$here"/csi-loop/*.go; } | sha256sum | head -c 12)
       ;;
-    *) fail "no such part: $1 (parts: ${all[*]} ${growth[*]} kwok)" ;;
+    *) fail "no such part: $1 (parts: ${all[*]} ${growth[*]} kwok minio)" ;;
   esac
 }
 

@@ -1,0 +1,104 @@
+//! The tables.
+
+use weft_redstuff::Code;
+
+use crate::{
+    heal::Healed,
+    load::{Measured, Rate},
+};
+
+/// Of a put of 64 MiB, what share of the disk's bandwidth divided by the storage factor is enough where `MinIO` is ahead.
+const OF_THE_DISK: f64 = 0.9;
+
+/// One size and number of clients.
+pub(crate) struct Cell {
+    pub(crate) size: usize,
+    pub(crate) clients: usize,
+    /// Weft, and `MinIO`.
+    pub(crate) targets: Vec<Measured>,
+}
+
+impl Cell {
+    fn ratio(&self, of: impl Fn(&Measured) -> f64) -> f64 {
+        match &self.targets[..] {
+            [weft, minio] => of(weft) / of(minio),
+            _ => f64::NAN,
+        }
+    }
+}
+
+pub(crate) struct Report {
+    code: Code,
+    /// Bytes a second.
+    pub(crate) disk: f64,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) healed: Vec<Healed>,
+}
+
+impl Report {
+    pub(crate) fn new(code: Code, disk: f64) -> Self {
+        Self { code, disk, cells: Vec::new(), healed: Vec::new() }
+    }
+
+    /// Bytes stored for each byte put.
+    fn factor(&self) -> f64 {
+        let n = f64::from(self.code.shards());
+        n / f64::from(self.code.source_rows()) + n / f64::from(self.code.source_columns())
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let (n, f) = (self.code.shards(), self.code.fault_tolerance());
+        let mut text = format!(
+            "n = {n}, f = {f}: storage factor {:.2}; MinIO EC:3 of 8: 1.60. The disk takes {:.0} MB/s, synced.\n\n",
+            self.factor(),
+            self.disk / 1e6
+        );
+        text +=
+            "| size | clients | put, MB/s | MinIO | × | p99, ms | MinIO | get, MB/s | MinIO | × | p99, ms | MinIO |\n";
+        text += "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+        for cell in &self.cells {
+            let columns = |of: fn(&Measured) -> &Rate| {
+                let rates: Vec<String> =
+                    cell.targets.iter().map(|target| format!("{:.1}", of(target).bytes / 1e6)).collect();
+                let late =
+                    cell.targets.iter().map(|target| format!("{:.1}", of(target).percentile(99).as_secs_f64() * 1e3));
+                let ratio = format!("{:.2}", cell.ratio(|target| of(target).bytes));
+                [rates, vec![ratio], late.collect()].concat().join(" | ")
+            };
+            let row =
+                [cell.size.to_string(), cell.clients.to_string(), columns(|told| &told.put), columns(|told| &told.get)];
+            text += "| ";
+            text += &row.join(" | ");
+            text += " |\n";
+        }
+        if !self.healed.is_empty() {
+            text += "\n| size | blobs | lost, MB | received, MB | received ÷ lost | seconds |\n";
+            text += "| ---: | ---: | ---: | ---: | ---: | ---: |\n";
+        }
+        for healed in &self.healed {
+            text += &healed.row();
+        }
+        text
+    }
+
+    /// What was to be reached and isn't, each in a sentence.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for cell in &self.cells {
+            let what = format!("{} bytes by {} clients", cell.size, cell.clients);
+            let (put, get) = (cell.ratio(|told| told.put.bytes), cell.ratio(|told| told.get.bytes));
+            if get < 1.0 {
+                broken.push(format!("Gets of {what} are {get:.2} × MinIO's; ahead is to be reached."));
+            }
+            let of_disk = cell.targets.first().map_or(0.0, |weft| weft.put.bytes) * self.factor() / self.disk;
+            let large = cell.size >= 64 << 20;
+            if put < 1.0 && !(large && of_disk >= OF_THE_DISK) {
+                broken.push(format!(
+                    "Puts of {what} are {put:.2} × MinIO's ({of_disk:.2} of the disk); ahead is to be reached."
+                ));
+            }
+        }
+        broken.extend(self.healed.iter().filter_map(Healed::broken));
+        broken
+    }
+}
