@@ -203,8 +203,15 @@ impl<'txn> Base<'txn> {
                 }
             }
         }
-        self.tables.counters.segment_bytes += self.payload() - before;
-        Ok(())
+        let placed = self.payload() - before;
+        if placed == 0 {
+            return Ok(());
+        }
+        self.tables.counters.segment_bytes += placed;
+        // At once: the next closure of the group may let go of them.
+        let segment = self.draft.segment();
+        let used = self.segment_use(segment)?.unwrap_or_default();
+        self.put_use(segment, SegmentUse { live: used.live + placed, ..used })
     }
 
     /// Makes and notes a change.
@@ -281,11 +288,8 @@ impl<'txn> Base<'txn> {
             self.put_use(*segment, SegmentUse { length: *length, full: *length, ..used })?;
         }
         let segment = self.draft.segment();
-        let used = self.segment_use(segment)?;
-        let placed = self.payload();
-        if placed > 0 || used.is_none() {
-            let used = used.unwrap_or_default();
-            self.put_use(segment, SegmentUse { live: used.live + placed, ..used })?;
+        if self.segment_use(segment)?.is_none() {
+            self.put_use(segment, SegmentUse::default())?;
         }
         for (segment, bytes) in std::mem::take(&mut self.moved_from) {
             let used = self.segment_use(segment)?.unwrap_or_default();

@@ -1,14 +1,16 @@
 //! Giving room back: slivers that are still held move out of segments of which most isn't.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::StoreError;
 use crate::base::Base;
 use crate::counters::footprint;
-use crate::extents::Extents;
+use crate::extents::{Extents, SegmentUse};
 use crate::log::{self, Change, Log};
 use crate::rows::{Rows, scan_prefix};
 use crate::tables::Table;
+use crate::view::misshapen;
 
 /// A segment that is being emptied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,35 @@ fn move_held(base: &mut Base<'_>, log: &mut Log, segment: u32, key: &[u8], writt
         base.put_moved(key, &held.encode(), segment, moved)?;
     }
     Ok(moved)
+}
+
+/// Compares what segments are used for with what rows name.
+pub(crate) fn audit(rows: &dyn Rows) -> Result<(), StoreError> {
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let mut named = BTreeMap::<u32, u64>::new();
+    rows.scan(Table::Extents, all, &mut |_, row| {
+        for place in Extents::decode(row)?.places().filter(|place| place.length > 0) {
+            *named.entry(place.segment).or_default() += u64::from(place.length);
+        }
+        Ok(true)
+    })?;
+    let damaged = |what: String| StoreError::Corrupt { table: Table::Segments, what };
+    let held: u64 = named.values().sum();
+    if held != rows.counters().segment_bytes {
+        return Err(damaged(format!("{held} bytes are held, and {} are counted", rows.counters().segment_bytes)));
+    }
+    rows.scan(Table::Segments, all, &mut |key, row| {
+        let number = u32::from_be_bytes(key.try_into().map_err(|_| misshapen(Table::Segments))?);
+        let (held, used) = (named.remove(&number).unwrap_or_default(), SegmentUse::decode(row)?);
+        if used.live == held {
+            return Ok(true);
+        }
+        Err(damaged(format!("{held} bytes of segment {number} are held, and {} are counted", used.live)))
+    })?;
+    match named.first_key_value() {
+        Some((number, bytes)) => Err(damaged(format!("{bytes} bytes are held of segment {number}, which isn't there"))),
+        None => Ok(()),
+    }
 }
 
 /// Removes chunks of uploads that format 1 stored and that are released, up to `budget` bytes. True when none are left.

@@ -94,19 +94,20 @@ impl Core {
         let mut waiting = VecDeque::from(group);
         loop {
             let mut done = Vec::new();
+            let mut older = None;
             let outcome = {
                 let mut writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-                self.commit_on(&mut writing, &mut waiting, &mut done)
+                let group = self.commit_on(&mut writing, &mut waiting, &mut done);
+                group.map(|Group { sequence, snapshot }| {
+                    older = snapshot.map(|snapshot| {
+                        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+                        std::mem::replace(&mut *newest, Arc::new(snapshot))
+                    });
+                    sequence
+                })
             };
-            let outcome = outcome.map(|Group { sequence, snapshot }| {
-                let older = snapshot.map(|snapshot| {
-                    let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-                    std::mem::replace(&mut *newest, Arc::new(snapshot))
-                });
-                // Not while others wait for the newest one.
-                drop(older);
-                sequence
-            });
+            // Not while others wait for the newest one.
+            drop(older);
             let failed = outcome.is_err();
             done.extend(failed.then(|| waiting.drain(..)).into_iter().flatten());
             for job in done {

@@ -51,8 +51,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, Store
         .min(*SEGMENT_BYTES.end());
     let reserve = options.reserve_bytes.max(2 * segment_bytes);
     let sizes = Sizes { segment_bytes, short_bytes: 2 * reserve };
-    let volume = Volume::new(disk, poison);
-    let log = recover(volume.clone(), &database, sizes)?;
+    let volume = Volume::new(disk, poison.clone());
+    let log = recover(volume.clone(), &database, sizes).inspect_err(|error| {
+        // Closing the database would make durable what the log has yet to be.
+        poison.set("opening the log", error);
+    })?;
     Core::new(Opened { volume, gate, database, log, reserve })
 }
 

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use futures_channel::oneshot;
 
+use crate::compact;
 use crate::engine::Core;
 use crate::job::{Job, Queue, TypedJob};
 use crate::{Disk, ReadTx, Room, StoreError, Tx, Usage, View, open};
@@ -172,6 +173,15 @@ impl Store {
     /// Whether no member has made the volume its own: there is no record [`IDENTITY`].
     pub fn is_empty_volume(&self) -> Result<bool, StoreError> {
         Ok(self.view().state(IDENTITY)?.is_none())
+    }
+
+    /// Compares what files are used for with what is held in them. It reads where all slivers lie, and none of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] where the two differ: room would never come back.
+    pub fn audit(&self) -> Result<(), StoreError> {
+        compact::audit(&self.view())
     }
 
     /// Whether the store still takes writes, and whether reads failed.

@@ -136,15 +136,19 @@ impl Replay {
             let is_next =
                 |header: &Header| header.sequence == self.sequence + 1 || (again && header.sequence == self.sequence);
             let Some((header, changes)) = read.filter(|(header, _)| is_next(header)) else { continue };
-            match segment.payload(&header).map(Bytes::from) {
-                None => rotten = rotten.or(Some(Frame { header, changes, payload: None })),
-                payload => return Ok(Some(Frame { header, changes, payload })),
-            }
+            let payload = match segment.payload(&header) {
+                Ok(Some(payload)) => return Ok(Some(Frame { header, changes, payload: Some(payload.into()) })),
+                Ok(None) => Ok(()),
+                Err(source) => Err(unread(&segment.id().name(), source)),
+            };
+            rotten = rotten.or(Some((Frame { header, changes, payload: None }, payload)));
         }
         // Of the last commit a payload tells that it was torn; of one before it, that it rots.
         match (self.later()?, rotten) {
-            (None, _) => Ok(None),
-            (Some(_), Some(frame)) => Ok(Some(frame)),
+            (None, None | Some((_, Ok(())))) => Ok(None),
+            // It may be whole, and be read another time.
+            (None, Some((_, Err(error)))) => Err(error),
+            (Some(_), Some((frame, _))) => Ok(Some(frame)),
             (Some(later), None) => {
                 let what = format!("lacks commit {}, and {later} is there", self.sequence + 1);
                 Err(StoreError::LogDamaged { segment: self.end_name(), what })
@@ -179,10 +183,20 @@ impl Replay {
     /// durable before the next is written, that can be the last one alone. It keeps its number: to whoever counts commits, nothing
     /// has happened.
     fn write_again(&mut self, database: &Database, last: Frame) -> Result<(), StoreError> {
+        // Without its slivers it was taken since others had come after it: it is durable.
         let Frame { header, changes: made, payload: Some(payload) } = last else {
-            let what = format!("has commit {} without its slivers", last.header.sequence);
-            return Err(StoreError::LogDamaged { segment: self.end_name(), what });
+            let transaction = begin(database, Durability::Immediate)?;
+            return guarded(Table::Meta, || transaction.commit());
         };
+        // What an open began that didn't end takes room, and no commit is in it.
+        for id in self.segments.log_after(self.end.segment).map(|segment| segment.id()).collect::<Vec<_>>() {
+            self.segments.remove(id.number);
+            if self.volume.poison.reason().is_none()
+                && let Err(error) = self.volume.disk.remove(&id.name())
+            {
+                self.volume.poison.set("opening the log", &error);
+            }
+        }
         let transaction = begin(database, Durability::Immediate)?;
         let mut tables = Tables::open(&transaction, None)?;
         self.highest += 1;

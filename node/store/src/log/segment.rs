@@ -149,9 +149,10 @@ impl Segment {
         Ok(header.has(&changes, key).then_some((header, changes)))
     }
 
-    /// The payload of a frame; none when it can't be read, or isn't what was written.
-    pub(crate) fn payload(&self, header: &Header) -> Option<Vec<u8>> {
-        self.read(header.payload_at(), header.payload as usize).ok().filter(|payload| header.has_payload(payload))
+    /// The payload of a frame; none when it isn't what was written.
+    pub(crate) fn payload(&self, header: &Header) -> io::Result<Option<Vec<u8>>> {
+        let payload = self.read(header.payload_at(), header.payload as usize)?;
+        Ok(Some(payload).filter(|payload| header.has_payload(payload)))
     }
 
     /// The first whole frame at `offset` or after it.

@@ -42,11 +42,11 @@ fn write(store: &Store, model: &Model, seed: u64) -> (Model, Result<Committed<()
 
 /// Crashes at random points; after each the store holds what was acknowledged, and of the write that was cut off all or
 /// nothing.
-fn run(seed: u64) -> (u32, u32) {
+fn run(seed: u64) -> (u32, u32, bool) {
     let mut random = Random(seed);
     let disk = FakeDisk::new(seed);
     let mut model = Model::default();
-    let (mut crashes, mut writes) = (0, 0);
+    let (mut crashes, mut writes, mut moved) = (0, 0, false);
     let mut sequence = 0;
     for _ in 0..8 {
         // Most lives end with the power. Some with a failed fsync, after which another process starts under the same kernel, to
@@ -85,6 +85,8 @@ fn run(seed: u64) -> (u32, u32) {
         }
         crashes += 1;
         let store = open(&disk, Writer::Inline).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        store.audit().unwrap_or_else(|error| panic!("seed {seed} crash {crashes} killed {is_killed}: {error}"));
+        moved |= disk.contents().keys().any(|name| name.starts_with("moved-"));
         let read = Model::of(&store.view())
             .unwrap_or_else(|error| panic!("seed {seed} crash {crashes} killed {is_killed}: {error}"));
         if !model.same(&read) {
@@ -95,17 +97,19 @@ fn run(seed: u64) -> (u32, u32) {
         assert!(store.view().sequence() >= reached, "seed {seed}: the sequence went back");
         sequence = store.view().sequence();
     }
-    (crashes, writes)
+    (crashes, writes, moved)
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_half_done_is_visible() {
-    let (mut crashes, mut writes) = (0, 0);
+    let (mut crashes, mut writes, mut moved) = (0, 0, 0);
     for seed in 0..60 {
         let done = run(seed);
         crashes += done.0;
         writes += done.1;
+        moved += u32::from(done.2);
     }
+    assert!(moved > 10, "in {moved} of 60 runs slivers were moved");
     println!("crash points {crashes}, writes {writes}, losses 0");
     assert!(writes > 2 * crashes, "most lives should do some writes: {writes} in {crashes}");
 }

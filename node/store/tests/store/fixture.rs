@@ -67,6 +67,9 @@ fn go_on(store: &Store, sequence: u64) {
     let slivers = [(3, 6), (7, 70_000), (9, 6)].map(|(stripe, length)| (place(upload, stripe), length));
     assert_eq!(store.view().slivers(upload, None, 10).unwrap(), slivers);
     assert_eq!(store.view().slivers(upload, Some(&slivers[0].0), 1).unwrap(), slivers[1..2]);
+    for (stripe, sliver) in [(3, &b"before"[..]), (9, b"behind")] {
+        assert_eq!(store.view().sliver(&place(upload, stripe)).unwrap().as_deref(), Some(sliver));
+    }
     let replaced =
         store.write_blocking(Room::Reserved, move |tx| tx.put_sliver(&place(upload, 7), b"instead".to_vec()));
     replaced.unwrap();

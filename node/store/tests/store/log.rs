@@ -179,6 +179,7 @@ fn giving_room_back_comes_to_an_end() {
             if is_short {
                 disk.set_capacity(disk.used() + (10 << 20));
             }
+            let before = segments(&disk).0;
             for number in (0..blobs / 100 * 100).filter(|number| number % 10 < 3) {
                 release(&store, number as u32);
             }
@@ -188,6 +189,10 @@ fn giving_room_back_comes_to_an_end() {
                 sweeps += 1;
                 assert!(sweeps < 2000, "{length} bytes, {slivers} slivers, short of room: {is_short}");
             }
+            store.audit().unwrap();
+            let after = segments(&disk).0;
+            // Deletes are logged too, and each file that is written to may be a whole one.
+            assert!(after < before + (256 << 10), "{after} bytes, and {before} before");
             assert_eq!(store.health().read_only, None);
             for number in (0..blobs / 100 * 100).map(|number| number as u32) {
                 let held = (number % 10 >= 3).then(|| bytes(number, length));
@@ -370,4 +375,55 @@ fn a_commit_is_one_write_and_one_fsync() {
     (4..24).for_each(|number| put(&store, number, 3000).unwrap());
     let after = disk.counts();
     assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (20, 20));
+}
+
+/// Writes of one group that let go of what others of it brought: nothing of a file is counted as held for ever.
+#[test]
+fn what_one_group_brings_and_lets_go_keeps_no_file() {
+    let disk = FakeDisk::new(1);
+    let store = open(&disk, Writer::Thread).unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    // Holds the writer until all others wait.
+    let first = store.write(Room::Reserved, move |_| {
+        begin.send(()).unwrap();
+        held.recv().unwrap();
+        Ok::<_, StoreError>(())
+    });
+    begun.recv().unwrap();
+    let writes: Vec<_> = (0..40)
+        .map(|number| {
+            store.write(Room::Reserved, move |tx| {
+                let upload = tx.hold(&blob(number % 10))?;
+                tx.put_sliver(&place(upload), bytes(number, 20_000))?;
+                if number >= 35 {
+                    tx.release_blob(&blob(number - 30))?;
+                }
+                Ok::<_, StoreError>(())
+            })
+        })
+        .collect();
+    release.send(()).unwrap();
+    futures::executor::block_on(first).unwrap();
+    for write in writes {
+        futures::executor::block_on(write).unwrap();
+    }
+    store.audit().unwrap();
+    for number in 0..5 {
+        assert_eq!(read(&store.view(), number).unwrap(), Some(bytes(number + 30, 20_000)));
+    }
+}
+
+/// What can't be read now may be read another time: nothing is cut off for it.
+#[test]
+fn a_last_commit_that_can_t_be_read_is_kept() {
+    let pristine = volume(6);
+    let disk = restored(&pristine);
+    let (name, at) = disk.find(&bytes(5, 700)).remove(0);
+    disk.make_unreadable(&name, at..at + 512);
+    let refused = open(&disk, Writer::Inline).map(drop).unwrap_err();
+    assert!(matches!(refused, StoreError::ReadLog { .. }), "{refused}");
+    let again = restored(&disk.contents());
+    let store = open(&again, Writer::Inline).unwrap();
+    assert_eq!(read(&store.view(), 5).unwrap(), Some(bytes(5, 700)));
 }
