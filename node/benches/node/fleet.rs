@@ -9,11 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{Method, Uri};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
-};
-use weft_client::{Connector, MEMBER_NAME, TlsConnector};
+use weft_client::{Connector, TlsConnector};
 use weft_proto::v1::{Identity, Inventory, OrderRequest, Peer, control_client::ControlClient};
 use weft_protocol::{
     Authority, FleetId, Incarnation, MemberId, PublicKey, Seal, SealOrder, Seat, ShardSet, Signed, SignedView,
@@ -22,7 +18,7 @@ use weft_protocol::{
 use weft_redstuff::Code;
 
 use crate::{
-    Failure, MEMBERS,
+    Failure, MEMBERS, certificates,
     load::Target,
     process::{Process, eventually, free_address},
 };
@@ -41,7 +37,7 @@ pub(crate) struct Fleet {
     folder: PathBuf,
     code: Code,
     key: SigningKey,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    authority: certificates::Authority,
     operator: TlsConnector,
     places: Vec<Place>,
     view: Option<SignedView>,
@@ -53,9 +49,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts everything in a folder, and waits until puts are taken.
     pub(crate) async fn start(folder: &Path, code: Code) -> Result<Self, Failure> {
-        let authority = authority()?;
-        let (certificate, key) = issue(&authority, "operator")?;
-        let operator = TlsConnector::new(authority.pem().as_bytes(), certificate.as_bytes(), key.as_bytes());
+        let authority = certificates::Authority::new();
+        let (certificate, key) = authority.issue(&format!("weft://{FLEET}/operator"));
+        let operator = TlsConnector::new(&authority.pem(), &certificate, &key);
         let mut fleet = Self {
             folder: folder.to_owned(),
             code,
@@ -90,7 +86,7 @@ impl Fleet {
     fn secrets(&self, name: &str, role: &str) -> Result<PathBuf, Failure> {
         let folder = self.folder.join(format!("{name}-tls"));
         fs::create_dir_all(&folder)?;
-        let (certificate, key) = issue(&self.authority, role)?;
+        let (certificate, key) = self.authority.issue(&format!("weft://{FLEET}/{role}"));
         fs::write(folder.join("ca.crt"), self.authority.pem())?;
         fs::write(folder.join("tls.crt"), certificate)?;
         fs::write(folder.join("tls.key"), key)?;
@@ -269,21 +265,4 @@ fn seat(inventory: &Inventory) -> Result<Seat, Failure> {
         key: PublicKey(inventory.public_key[..].try_into()?),
         shards: ShardSet::EMPTY,
     })
-}
-
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, Failure> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "bench");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
-}
-
-/// Certificate and key, PEM.
-fn issue(authority: &CertifiedIssuer<'static, KeyPair>, role: &str) -> Result<(String, String), Failure> {
-    let mut params = CertificateParams::new(vec![MEMBER_NAME.to_owned()])?;
-    params.subject_alt_names.push(SanType::URI(format!("weft://{FLEET}/{role}").as_str().try_into()?));
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let key = KeyPair::generate()?;
-    Ok((params.signed_by(&key, authority)?.pem(), key.serialize_pem()))
 }

@@ -19,7 +19,8 @@ use hyper_util::{
 
 use crate::{
     Failure,
-    process::{self, eventually},
+    figures::{self, percentile},
+    process::eventually,
 };
 
 /// As many operations are measured at least.
@@ -27,9 +28,9 @@ const LEAST: u64 = 3;
 /// What all blobs that are put together may take, so that the disk doesn't fill up.
 const MOST_BYTES: u64 = 4 << 30;
 
-/// How long somebody must do nothing to be at rest, and how many hundredths of a second of processor time are nothing.
+/// How long somebody must do nothing to be at rest, and how much processor time is nothing.
 const WINDOW: Duration = Duration::from_secs(1);
-const AT_REST: u64 = 12;
+const AT_REST: Duration = Duration::from_millis(120);
 
 pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
@@ -65,8 +66,7 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
-        self.latencies.get(rank - 1).copied().unwrap_or_default()
+        percentile(&self.latencies, percent)
     }
 }
 
@@ -173,11 +173,17 @@ impl Load {
 /// Waits until nothing is done any more for what was put and deleted: until none of the target's processes has had processor time
 /// worth speaking of for a while.
 async fn rest(target: &dyn Target) -> Result<(), Failure> {
-    let ticks = || target.processes().into_iter().map(process::ticks).sum::<Result<u64, Failure>>();
+    let time = || {
+        target
+            .processes()
+            .into_iter()
+            .map(|process| figures::Process(process).time())
+            .sum::<Result<Duration, Failure>>()
+    };
     eventually("it rests", || async {
-        let before = ticks()?;
+        let before = time()?;
         tokio::time::sleep(WINDOW).await;
-        Ok((ticks()? - before <= AT_REST).then_some(()))
+        Ok((time()?.saturating_sub(before) <= AT_REST).then_some(()))
     })
     .await
 }

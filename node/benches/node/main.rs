@@ -1,6 +1,11 @@
 //! Puts, gets and repairs of a fleet of eight members on this machine, each a process with a volume in a folder of its own, beside
 //! `MinIO` with as many drives, in one run. `make bench-node` runs it; ARCHITECTURE.md ("How fast it is") says what is measured.
 
+#[path = "../../tests/node/fleet/certificates.rs"]
+mod certificates;
+#[expect(dead_code, reason = "memory is measured of the operator")]
+#[path = "../../../operator/benches/operator/figures.rs"]
+mod figures;
 mod fleet;
 mod heal;
 mod load;

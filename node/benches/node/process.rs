@@ -31,15 +31,6 @@ impl Process {
     }
 }
 
-/// Processor time that a process has had, in hundredths of a second (`proc_pid_stat(5)`).
-pub(crate) fn ticks(process: u32) -> Result<u64, Failure> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/…/stat")?;
-    // utime and stime are fields 14 and 15; what is left begins with field 3.
-    let ticks = fields.split_whitespace().skip(14 - 3).take(2).map(str::parse::<u64>);
-    Ok(ticks.sum::<Result<u64, _>>()?)
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         let _gone = self.0.kill();

@@ -9,14 +9,15 @@ use redb::{Database, Durability};
 
 use crate::base::{Base, Sealed};
 use crate::compact::{self, Victim};
+use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::job::{GROUP_BYTES, Job};
 use crate::log::{Log, Volume};
-use crate::rows::{Rows, guarded};
+use crate::rows::guarded;
 use crate::snapshot::Snapshot;
-use crate::space::Usage;
+use crate::space::{Usage, above_reserve};
 use crate::tables::Table;
-use crate::{Room, StoreError};
+use crate::{Room, Space, StoreError};
 
 /// Bytes that are moved or swept in a commit with nothing else to do.
 const IDLE_BUDGET: u64 = 2 << 20;
@@ -173,7 +174,7 @@ impl Core {
         while base.payload() < GROUP_BYTES
             && let Some(mut job) = waiting.pop_front()
         {
-            let changes = match admission.admit(self, &base, job.room()) {
+            let changes = match admission.admit(self, job.room()) {
                 Ok(()) => job.run(&base),
                 Err(error) => {
                     job.refuse(error);
@@ -253,25 +254,32 @@ impl Core {
     /// Makes the database durable, and lets go of segments that nothing names any more.
     fn checkpoint(&self, writing: &mut Writing) -> Result<(), StoreError> {
         let Closing(Some(database)) = &writing.database else { return Err(StoreError::Closed) };
-        let transaction = begin(database, Durability::Immediate)?;
-        guarded(Table::Meta, || transaction.commit())?;
+        make_durable(database)?;
         self.writable()?;
         writing.log.settled();
         Ok(())
     }
 
     pub(crate) fn usage(&self) -> Result<Usage, StoreError> {
-        let newest = self.newest();
-        self.usage_with(newest.counters().live_bytes, newest.counters().segment_bytes, newest.segments().bytes())
+        let (newest, Space { capacity, free }) = (self.newest(), self.space()?);
+        let file_bytes = self.gate.allocated().map_err(space_error)? + newest.segments().bytes();
+        let Counters { live_bytes, segment_bytes, .. } = newest.counters();
+        Ok(Usage { file_bytes, live_bytes: live_bytes + segment_bytes, capacity, free, reserve: self.reserve })
     }
 
-    fn usage_with(&self, database: u64, held: u64, segments: u64) -> Result<Usage, StoreError> {
-        let space_error = |source| StoreError::Space { source: Arc::new(source) };
-        let space = self.volume.disk.space().map_err(space_error)?;
-        let file_bytes = self.gate.allocated().map_err(space_error)? + segments;
-        let (capacity, free, reserve) = (space.capacity, space.free, self.reserve);
-        Ok(Usage { file_bytes, live_bytes: database + held, capacity, free, reserve })
+    fn space(&self) -> Result<Space, StoreError> {
+        self.volume.disk.space().map_err(space_error)
     }
+}
+
+fn space_error(source: std::io::Error) -> StoreError {
+    StoreError::Space { source: Arc::new(source) }
+}
+
+/// Makes what was committed durable.
+pub(crate) fn make_durable(database: &Database) -> Result<(), StoreError> {
+    let transaction = begin(database, Durability::Immediate)?;
+    guarded(Table::Meta, || transaction.commit())
 }
 
 /// Begins a write transaction. A durable one leaves a file that opens quickly after a crash.
@@ -293,13 +301,11 @@ struct Admission {
 }
 
 impl Admission {
-    fn admit(&mut self, core: &Core, base: &Base<'_>, room: Room) -> Result<(), StoreError> {
+    fn admit(&mut self, core: &Core, room: Room) -> Result<(), StoreError> {
         let Room::Grows { bytes: needed } = room else { return Ok(()) };
-        let available = if let Some(available) = self.available {
-            available
-        } else {
-            let counters = base.counters();
-            core.usage_with(counters.live_bytes, counters.segment_bytes, base.segments().bytes())?.available()
+        let available = match self.available {
+            Some(available) => available,
+            None => above_reserve(core.space()?.free, core.reserve),
         };
         let is_enough = needed <= available;
         self.available = Some(if is_enough { available - needed } else { available });

@@ -38,6 +38,11 @@ pub struct Usage {
 impl Usage {
     /// What growing writes may still take: what the disk has above the reserve.
     pub fn available(&self) -> u64 {
-        self.free.saturating_sub(self.reserve)
+        above_reserve(self.free, self.reserve)
     }
+}
+
+/// What growing writes may take of free space.
+pub(crate) fn above_reserve(free: u64, reserve: u64) -> u64 {
+    free.saturating_sub(reserve)
 }

@@ -11,7 +11,7 @@ use redb::{Database, Durability};
 use super::{Change, Draft, End, Header, Id, Log, Segment, Segments, Tail, Unsettled, Volume, changes, write};
 use crate::base::Tables;
 use crate::counters::Counters;
-use crate::engine::begin;
+use crate::engine::{begin, make_durable};
 use crate::extents::{Extents, SegmentUse};
 use crate::rows::{Rows, guarded};
 use crate::tables::Table;
@@ -185,8 +185,7 @@ impl Replay {
     fn write_again(&mut self, database: &Database, last: Frame) -> Result<(), StoreError> {
         // Without its slivers it was taken since others had come after it: it is durable.
         let Frame { header, changes: made, payload: Some(payload) } = last else {
-            let transaction = begin(database, Durability::Immediate)?;
-            return guarded(Table::Meta, || transaction.commit());
+            return make_durable(database);
         };
         // What an open began that didn't end takes room, and no commit is in it.
         for id in self.segments.log_after(self.end.segment).map(|segment| segment.id()).collect::<Vec<_>>() {
