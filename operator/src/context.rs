@@ -32,6 +32,8 @@ struct Kept {
     session: Arc<tokio::sync::Mutex<Session>>,
     /// How often watches have told of something that is the committee's.
     stirs: u64,
+    /// How many reconciliations in a row have failed.
+    failures: u32,
 }
 
 /// What all reconciliations share. Its life is that of a leadership: a new leader begins with new sessions.
@@ -136,6 +138,21 @@ impl Context {
     /// How often a committee was stirred; `None`: it wasn't reconciled before.
     pub fn stirs(&self, namespace: &str, name: &str) -> Option<u64> {
         self.committees().get(&(namespace.to_owned(), name.to_owned())).map(|kept| kept.stirs)
+    }
+
+    /// A reconciliation has failed: how many in a row have, by now.
+    pub fn failed(&self, namespace: &str, name: &str) -> u32 {
+        let mut committees = self.committees();
+        let Some(kept) = committees.get_mut(&(namespace.to_owned(), name.to_owned())) else { return 1 };
+        kept.failures = kept.failures.saturating_add(1);
+        kept.failures
+    }
+
+    /// A reconciliation has succeeded.
+    pub fn succeeded(&self, namespace: &str, name: &str) {
+        if let Some(kept) = self.committees().get_mut(&(namespace.to_owned(), name.to_owned())) {
+            kept.failures = 0;
+        }
     }
 
     fn committees(&self) -> MutexGuard<'_, HashMap<Name, Kept>> {

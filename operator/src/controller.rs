@@ -43,8 +43,9 @@ type Guarded = Lean<DeserializeGuard<StorageCommittee>>;
 /// Several events of one moment make one reconciliation.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 const AFTER_CONFLICT: Duration = Duration::from_millis(300);
+/// Longer each time from the third on, so that what nobody mends costs ever less.
 const AFTER_ERROR: Duration = Duration::from_secs(3);
-/// What a person must mend, or another leader does.
+/// What a person must mend, or another leader does; and the longest pause.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const CONCURRENCY: u16 = 16;
 /// Changes of Nodes and volumes wake every committee, and no sooner again than this.
@@ -226,20 +227,22 @@ async fn one(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Reco
     let outcome = Outcome { outcome: if result.is_ok() { "ok" } else { "error" } };
     context.telemetry.reconciles.get_or_create(&outcome).inc();
     context.telemetry.reconcile_seconds.observe(began.elapsed().as_secs_f64());
-    Ok(match result? {
+    let next = result?;
+    context.succeeded(object.namespace().as_deref().unwrap_or_default(), &object.name_any());
+    Ok(match next {
         Next::After(time) => Action::requeue(time),
         Next::Change => Action::await_change(),
     })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the controller hands it over")]
-fn after_error(object: Arc<Guarded>, error: &ReconcileError, _: Arc<Context>) -> Action {
+fn after_error(object: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let (name, cause) = (object.name_any(), reconcile::chain(error));
     let pause = match error {
         _ if error.is_conflict() => AFTER_CONFLICT,
         _ if error.is_namespace_ending() => AFTER_REFUSAL,
         ReconcileError::Term(_) | ReconcileError::Malformed(_) => AFTER_REFUSAL,
-        _ => AFTER_ERROR,
+        _ => after_failures(context.failed(object.namespace().as_deref().unwrap_or_default(), &name)),
     };
     if error.is_conflict() || error.is_namespace_ending() {
         tracing::debug!(committee = name, cause, "there is nothing to do right now");
@@ -247,6 +250,12 @@ fn after_error(object: Arc<Guarded>, error: &ReconcileError, _: Arc<Context>) ->
         tracing::warn!(committee = name, cause, "a reconciliation failed; it is tried again");
     }
     Action::requeue(pause)
+}
+
+/// The pause after so many failures in a row.
+fn after_failures(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(2).min(16);
+    AFTER_ERROR.saturating_mul(1 << doublings).min(AFTER_REFUSAL)
 }
 
 #[cfg(test)]
@@ -285,6 +294,12 @@ mod tests {
             assert!(known.is_news(&Event::Apply(changed.clone())), "change {at}");
             assert!(!known.is_news(&Event::Apply(changed)), "change {at}, told again");
         }
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_tried_ever_less_often() {
+        let pauses = [1, 2, 3, 4, 5, 6, u32::MAX].map(|failures| after_failures(failures).as_secs());
+        assert_eq!(pauses, [3, 3, 6, 12, 24, 30, 30]);
     }
 
     /// Also one that is as it was told last.
