@@ -13,6 +13,7 @@ use weft_redstuff::BlobId;
 
 use crate::{
     Client, Current, FleetError, GetError, Holder,
+    get::Want,
     put::{
         chain::{repeat, signed},
         settle::Open,
@@ -44,7 +45,7 @@ pub enum DeleteError {
 impl Client {
     /// Deletes a blob for good. Deleting it again does no harm; what was never stored is refused as not found.
     pub async fn delete(&self, id: BlobId, key: &SigningKey) -> Result<(), DeleteError> {
-        match self.lookup(id).await {
+        match self.lookup(id, Want::Entry).await {
             // Receipts are gathered again: an earlier delete may not have been answered.
             Ok(_) | Err(GetError::Deleted(_)) => {}
             Err(error) => return Err(error.into()),

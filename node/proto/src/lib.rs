@@ -10,3 +10,6 @@ pub mod v1 {
 
 /// The largest message that a member or a gateway sends or takes: the slivers of f shards of one stripe, and room.
 pub const MAX_MESSAGE: usize = 64 << 20;
+
+/// Bytes of the largest blob whose content comes with its entry, where a reader wants it to.
+pub const SMALL_BLOB: u64 = 1 << 20;

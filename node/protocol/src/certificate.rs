@@ -29,12 +29,57 @@ pub struct Certificate {
     pub acks: Vec<Signed>,
 }
 
+/// Gathers acks until they make a certificate.
+#[derive(Debug, Clone)]
+pub struct Acks<'v> {
+    view: Hash,
+    blob: BlobId,
+    tally: Tally<'v>,
+    counted: Vec<Signed>,
+}
+
+impl<'v> Acks<'v> {
+    pub fn new(view: &'v View, blob: BlobId) -> Self {
+        Self { view: view.hash(), blob, tally: Tally::new(view), counted: Vec::new() }
+    }
+
+    /// Counts an ack of this blob under this view.
+    pub fn add(&mut self, ack: Signed) -> Result<(), TallyError> {
+        self.tally.add(&ack, |statement| shards_of(statement, &self.view, &self.blob))?;
+        self.counted.push(ack);
+        Ok(())
+    }
+
+    /// How many shards are still wanting for a certificate.
+    pub fn wanting(&self) -> u16 {
+        self.tally.wanting()
+    }
+
+    /// The certificate, if the acks suffice.
+    pub fn certificate(self) -> Result<Certificate, CertificateError> {
+        match self.tally.wanting() {
+            0 => Ok(Certificate { view: self.view, blob: self.blob, acks: self.counted }),
+            wanting => Err(CertificateError::NoQuorum { wanting }),
+        }
+    }
+}
+
+/// The shards that an ack speaks for; `None` of anything else.
+fn shards_of(statement: &Statement, of: &Hash, acked: &BlobId) -> Option<ShardSet> {
+    match statement {
+        Statement::Ack { view, blob, shards } if (view, blob) == (of, acked) => Some(*shards),
+        _ => None,
+    }
+}
+
 impl Certificate {
     /// Makes a certificate of acks, if they suffice.
     pub fn new(view: &View, blob: BlobId, acks: Vec<Signed>) -> Result<Self, CertificateError> {
-        let certificate = Self { view: view.hash(), blob, acks };
-        certificate.check(view)?;
-        Ok(certificate)
+        let mut gathered = Acks::new(view, blob);
+        for ack in acks {
+            gathered.add(ack)?;
+        }
+        gathered.certificate()
     }
 
     /// Checks every ack; gives the shards that acked.
@@ -44,10 +89,7 @@ impl Certificate {
         }
         let mut tally = Tally::new(view);
         for ack in &self.acks {
-            tally.add(ack, |statement| match statement {
-                Statement::Ack { view, blob, shards } if (view, blob) == (&self.view, &self.blob) => Some(*shards),
-                _ => None,
-            })?;
+            tally.add(ack, |statement| shards_of(statement, &self.view, &self.blob))?;
         }
         match tally.wanting() {
             0 => Ok(tally.shards()),

@@ -4,6 +4,7 @@
 //! (R1, R5). The upkeep that follows from it is in [`upkeep`].
 
 mod collect;
+mod differ;
 mod orphans;
 mod pull;
 mod sync;

@@ -1,18 +1,15 @@
-//! Pulling a peer's registry: its IDs first, then what differs.
+//! Pulling a peer's registry: which entries differ first, then those.
 
 use std::collections::BTreeSet;
 
 use thiserror::Error;
 use tonic::Status;
-use weft_proto::v1::{EntriesRequest, EntryIdsRequest, RegistryDigestsRequest, peers_client::PeersClient};
+use weft_proto::v1::{EntriesRequest, peers_client::PeersClient};
 use weft_protocol::{DecodeError, Entry, Rank, SignedView};
 use weft_redstuff::{BlobId, Hash};
 
-use super::void;
-use crate::member::{Digest, Late, Member, MemberError, Peer, ROW, read_digests, read_row, whole};
-
-/// IDs asked for at a time.
-const IDS: u32 = 32 * 1024;
+use super::{differ::differ, void};
+use crate::member::{Late, Member, MemberError, Peer};
 
 /// Entries asked for at a time.
 const ENTRIES: usize = 256;
@@ -37,21 +34,7 @@ pub(super) enum PullError {
 /// everything that the peer's had, but for what has expired; and where a digest is `expected`, the peer's was the one of that digest.
 pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) -> Result<(), PullError> {
     let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let reply = client.registry_digests(RegistryDigestsRequest {}).await?.into_inner();
-    member.metrics().received("registry", reply.digests.len());
-    let theirs = read_digests(&reply.digests).ok_or(PullError::Malformed)?;
-    if expected.is_some_and(|expected| expected != whole(&theirs)) {
-        return Err(PullError::Moved);
-    }
-    let parts = theirs.iter().zip(member.registry_digests()).zip(0..=u8::MAX);
-    let parts: Vec<u8> = parts.filter(|((theirs, ours), _)| *theirs != ours).map(|(_, part)| part).collect();
-    if parts.is_empty() {
-        return Ok(());
-    }
-    let rows = list(member, &mut client, &parts).await?;
-    if expected.is_some() && !parts.iter().all(|part| theirs[usize::from(*part)] == digest(&rows, *part)) {
-        return Err(PullError::Moved);
-    }
+    let rows = differ(member, &mut client, expected).await?;
     let lacking = |(blob, rank): &(BlobId, Rank)| member.kind(blob).is_none_or(|kind| kind.rank() < *rank);
     let wanted: Vec<BlobId> = rows.iter().filter(|row| lacking(row)).map(|(blob, _)| *blob).collect();
     let mut expired = BTreeSet::new();
@@ -71,41 +54,5 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
     match rows.iter().filter(|row| lacking(row) && !expired.contains(&row.0)).count() {
         0 => Ok(()),
         wanting => Err(PullError::Wanting(wanting)),
-    }
-}
-
-fn digest(rows: &[(BlobId, Rank)], part: u8) -> Hash {
-    let mut digest = Digest::default();
-    for (blob, rank) in rows.iter().filter(|(blob, _)| blob.0[0] == part) {
-        digest.add(blob, *rank);
-    }
-    digest.finish()
-}
-
-async fn list(
-    member: &Member,
-    client: &mut PeersClient<tonic::transport::Channel>,
-    parts: &[u8],
-) -> Result<Vec<(BlobId, Rank)>, PullError> {
-    let mut rows: Vec<(BlobId, Rank)> = Vec::new();
-    loop {
-        let after = rows.last().map(|(blob, _)| blob.0.to_vec().into()).unwrap_or_default();
-        let reply =
-            client.entry_ids(EntryIdsRequest { after, limit: IDS, parts: parts.to_vec().into() }).await?.into_inner();
-        member.metrics().received("registry", reply.ids.len());
-        if reply.ids.len() % ROW != 0 || (reply.more && reply.ids.is_empty()) {
-            return Err(PullError::Malformed);
-        }
-        for row in reply.ids.chunks_exact(ROW) {
-            let (blob, rank) = read_row(row).ok_or(PullError::Malformed)?;
-            // In order, so that a peer that repeats itself is not listened to for ever.
-            if rows.last().is_some_and(|(last, _)| *last >= blob) {
-                return Err(PullError::Malformed);
-            }
-            rows.push((blob, rank));
-        }
-        if !reply.more {
-            return Ok(rows);
-        }
     }
 }

@@ -6,10 +6,10 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, ViewId, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Kind, Member, MemberError, expire, orphans, records, shards_in, slivers, syncing};
+use super::{Identity, Kind, Member, MemberError, StripeUpload, expire, orphans, records, shards_in, slivers, syncing};
 
 /// What the gateway asks to have finished and acked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Finish {
     pub(crate) view: Hash,
     pub(crate) session: [u8; 16],
@@ -17,6 +17,8 @@ pub(crate) struct Finish {
     pub(crate) inline: Option<Vec<u8>>,
     /// The newest view when the put began.
     pub(crate) begun: ViewId,
+    /// All that there is of the blob for this member, where it wasn't uploaded before.
+    pub(crate) stripe: Option<StripeUpload>,
 }
 
 impl Member {
@@ -25,13 +27,20 @@ impl Member {
     pub(crate) async fn finish(&self, finish: Finish) -> Result<Signed, MemberError> {
         self.must_be_healthy()?;
         check_content(&finish.metadata, finish.inline.as_deref())?;
-        let Finish { view: asked, session, metadata, inline: _, begun } = finish;
-        let (blob, layout) = (metadata.id(), metadata.layout);
+        let Finish { view: asked, session, metadata, inline: _, begun, stripe } = finish;
+        if stripe.as_ref().is_some_and(|stripe| !stripe.is_all_of(&metadata)) {
+            return Err(MemberError::WrongStripes);
+        }
+        let (blob, layout, now) = (metadata.id(), metadata.layout, self.env.clock.unix_seconds());
         // Reading all stripes takes a while, and nothing but the session's end changes what is found.
-        let verified = Verified::of(&self.store.view(), &session, &metadata)?;
+        let verified = match &stripe {
+            Some(_) => Verified(None),
+            None => Verified::of(&self.store.view(), &session, &metadata)?,
+        };
+        let room = stripe.as_ref().map_or(Room::Reserved, |stripe| Room::Grows { bytes: stripe.bytes });
         let identity = self.identity.clone();
         let (index, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
-        let write = self.store.write(Room::Reserved, move |tx| {
+        let write = self.store.write(room, move |tx| {
             let fence = records::fence(tx)?;
             let view = fence.permit(&asked).map_err(|source| MemberError::view(&fence, source))?;
             if view.code != metadata.code() {
@@ -49,8 +58,10 @@ impl Member {
             if records::horizon(tx)?.is_some_and(|horizon| begun.position() <= horizon) {
                 return Err(MemberError::BegunEarly(begun));
             }
-            if !layout.is_inline() {
-                take(tx, &session, &verified, blob, &layout)?;
+            match stripe {
+                Some(stripe) => bring(tx, stripe, now, blob, &layout)?,
+                None if layout.is_inline() => {}
+                None => take(tx, &session, &verified, blob, &layout)?,
             }
             let shards = slivers::whole(tx, slivers::counted(tx, &blob)?, &layout, mine)?;
             if shards.is_empty() {
@@ -107,6 +118,19 @@ fn take(
         tx.finish_upload(session, &blob.0)?;
     }
     Ok(())
+}
+
+/// Makes a blob's only stripe its holding, unless all of it is held already. What its session had before was another put's,
+/// or the same one's under a view before.
+fn bring(tx: &mut Tx<'_>, stripe: StripeUpload, now: u64, blob: BlobId, layout: &Layout) -> Result<(), MemberError> {
+    let brought = stripe.shards(layout.code());
+    if brought.difference(slivers::whole(tx, slivers::counted(tx, &blob)?, layout, brought)?).is_empty() {
+        return Ok(());
+    }
+    let session = stripe.session;
+    tx.drop_upload(&session)?;
+    let upload = stripe.put(tx, now)?;
+    take(tx, &session, &Verified(Some(upload)), blob, layout)
 }
 
 pub(crate) fn is_deleted(tx: &Tx<'_>, blob: &BlobId) -> Result<bool, MemberError> {

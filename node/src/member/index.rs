@@ -9,80 +9,22 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use weft_protocol::{Entry, Rank};
-use weft_redstuff::{Axis, BlobId, Hash};
+use weft_protocol::{Difference, Entry, Rank, Sketch};
+use weft_redstuff::{BlobId, Hash};
 use weft_store::View;
 
-use super::{MemberError, expire, expiries::Expiries, records};
+use super::{
+    MemberError, expire,
+    expiries::Expiries,
+    records,
+    rows::{Digest, Kind, PARTS, ROW, read_row, row, whole},
+};
 
-/// The registry is digested in parts, by the first byte of the ID: finding what two members don't share costs little
-/// when they share nearly everything.
-pub(super) const PARTS: usize = 256;
+/// Cells kept of the registry's sketch: enough to find some 700 differences.
+const CELLS: usize = 1024;
 
 /// Rows read at a time when the index is made.
 const PAGE: usize = 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Slivers and their bytes that one shard has of the blob; none of an inline one.
-    Live {
-        slivers: u64,
-        bytes: u64,
-        /// Epoch and revision of the certificate's view.
-        position: (u64, u64),
-    },
-    /// The epoch and revision up to which certificates are void (R12).
-    Void {
-        position: (u64, u64),
-    },
-    Deleted,
-    /// A tombstone or void that isn't told any more, since everyone has it (R14). It holds here as before.
-    Hidden {
-        rank: Rank,
-    },
-}
-
-/// Bytes of a kind on the wire: a byte (1 live, 2 tombstone, 3 void), epoch and revision (big-endian; 0 of a tombstone).
-const KIND: usize = 1 + 8 + 8;
-
-/// Bytes of a row: a blob's ID, and its kind.
-pub(crate) const ROW: usize = BlobId::LENGTH + KIND;
-
-impl Kind {
-    /// `position` finds that of a view by its hash.
-    pub(crate) fn of(entry: &Entry, position: impl FnOnce(&Hash) -> (u64, u64)) -> Self {
-        let rank = entry.rank(position);
-        match entry {
-            Entry::Deleted(_) => Self::Deleted,
-            Entry::Void(_) => Self::Void { position: rank.position },
-            Entry::Live { metadata, .. } => {
-                let bytes = |axis| metadata.layout.iter().map(|stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
-                Self::Live {
-                    slivers: 2 * u64::from(metadata.layout.stripes()),
-                    bytes: bytes(Axis::Primary) + bytes(Axis::Secondary),
-                    position: rank.position,
-                }
-            }
-        }
-    }
-
-    pub(crate) fn rank(self) -> Rank {
-        match self {
-            Self::Live { position, .. } => Rank { deleted: false, position, void: false },
-            Self::Void { position } => Rank { deleted: false, position, void: true },
-            Self::Deleted => Rank { deleted: true, position: (0, 0), void: false },
-            Self::Hidden { rank } => rank,
-        }
-    }
-
-    pub(crate) fn is_live(self) -> bool {
-        matches!(self, Self::Live { .. })
-    }
-
-    fn is_told(self) -> bool {
-        !matches!(self, Self::Hidden { .. })
-    }
-}
 
 /// When a live blob ends, if it does.
 pub(super) fn expiry_of(entry: &Entry) -> Option<u64> {
@@ -90,32 +32,6 @@ pub(super) fn expiry_of(entry: &Entry) -> Option<u64> {
         Entry::Live { metadata, .. } => metadata.expiry,
         Entry::Deleted(_) | Entry::Void(_) => None,
     }
-}
-
-/// A blob's row, as in `EntryIdsReply`.
-pub(crate) fn row(blob: &BlobId, rank: Rank) -> [u8; ROW] {
-    let Rank { deleted, position: (epoch, revision), void } = rank;
-    let mut row = [0; ROW];
-    let (id, kind) = row.split_at_mut(BlobId::LENGTH);
-    id.copy_from_slice(blob.as_bytes());
-    kind[0] = if deleted { 2 } else { 1 + 2 * u8::from(void) };
-    kind[1..9].copy_from_slice(&epoch.to_be_bytes());
-    kind[9..].copy_from_slice(&revision.to_be_bytes());
-    row
-}
-
-/// Reads a row; `None` where it is malformed.
-pub(crate) fn read_row(bytes: &[u8]) -> Option<(BlobId, Rank)> {
-    let (id, kind) = bytes.split_at_checked(BlobId::LENGTH)?;
-    let (tag, position) = kind.split_first()?;
-    let (epoch, revision) = position.split_first_chunk::<8>()?;
-    let position = (u64::from_be_bytes(*epoch), u64::from_be_bytes(revision.try_into().ok()?));
-    let rank = match tag {
-        1 | 3 => Rank { deleted: false, position, void: *tag == 3 },
-        2 if position == (0, 0) => Rank { deleted: true, position, void: false },
-        _ => return None,
-    };
-    Some((BlobId::from_slice(id)?, rank))
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -130,7 +46,7 @@ pub(crate) struct Totals {
     pub(crate) blobs: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     blobs: BTreeMap<BlobId, Kind>,
     /// Blobs of which a tombstone or a void is left.
@@ -138,6 +54,31 @@ struct Inner {
     expiries: Expiries,
     totals: Totals,
     digests: Digests,
+    /// Of the rows that are told.
+    sketch: Sketch<ROW>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            blobs: BTreeMap::new(),
+            leftovers: BTreeSet::new(),
+            expiries: Expiries::default(),
+            totals: Totals::default(),
+            digests: Digests::default(),
+            sketch: Sketch::empty(CELLS),
+        }
+    }
+}
+
+/// How another registry compares with this one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Compared {
+    Equal,
+    /// The rows that the other has, and this one hasn't, in order of ID.
+    Lacks(Vec<(BlobId, Rank)>),
+    /// They differ by more than the cells tell.
+    Unclear,
 }
 
 /// Of what hasn't changed since it was digested.
@@ -210,7 +151,7 @@ impl Index {
 
     fn put(&self, blob: BlobId, kind: Option<Kind>) {
         let mut inner = self.lock();
-        let Inner { blobs, leftovers, expiries, totals, digests } = &mut *inner;
+        let Inner { blobs, leftovers, expiries, totals, digests, sketch } = &mut *inner;
         let count = |totals: &mut Totals, kind: Kind, by: fn(u64, u64) -> u64| match kind {
             Kind::Hidden { .. } => {}
             Kind::Deleted => totals.tombstones = by(totals.tombstones, 1),
@@ -228,9 +169,15 @@ impl Index {
         };
         if let Some(before) = before {
             count(totals, before, |total, by| total - by);
+            if before.is_told() {
+                sketch.remove(&row(&blob, before.rank()));
+            }
         }
         if let Some(kind) = kind {
             count(totals, kind, |total, by| total + by);
+            if kind.is_told() {
+                sketch.insert(&row(&blob, kind.rank()));
+            }
         }
         if kind.is_some_and(|kind| !kind.is_live()) {
             leftovers.insert(blob)
@@ -281,6 +228,32 @@ impl Index {
         *inner.digests.whole.insert(digest)
     }
 
+    /// The digests of all parts, and the first cells of the sketch of all rows, of one moment.
+    pub(crate) fn sketch(&self, cells: usize) -> (Vec<Hash>, Sketch<ROW>) {
+        let mut inner = self.lock();
+        (inner.digests(), inner.sketch.first(cells))
+    }
+
+    /// Finds what another registry has and this one hasn't, by its sketch. Its digests, of the same moment, prove that it is
+    /// all.
+    pub(crate) fn compare(&self, digests: &[Hash], theirs: &Sketch<ROW>) -> Compared {
+        let mut inner = self.lock();
+        let parts = inner.digests().into_iter().zip(digests).zip(0..=u8::MAX);
+        let differ: Vec<(u8, Hash)> =
+            parts.filter(|((ours, theirs), _)| ours != *theirs).map(|((_, theirs), part)| (part, *theirs)).collect();
+        if differ.is_empty() {
+            return Compared::Equal;
+        }
+        let found = inner.sketch.difference(theirs);
+        let lacks = found.and_then(|found| prove(&inner.blobs, &differ, &found));
+        lacks.map_or(Compared::Unclear, Compared::Lacks)
+    }
+
+    /// How many rows more or less another registry has, by its sketch: at least so many differ.
+    pub(crate) fn excess(&self, theirs: &Sketch<ROW>) -> u64 {
+        self.lock().sketch.excess(theirs)
+    }
+
     /// Blobs of which a tombstone or a void is left, hidden ones too, in order of ID.
     pub(crate) fn leftovers(&self, after: Option<BlobId>, limit: usize) -> Vec<(BlobId, Kind)> {
         let inner = self.lock();
@@ -319,33 +292,37 @@ fn rows(
     rows.filter(|(_, kind)| kind.is_told())
 }
 
-/// The digest of a registry, from those of its parts.
-pub(crate) fn whole(digests: &[Hash]) -> Hash {
-    let mut hasher = blake3::Hasher::new();
-    for digest in digests {
-        hasher.update(digest.as_bytes());
+/// The rows that the other has alone, where its rows of the parts that differ are those here but for the difference.
+fn prove(
+    blobs: &BTreeMap<BlobId, Kind>,
+    differ: &[(u8, Hash)],
+    found: &Difference<ROW>,
+) -> Option<Vec<(BlobId, Rank)>> {
+    let read = |side: &BTreeSet<[u8; ROW]>| side.iter().map(|row| read_row(row)).collect::<Option<Vec<_>>>();
+    let (here, there) = (read(&found.here)?, read(&found.there)?);
+    let in_part = |side: &[(BlobId, Rank)], part: u8| {
+        let from = side.partition_point(|(blob, _)| blob.0[0] < part);
+        let to = side.partition_point(|(blob, _)| blob.0[0] <= part);
+        from..to
+    };
+    let mut proven = 0;
+    for (part, digest) in differ {
+        let mut theirs: BTreeMap<BlobId, Rank> =
+            rows(blobs, *part, None).map(|(blob, kind)| (blob, kind.rank())).collect();
+        for (blob, rank) in &here[in_part(&here, *part)] {
+            (theirs.remove(blob)? == *rank).then_some(())?;
+        }
+        let alone = in_part(&there, *part);
+        proven += alone.len();
+        theirs.extend(there[alone].iter().copied());
+        let mut told = Digest::default();
+        for (blob, rank) in &theirs {
+            told.add(blob, *rank);
+        }
+        (told.finish() == *digest).then_some(())?;
     }
-    hasher.finalize().into()
-}
-
-/// Reads the digests of all parts.
-pub(crate) fn read_digests(bytes: &[u8]) -> Option<Vec<Hash>> {
-    let digests: Vec<Hash> = bytes.chunks(Hash::LENGTH).map(Hash::from_slice).collect::<Option<_>>()?;
-    (digests.len() == PARTS).then_some(digests)
-}
-
-/// The digest of a part, from its rows in order of ID.
-#[derive(Debug, Default)]
-pub(crate) struct Digest(blake3::Hasher);
-
-impl Digest {
-    pub(crate) fn add(&mut self, blob: &BlobId, rank: Rank) {
-        self.0.update(&row(blob, rank));
-    }
-
-    pub(crate) fn finish(&self) -> Hash {
-        self.0.finalize().into()
-    }
+    // None of them is in a part that doesn't differ.
+    (proven == there.len()).then_some(there)
 }
 
 #[cfg(test)]
@@ -391,16 +368,34 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_what_holds_of_a_blob() {
+    fn a_sketch_tells_what_the_other_registry_has_and_its_digests_prove_it() {
+        let (one, other) = (Index::default(), Index::default());
         let live = |position| Kind::Live { slivers: 0, bytes: 0, position };
-        for kind in [live((1, 2)), live((7, 0)), Kind::Void { position: (3, 4) }, Kind::Deleted] {
-            assert_eq!(read_row(&row(&id(1, 2), kind.rank())), Some((id(1, 2), kind.rank())));
+        let blob = |number: u32| BlobId(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        for number in 0..20_000 {
+            one.set(blob(number), live((1, 0)));
+            other.set(blob(number), live((1, 0)));
         }
-        let mut malformed = row(&id(1, 2), Kind::Deleted.rank());
-        malformed[BlobId::LENGTH] = 9;
-        assert_eq!(read_row(&malformed), None);
-        let order = [live((1, 2)), Kind::Void { position: (1, 2) }, live((1, 3)), Kind::Deleted].map(Kind::rank);
-        assert!(order.is_sorted_by(|a, b| a < b));
+        let (digests, sketch) = other.sketch(CELLS);
+        assert_eq!(one.compare(&digests, &sketch), Compared::Equal);
+        // Alone here, alone there, a later certificate there, a tombstone here, and what is told by nobody.
+        (30_000..30_040).for_each(|number| one.set(blob(number), live((1, 0))));
+        (40_000..40_040).for_each(|number| other.set(blob(number), live((2, 0))));
+        other.set(blob(7), live((1, 3)));
+        one.set(blob(8), Kind::Deleted);
+        other.set(blob(9), Kind::Hidden { rank: Kind::Deleted.rank() });
+        let mut lacked: Vec<(BlobId, Rank)> =
+            (40_000..40_040).map(|number| (blob(number), live((2, 0)).rank())).collect();
+        lacked.extend([(blob(7), live((1, 3)).rank()), (blob(8), live((1, 0)).rank())]);
+        lacked.sort_unstable();
+        let (digests, sketch) = other.sketch(256);
+        assert_eq!(one.excess(&sketch), 1);
+        assert_eq!(one.compare(&digests, &sketch), Compared::Lacks(lacked));
+        assert_eq!(one.compare(&digests, &sketch.first(16)), Compared::Unclear);
+        // A sketch of another moment, or a lie: it isn't what the digests are of.
+        other.set(blob(50_000), live((1, 0)));
+        let (later, _) = other.sketch(0);
+        assert_eq!(one.compare(&later, &sketch), Compared::Unclear);
     }
 
     #[test]

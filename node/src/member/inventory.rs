@@ -125,7 +125,7 @@ impl Member {
         let all = Lack { slivers: totals.slivers, bytes: totals.bytes, blobs: totals.blobs };
         let lack = |shard| (shard, if known.work.contains(shard) { Lack::default() } else { all });
         let mut lacks: BTreeMap<u8, Lack> = self.must_hold().iter().map(lack).collect();
-        let (view, coming) = (self.store.view(), self.all_coming_in());
+        let view = self.store.view();
         let mut after: Option<([u8; 32], u8)> = None;
         loop {
             let page = view.missing(after.as_ref().map(|(blob, shard)| (blob, *shard)), PAGE)?;
@@ -133,7 +133,7 @@ impl Member {
             after = Some(*last);
             for (blob, shard) in page {
                 // What the last uploads still bring is no loss (R22), and what can't be had back is told apart (R20).
-                let comes = coming.get(&BlobId(blob)).is_some_and(|shards| shards.contains(shard));
+                let comes = self.coming_in(&BlobId(blob)).contains(shard);
                 if comes || listed.contains(&BlobId(blob)) {
                     continue;
                 }

@@ -4,13 +4,13 @@
 //! blob there lacks; summed over the fleet, that bounds what the worst blob of the slot lacks, and it is exact while
 //! few blobs are missing anything. It costs 256 bytes however many blobs there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weft_protocol::ShardSet;
 use weft_redstuff::BlobId;
 use weft_store::{StoreError, View, slot_of};
 
-use super::{Member, MemberError, index::PARTS as SLOTS, lock, shards_in, unrecoverable::set_aside};
+use super::{Member, MemberError, lock, rows::PARTS as SLOTS, shards_in, unrecoverable::set_aside};
 
 /// For each slot, how many shards some blob may lack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +60,10 @@ impl Member {
         let unlisted = own.difference(known.work);
         let mut lacking = Lacking([unlisted.len(); SLOTS]);
         let view = self.store.view();
-        let uncounted = self.uncounted(&view)?;
-        for ((shard, slot), count) in view.missing_counts()? {
+        let counts = view.missing_counts()?;
+        let slots: BTreeSet<u8> = counts.iter().map(|((_, slot), _)| *slot).collect();
+        let uncounted = self.uncounted(&view, &slots)?;
+        for ((shard, slot), count) in counts {
             let listed = own.contains(shard) && !unlisted.contains(shard);
             if listed && count > uncounted.get(&(shard, slot)).copied().unwrap_or(0) {
                 lacking.0[usize::from(slot)] += 1;
@@ -70,10 +72,13 @@ impl Member {
         Ok(lacking)
     }
 
-    /// How many blobs, by shard and slot, are on the work list without counting as missing.
-    fn uncounted(&self, view: &impl View) -> Result<HashMap<(u8, u8), u64>, StoreError> {
+    /// How many blobs of some slots, by shard and slot, are on the work list without counting as missing.
+    fn uncounted(&self, view: &impl View, slots: &BTreeSet<u8>) -> Result<HashMap<(u8, u8), u64>, StoreError> {
+        if slots.is_empty() {
+            return Ok(HashMap::new());
+        }
         let mut rows: BTreeMap<BlobId, ShardSet> = set_aside(view, &self.listed())?;
-        for (blob, shards) in self.all_coming_in() {
+        for (blob, shards) in self.all_coming_in(|blob| slots.contains(&slot_of(&blob.0))) {
             let missing = view.missing_of(&blob.0)?.into_iter().filter(|shard| shards.contains(*shard));
             let row = rows.entry(blob).or_default();
             *row = row.union(missing.collect());

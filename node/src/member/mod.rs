@@ -11,6 +11,7 @@ mod expire;
 mod expiries;
 mod finish;
 mod floor;
+mod fresh;
 mod index;
 mod inventory;
 mod lacking;
@@ -24,6 +25,7 @@ mod reads;
 mod records;
 mod registry;
 mod retire;
+mod rows;
 mod signing;
 mod slivers;
 mod syncing;
@@ -53,8 +55,9 @@ use crate::{challenge::Closings, env::Env, metrics::Metrics};
 pub use error::MemberError;
 pub(crate) use finish::Finish;
 use floor::Floor;
+use fresh::Fresh;
+pub(crate) use index::Compared;
 use index::Index;
-pub(crate) use index::{Digest, Kind, ROW, read_digests, read_row, row, whole};
 pub(crate) use lacking::Lacking;
 pub(crate) use leftovers::{Step, step};
 pub use moved::Way;
@@ -64,14 +67,12 @@ pub(crate) use reads::Filter;
 pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use registry::Late;
 pub(crate) use retire::Retire;
+pub(crate) use rows::{Digest, Kind, ROW, read_digests, read_row, row, whole};
 pub(crate) use slivers::axis as sliver_axis;
 pub(crate) use syncing::ToSync;
 use unrecoverable::Blobs;
 pub(crate) use upload::StripeUpload;
 pub(crate) use void::Said;
-
-/// For how long after its certificate a blob's upload may still be coming in (DESIGN §3): nobody rebuilds it before.
-const UPLOAD_GRACE: Duration = Duration::from_secs(30);
 
 /// Why a member serves less than everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,19 +104,6 @@ pub(crate) struct Known {
     pub(crate) refusal: Option<Signed>,
 }
 
-/// A blob that was certified here a moment ago.
-#[derive(Debug, Clone, Copy)]
-struct Fresh {
-    since: Instant,
-    shards: ShardSet,
-}
-
-impl Fresh {
-    fn is_so(&self, now: Instant) -> bool {
-        now.duration_since(self.since) < UPLOAD_GRACE
-    }
-}
-
 /// A member on its volume. Shared by everything that serves or works for it.
 #[derive(Debug)]
 pub struct Member {
@@ -140,7 +128,7 @@ pub struct Member {
     /// What the peers that answered the last exchange lack, summed.
     peers_lacking: Mutex<Lacking>,
     /// When blobs were certified here, while their uploads may still be coming in.
-    fresh: Mutex<HashMap<BlobId, Fresh>>,
+    fresh: Mutex<Fresh>,
     /// Refusals of the newest view, by successor, until they seal it (R5).
     refusals: Mutex<BTreeMap<Hash, BTreeMap<MemberId, Signed>>>,
     /// What the operator's newest seal order declares lost (R7): peers that can't tell any more what they remember.
@@ -313,23 +301,17 @@ impl Member {
 
     /// The blob's shards that its upload may still be bringing, so that rebuilding them would be work for nothing.
     pub fn coming_in(&self, blob: &BlobId) -> ShardSet {
-        let now = self.env.clock.now();
-        lock(&self.fresh).get(blob).filter(|fresh| fresh.is_so(now)).map_or(ShardSet::EMPTY, |fresh| fresh.shards)
+        lock(&self.fresh).get(blob, self.env.clock.now())
     }
 
-    /// All blobs whose uploads may still be coming in, and what they bring.
-    fn all_coming_in(&self) -> HashMap<BlobId, ShardSet> {
-        let now = self.env.clock.now();
-        let fresh = lock(&self.fresh);
-        fresh.iter().filter(|(_, fresh)| fresh.is_so(now)).map(|(blob, fresh)| (*blob, fresh.shards)).collect()
+    /// Of some blobs, those whose uploads may still be coming in, and what they bring.
+    fn all_coming_in(&self, of: impl Fn(&BlobId) -> bool) -> Vec<(BlobId, ShardSet)> {
+        lock(&self.fresh).all(of, self.env.clock.now())
     }
 
     /// An upload brings the shards that the view of its certificate gave this member, and no others.
     pub(crate) fn mark_fresh(&self, blob: BlobId, shards: ShardSet) {
-        let now = self.env.clock.now();
-        let mut all = lock(&self.fresh);
-        all.retain(|_, fresh| fresh.is_so(now));
-        all.insert(blob, Fresh { since: now, shards });
+        lock(&self.fresh).mark(blob, shards, self.env.clock.now());
     }
 
     /// Bytes that repair and migration received since the start.

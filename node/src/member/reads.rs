@@ -1,10 +1,14 @@
 //! What readers ask a member.
 
+use bytes::Bytes;
 use weft_protocol::Entry;
-use weft_redstuff::{BlobId, Hash, Metadata};
-use weft_store::View;
+use weft_redstuff::{Axis, BlobId, Code, Hash, Metadata, StripeHashes};
+use weft_store::{ReadTx, Room, SliverKey, StoreError, UploadNumber, View};
 
-use super::{Member, MemberError};
+use super::{
+    Member, MemberError,
+    slivers::{coded, read_description, stored},
+};
 
 /// Entries read at a time while listing.
 const PAGE: usize = 512;
@@ -29,7 +33,89 @@ impl Filter {
     }
 }
 
+/// A sliver, by its axis and its index there.
+type Sliver = (Axis, u16, Bytes);
+
+/// Slivers of a stripe as they are found here.
+#[derive(Debug)]
+pub(super) struct Found {
+    hashes: StripeHashes,
+    pub(super) sound: Vec<Sliver>,
+    /// Those whose bytes aren't the committed ones any more.
+    pub(super) rotten: Vec<SliverKey>,
+}
+
 impl Member {
+    /// A sliver, checked against its hash. A rotten one is dropped, and its shard put on the work list.
+    pub async fn read_sliver(
+        &self,
+        blob: &BlobId,
+        stripe: u32,
+        axis: Axis,
+        index: u16,
+    ) -> Result<Option<Bytes>, MemberError> {
+        let found = self.read_slivers(blob, stripe, move |_, _| Ok(vec![(axis, index)])).await?;
+        Ok(found.and_then(|mut found| found.sound.pop()).map(|(_, _, data)| data))
+    }
+
+    /// The hashes of a blob's first stripe, and those of its source rows that are here, checked as one sliver is.
+    pub(crate) async fn source_rows(
+        &self,
+        blob: &BlobId,
+        code: Code,
+    ) -> Result<Option<(StripeHashes, Vec<Sliver>)>, MemberError> {
+        let rows = code.source_rows();
+        let held = move |view: &ReadTx, upload| {
+            let held = view.slivers_of_stripe(upload, 0)?.into_iter();
+            let held = held.map(|(place, _)| (coded(place.axis), u16::from(place.index)));
+            Ok(held.filter(|(axis, index)| *axis == Axis::Primary && *index < rows).collect())
+        };
+        Ok(self.read_slivers(blob, 0, held).await?.map(|found| (found.hashes, found.sound)))
+    }
+
+    /// Those of the wanted slivers of a stripe that are here, checked against their hashes. Rotten ones are dropped, and
+    /// their shards put on the work list. `None` where nothing of the stripe is here.
+    pub(super) async fn read_slivers(
+        &self,
+        blob: &BlobId,
+        stripe: u32,
+        wanted: impl FnOnce(&ReadTx, UploadNumber) -> Result<Vec<(Axis, u16)>, StoreError> + Send + 'static,
+    ) -> Result<Option<Found>, MemberError> {
+        let (store, blob) = (self.store.clone(), *blob);
+        let read = move || -> Result<Option<Found>, MemberError> {
+            let view = store.view();
+            let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
+            let Some(description) = view.stripe(upload, stripe)? else { return Ok(None) };
+            let (_, hashes) = read_description(&description)?;
+            let wanted = wanted(&view, upload)?;
+            find(&view, upload, stripe, hashes, wanted).map(Some)
+        };
+        let read = weft_client::apart(read).await;
+        let found = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        for place in found.iter().flat_map(|found| &found.rotten) {
+            let axis = coded(place.axis).name();
+            tracing::warn!(%blob, stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
+            self.metrics.sliver_rotten();
+            self.drop_rotten(blob, *place).await?;
+        }
+        Ok(found)
+    }
+
+    async fn drop_rotten(&self, blob: BlobId, place: SliverKey) -> Result<(), MemberError> {
+        let shards = self.must_hold();
+        let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Ok(()) };
+        let shard = metadata.code().shard_of(coded(place.axis), u16::from(place.index)) as u8;
+        let write = self.store.write(Room::Reserved, move |tx| {
+            if tx.holding(&blob.0)? == Some(place.upload) && tx.remove_sliver(&place)? && shards.contains(shard) {
+                tx.add_missing(&blob.0, shard)?;
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        self.notify();
+        Ok(())
+    }
+
     /// Live blobs in order of ID, and whether there are more.
     pub(crate) fn list(
         &self,
@@ -60,4 +146,25 @@ impl Member {
             }
         }
     }
+}
+
+fn find(
+    view: &ReadTx,
+    upload: UploadNumber,
+    stripe: u32,
+    hashes: StripeHashes,
+    wanted: Vec<(Axis, u16)>,
+) -> Result<Found, MemberError> {
+    let mut found = Found { hashes, sound: Vec::with_capacity(wanted.len()), rotten: Vec::new() };
+    for (axis, index) in wanted {
+        let Ok(number) = u8::try_from(index) else { continue };
+        let place = SliverKey { upload, stripe, axis: stored(axis), index: number };
+        match view.sliver(&place) {
+            Ok(None) => {}
+            Ok(Some(data)) if found.hashes.matches(axis, index, &data) => found.sound.push((axis, index, data.into())),
+            Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => found.rotten.push(place),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }

@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use weft_protocol::{Entry, EntryError, PublicKey, SignedView, View as ProtocolView};
+use weft_protocol::{Entry, EntryError, PublicKey, SignedView, Sketch, View as ProtocolView};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx, View};
 
 use super::{
-    Identity, Kind, Member, MemberError, expire, finish,
+    Compared, Identity, Kind, Member, MemberError, ROW, expire, finish,
     index::{Index, expiry_of},
     records, signing, void,
 };
@@ -141,6 +141,21 @@ impl Member {
     /// The digests of the registry's parts.
     pub(crate) fn registry_digests(&self) -> Vec<Hash> {
         self.index.digests()
+    }
+
+    /// The digests of the registry's parts, and the first cells of its sketch, of one moment.
+    pub(crate) fn registry_sketch(&self, cells: usize) -> (Vec<Hash>, Sketch<ROW>) {
+        self.index.sketch(cells)
+    }
+
+    /// What a registry of these digests and this sketch has that this one hasn't.
+    pub(crate) fn compare_registry(&self, digests: &[Hash], sketch: &Sketch<ROW>) -> Compared {
+        self.index.compare(digests, sketch)
+    }
+
+    /// By how many rows at least a registry of this sketch differs.
+    pub(crate) fn registry_excess(&self, sketch: &Sketch<ROW>) -> u64 {
+        self.index.excess(sketch)
     }
 
     /// Kind of a blob's entry.

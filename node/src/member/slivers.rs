@@ -13,9 +13,6 @@ use super::{
     records,
 };
 
-/// A sliver whose bytes are the committed ones; `None` where they rotted.
-type Sound = Option<Vec<u8>>;
-
 impl Member {
     /// Stores slivers of a live blob, and takes a shard off the work list when both its slivers of all stripes are
     /// there. `hashes` are the caller's to have proven against the blob's root; the slivers are checked against them
@@ -69,59 +66,6 @@ impl Member {
             Ok(())
         });
         write.await?;
-        Ok(())
-    }
-
-    /// A sliver, checked against its hash. A rotten one is dropped, and its shard put on the work list.
-    pub async fn read_sliver(
-        &self,
-        blob: &BlobId,
-        stripe: u32,
-        axis: Axis,
-        index: u16,
-    ) -> Result<Option<Bytes>, MemberError> {
-        let (store, blob, index) = (self.store.clone(), *blob, index.try_into().unwrap_or(u8::MAX));
-        let read = move || -> Result<Option<(SliverKey, Sound)>, MemberError> {
-            let view = store.view();
-            let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
-            let Some(description) = view.stripe(upload, stripe)? else { return Ok(None) };
-            let (_, hashes) = read_description(&description)?;
-            let place = SliverKey { upload, stripe, axis: stored(axis), index };
-            match view.sliver(&place) {
-                Ok(None) => Ok(None),
-                Ok(Some(data)) => {
-                    let sound = hashes.matches(axis, u16::from(index), &data);
-                    Ok(Some((place, sound.then_some(data))))
-                }
-                Err(StoreError::Corrupt { .. }) => Ok(Some((place, None))),
-                Err(error) => Err(error.into()),
-            }
-        };
-        let read = weft_client::apart(read).await;
-        match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))? {
-            None => Ok(None),
-            Some((_, Some(data))) => Ok(Some(data.into())),
-            Some((place, None)) => {
-                tracing::warn!(%blob, stripe, axis = axis.name(), index, "a sliver is rotten; it will be mended");
-                self.metrics.sliver_rotten();
-                self.drop_rotten(blob, place).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn drop_rotten(&self, blob: BlobId, place: SliverKey) -> Result<(), MemberError> {
-        let shards = self.must_hold();
-        let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Ok(()) };
-        let shard = metadata.code().shard_of(coded(place.axis), u16::from(place.index)) as u8;
-        let write = self.store.write(Room::Reserved, move |tx| {
-            if tx.holding(&blob.0)? == Some(place.upload) && tx.remove_sliver(&place)? && shards.contains(shard) {
-                tx.add_missing(&blob.0, shard)?;
-            }
-            Ok::<_, MemberError>(())
-        });
-        write.await?;
-        self.notify();
         Ok(())
     }
 

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use weft_proto::v1::UploadRequest;
-use weft_redstuff::{Axis, Code, Layout, StripeHashes};
-use weft_store::{Room, SliverKey, View};
+use weft_protocol::ShardSet;
+use weft_redstuff::{Axis, Code, Hash, Layout, Metadata, StripeHashes, merkle};
+use weft_store::{Room, SliverKey, Tx, UploadNumber, View};
 
 use super::{Member, MemberError, slivers};
 
@@ -18,8 +19,11 @@ const PAGE: usize = 256;
 pub(crate) struct StripeUpload {
     pub(crate) session: [u8; 16],
     pub(crate) stripe: u32,
+    symbol_size: u32,
+    root: Hash,
     description: Bytes,
     slivers: Vec<(Axis, u16, Bytes)>,
+    /// Of all that is to be stored.
     pub(crate) bytes: u64,
 }
 
@@ -40,8 +44,38 @@ impl StripeUpload {
             slivers::check(code, stripe, &hashes, symbol_size, (axis, index, &sliver.data))?;
             slivers.push((axis, index, sliver.data));
         }
-        let bytes = slivers.iter().map(|(_, _, data)| data.len() as u64).sum();
-        Ok(Self { session, stripe, description: slivers::describe(symbol_size, &hashes), slivers, bytes })
+        let description = slivers::describe(symbol_size, &hashes);
+        let bytes = description.len() as u64 + slivers.iter().map(|(_, _, data)| data.len() as u64).sum::<u64>();
+        let root = hashes.root();
+        Ok(Self { session, stripe, symbol_size, root, description, slivers, bytes })
+    }
+
+    /// Whether it is all that there is of a blob.
+    pub(crate) fn is_all_of(&self, metadata: &Metadata) -> bool {
+        let mut stripes = metadata.layout.iter();
+        let only = stripes.next().filter(|_| stripes.next().is_none());
+        only.is_some_and(|only| (only.index, only.symbol_size) == (self.stripe, self.symbol_size))
+            && merkle::root(&[self.root]) == metadata.root
+    }
+
+    /// The shards of which it brings both slivers.
+    pub(crate) fn shards(&self, code: Code) -> ShardSet {
+        let of = |axis: Axis| -> ShardSet {
+            let slivers = self.slivers.iter().filter(|(of, ..)| *of == axis);
+            slivers.map(|(axis, index, _)| code.shard_of(*axis, *index) as u8).collect()
+        };
+        of(Axis::Primary).intersection(of(Axis::Secondary))
+    }
+
+    /// Puts it into its session.
+    pub(crate) fn put(self, tx: &mut Tx<'_>, now: u64) -> Result<UploadNumber, MemberError> {
+        let Self { session, stripe, description, slivers, .. } = self;
+        let upload = tx.open_upload(&session, now, &[])?.number;
+        tx.put_stripe(upload, stripe, description)?;
+        for (axis, index, data) in slivers {
+            tx.put_sliver(&SliverKey { upload, stripe, axis: slivers::stored(axis), index: index as u8 }, data)?;
+        }
+        Ok(upload)
     }
 }
 
@@ -50,18 +84,8 @@ impl Member {
     pub(crate) async fn store_stripe(&self, stripe: StripeUpload) -> Result<(), MemberError> {
         self.must_be_healthy()?;
         let now = self.env.clock.unix_seconds();
-        let room = Room::Grows { bytes: stripe.bytes + stripe.description.len() as u64 };
-        let write = self.store.write(room, move |tx| {
-            let upload = tx.open_upload(&stripe.session, now, &[])?.number;
-            tx.put_stripe(upload, stripe.stripe, stripe.description)?;
-            for (axis, index, data) in stripe.slivers {
-                let place =
-                    SliverKey { upload, stripe: stripe.stripe, axis: slivers::stored(axis), index: index as u8 };
-                tx.put_sliver(&place, data)?;
-            }
-            Ok::<_, MemberError>(())
-        });
-        write.await?;
+        let room = Room::Grows { bytes: stripe.bytes };
+        self.store.write(room, move |tx| stripe.put(tx, now)).await?;
         Ok(())
     }
 

@@ -118,6 +118,14 @@ impl Evidence {
         self.look_at(member, fleet, due, now).await
     }
 
+    /// Nothing is missing, so that nothing is unrecoverable.
+    pub(super) fn clear(&mut self, member: &Member) {
+        if !self.of.is_empty() {
+            *self = Self::default();
+            member.set_unrecoverable(BTreeSet::new());
+        }
+    }
+
     /// What members with a seat hold of a stripe, where everybody was asked lately.
     pub(super) fn held(&self, blob: &BlobId, stripe: u32) -> Option<&[Held]> {
         self.held.get(&(*blob, stripe)).map(Vec::as_slice)

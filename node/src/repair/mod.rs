@@ -80,6 +80,13 @@ struct Repair {
 
 impl Repair {
     async fn round(&mut self) -> Result<Progress, work::WorkError> {
+        // Most wakings come of puts, after which nothing is missing.
+        if self.member.store().view().totals().missing == 0 {
+            self.attempts.clear();
+            self.doubts.clear();
+            self.evidence.clear(&self.member);
+            return Ok(Progress::None);
+        }
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
         let started = self.member.env().clock.now();
         self.evidence.refresh(&self.member, &fleet, started).await?;
@@ -90,10 +97,6 @@ impl Repair {
         };
         let items = work::next(member, &fleet, pass, attempt, BATCH_ITEMS)?;
         if items.is_empty() {
-            if self.member.store().view().totals().missing == 0 {
-                self.attempts.clear();
-                self.doubts.clear();
-            }
             return Ok(Progress::None);
         }
         self.doubts.under(fleet.newest.view.hash());

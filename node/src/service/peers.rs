@@ -7,8 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Lack, LackingReply,
-    LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest, SliverItem,
-    SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+    LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest, SketchReply,
+    SketchRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
 };
 use weft_redstuff::BlobId;
 
@@ -68,6 +68,15 @@ impl peers_server::Peers for Peers {
         let digests = self.member.registry_digests().iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
         self.member.metrics().sent("registry", digests.len());
         Ok(Response::new(RegistryDigestsReply { digests: digests.into() }))
+    }
+
+    async fn sketch(&self, request: Request<SketchRequest>) -> Result<Response<SketchReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let (digests, sketch) = self.member.registry_sketch(request.into_inner().cells as usize);
+        let digests = digests.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
+        let cells = sketch.encode();
+        self.member.metrics().sent("registry", digests.len() + cells.len());
+        Ok(Response::new(SketchReply { digests: digests.into(), cells: cells.into() }))
     }
 
     async fn lacking(&self, request: Request<LackingRequest>) -> Result<Response<LackingReply>, Status> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
-    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest,
-    SliverReply, SliverRequest, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
+    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest, Sliver,
+    SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
 };
 use weft_protocol::Entry;
-use weft_redstuff::{BlobId, Hash};
+use weft_redstuff::{BlobId, Code, Hash, Metadata};
 
 use super::{
     blob,
@@ -21,6 +21,17 @@ use crate::member::{Filter, Member, sliver_axis};
 pub(super) struct Reads {
     pub(super) gate: Gate,
     pub(super) member: Arc<Member>,
+}
+
+impl Reads {
+    /// What is held of the source rows of a blob's only stripe.
+    async fn source_rows(&self, id: &BlobId, code: Code) -> Result<Option<SourceRows>, Status> {
+        let Some((hashes, rows)) = self.member.source_rows(id, code).await? else { return Ok(None) };
+        self.member.metrics().sent("reads", rows.iter().map(|(_, _, data)| data.len()).sum());
+        let sliver = |(axis, index, data)| Sliver { axis: axis as u32, index: u32::from(index), data };
+        let slivers = rows.into_iter().map(sliver).collect();
+        Ok(Some(SourceRows { hashes: hashes.encode().into(), slivers }))
+    }
 }
 
 #[tonic::async_trait]
@@ -37,7 +48,7 @@ impl reads_server::Reads for Reads {
     }
 
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
-        self.gate.admit(&request, Service::Reads)?;
+        let caller = self.gate.admit(&request, Service::Reads)?;
         // Taken before the registry is read: what is unknown then counts for the view that was newest before.
         let (counts, newest) = (self.member.counts_for_not_found(), self.member.newest());
         // A void is for members to know: to readers there is no such blob. Nor is there one that has expired (R15).
@@ -46,11 +57,19 @@ impl reads_server::Reads for Reads {
             Entry::Deleted(_) => true,
             Entry::Void(_) => false,
         };
-        let entry = self.member.entry(&blob(&request.get_ref().blob)?)?.filter(is_there);
+        let id = blob(&request.get_ref().blob)?;
+        let entry = self.member.entry(&id)?.filter(is_there);
+        let content = request.get_ref().content && !caller.is_closed(&self.member, &id);
+        let rows = match &entry {
+            Some(Entry::Live { metadata, .. }) if content && is_small(metadata) => {
+                self.source_rows(&id, metadata.code()).await?
+            }
+            _ => None,
+        };
         let entry: Bytes = entry.map(|entry| entry.encode().into()).unwrap_or_default();
         self.member.metrics().sent("reads", entry.len());
         let view = newest.map(|newest| newest.view.hash().0.to_vec().into()).unwrap_or_default();
-        Ok(Response::new(LookupReply { entry, counts, view }))
+        Ok(Response::new(LookupReply { entry, counts, view, rows }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
@@ -106,6 +125,11 @@ impl reads_server::Reads for Reads {
         let tell = |((axis, index), stripes)| HeldSliver { axis: axis as u32, index: u32::from(index), stripes };
         Ok(Response::new(HeldReply { slivers: held.map(tell).collect() }))
     }
+}
+
+/// Whether a blob's content comes with its entry.
+fn is_small(metadata: &Metadata) -> bool {
+    metadata.layout.stripes() == 1 && metadata.length() <= weft_proto::SMALL_BLOB
 }
 
 fn filter(label: &str, digest: &[u8]) -> Result<Filter, Status> {

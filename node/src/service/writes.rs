@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesOrdered};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,14 +52,24 @@ impl writes_server::Writes for Writes {
     async fn finish(&self, request: Request<FinishRequest>) -> Result<Response<FinishReply>, Status> {
         self.gate.admit(&request, Service::Writes)?;
         let request = request.into_inner();
+        self.member.metrics().received("writes", request.metadata.len() + request.inline.len());
+        let session = request.session[..].try_into().map_err(|_| Status::invalid_argument("a session is 16 bytes"))?;
+        let metadata = Metadata::decode(&request.metadata).map_err(MemberError::from)?;
+        let stripe = match request.stripe {
+            Some(stripe) => {
+                let stripe = UploadRequest { session: Bytes::new(), ..stripe };
+                Some(parse(&self.member, metadata.code(), Some(session), stripe).await?)
+            }
+            None => None,
+        };
         let finish = Finish {
             view: view(&request.view)?,
-            session: request.session[..].try_into().map_err(|_| Status::invalid_argument("a session is 16 bytes"))?,
-            metadata: Metadata::decode(&request.metadata).map_err(MemberError::from)?,
+            session,
+            metadata,
             inline: request.is_inline.then(|| request.inline.to_vec()),
             begun: view_id(&request.begun).map_err(|error| malformed(&error))?,
+            stripe,
         };
-        self.member.metrics().received("writes", request.metadata.len() + request.inline.len());
         let ack = self.member.finish(finish).await?;
         Ok(Response::new(FinishReply { ack: ack.encode().into() }))
     }
@@ -96,9 +107,7 @@ async fn receive(
             request = stripes.message(), if open && storing.len() < WINDOW => match request? {
                 None => open = false,
                 Some(request) => {
-                    let bytes = request.slivers.iter().map(|sliver| sliver.data.len()).sum::<usize>();
-                    member.metrics().received("writes", bytes + request.hashes.len());
-                    let stripe = parse(code, session, request).await?;
+                    let stripe = parse(member, code, session, request).await?;
                     session = Some(stripe.session);
                     let number = stripe.stripe;
                     let store = member.clone();
@@ -116,7 +125,14 @@ async fn receive(
 }
 
 /// Hashing a stripe's slivers takes milliseconds: not on the threads that serve everyone.
-async fn parse(code: Code, session: Option<[u8; 16]>, request: UploadRequest) -> Result<StripeUpload, Status> {
+async fn parse(
+    member: &Member,
+    code: Code,
+    session: Option<[u8; 16]>,
+    request: UploadRequest,
+) -> Result<StripeUpload, Status> {
+    let bytes = request.slivers.iter().map(|sliver| sliver.data.len()).sum::<usize>();
+    member.metrics().received("writes", bytes + request.hashes.len());
     let parsed = weft_client::apart(move || StripeUpload::parse(code, session, request)).await;
     Ok(parsed.map_err(|error| Status::internal(error.to_string()))??)
 }

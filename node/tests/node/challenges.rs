@@ -20,7 +20,7 @@ use tonic::{Code, service::Routes};
 use weft_client::Connector;
 use weft_node::member::{Member, Way};
 use weft_proto::v1::{
-    ChallengeRequest, CloseRequest, SliverRequest, SliversRequest, SymbolItem, SymbolsRequest,
+    ChallengeRequest, CloseRequest, LookupRequest, SliverRequest, SliversRequest, SymbolItem, SymbolsRequest,
     challenges_client::ChallengesClient, peers_client::PeersClient, reads_client::ReadsClient,
 };
 
@@ -315,7 +315,7 @@ async fn r28_what_is_closed_is_served_to_everyone_but_the_challenged() {
     let id = bytes::Bytes::copy_from_slice(&blob.0);
     let close = |for_ms| CloseRequest { challenged: 6, blobs: vec![id.clone()], for_ms };
     let primary = SliverRequest { blob: id.clone(), stripe: 0, axis: 0, index: 0 };
-    // Every way to member 0's primary sliver 0: whole, in a stream, by a symbol.
+    // Every way to member 0's primary sliver 0: whole, with the blob's entry, in a stream, by a symbol.
     let served = async |role: &str| {
         let mut reads = ReadsClient::new(fleet.connector(role).channel(&address).unwrap());
         let read = match reads.get_sliver(primary.clone()).await {
@@ -325,6 +325,9 @@ async fn r28_what_is_closed_is_served_to_everyone_but_the_challenged() {
                 false
             }
         };
+        let lookup = LookupRequest { blob: id.clone(), content: true };
+        let rows = reads.lookup(lookup).await.unwrap().into_inner().rows;
+        assert_eq!(rows.is_some_and(|rows| rows.slivers.iter().any(|sliver| sliver.index == 0)), read);
         let stream =
             peers(&fleet, 0, role).slivers(SliversRequest { items: vec![primary.clone()] }).await.unwrap().into_inner();
         let item = SymbolItem { blob: id.clone(), stripe: 0, axis: 1, index: 0, helpers: vec![0] };

@@ -4,12 +4,16 @@ use bytes::Bytes;
 use tonic::Code;
 use weft_client::Connector;
 use weft_node::member::Condition;
-use weft_proto::v1::{Ailment, DeleteRequest, LackingRequest, LookupRequest, reads_client::ReadsClient};
-use weft_protocol::{Certificate, Encoder, Entry, Seal, Signed, SigningKey, Tombstone};
+use weft_proto::v1::{
+    Ailment, DeleteRequest, FinishRequest, LackingRequest, LookupRequest, UploadRequest, reads_client::ReadsClient,
+};
+use weft_protocol::{Certificate, Encoder, Entry, Seal, Signed, SigningKey, Statement, Tombstone};
+use weft_redstuff::Metadata;
+use weft_store::View;
 
 use super::fleet::{
     FLEET, Fleet, OrderChanges, content, eventually, get, put,
-    requests::{ack, blob, certified, certify, changed, finish, peers, writes},
+    requests::{ack, blob, certified, certify, changed, finish, peers, small, writes},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +178,42 @@ async fn r13_a_member_acks_once_it_is_synced_to_the_view_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r8_what_a_blob_brings_with_its_metadata_is_acked_only_if_it_is_the_blobs() {
+    let fleet = Fleet::start(7).await;
+    let (view, content) = (fleet.newest().clone(), content(1, 5000));
+    let (metadata, part) = small(&view, 1, &content);
+    let with = |metadata: &Metadata, stripe| FinishRequest { stripe: Some(stripe), ..finish(&view, metadata, &[]) };
+    let refused = async |stripe, code: Code| {
+        let status = writes(&fleet, 0).finish(with(&metadata, stripe)).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status}");
+        let member = fleet.member(0);
+        assert!(member.store().view().uploads(None, 9).unwrap().is_empty(), "nothing of it is kept");
+        assert!(member.held_slivers(&metadata.id(), 0).unwrap().is_empty());
+    };
+    // Another blob's stripe, another number, another symbol size, a sliver of other bytes, no pair of any shard.
+    let (_, other) = small(&view, 2, &vec![7; 5000]);
+    refused(other.of(&[0, 1]), Code::InvalidArgument).await;
+    refused(UploadRequest { stripe: 1, ..part.of(&[0, 1]) }, Code::InvalidArgument).await;
+    refused(
+        UploadRequest { symbol_size: metadata.layout.tail_symbol_size() + 1, ..part.of(&[0, 1]) },
+        Code::InvalidArgument,
+    )
+    .await;
+    let mut forged = part.of(&[0, 1]);
+    forged.slivers[0].data = vec![0; forged.slivers[0].data.len()].into();
+    refused(forged, Code::InvalidArgument).await;
+    let mut halves = part.of(&[0, 1]);
+    halves.slivers.retain(|sliver| sliver.axis == 0);
+    refused(halves, Code::NotFound).await;
+    // A part, then all of it, then again: what is acked grows, and stays.
+    for (brought, acked) in [(&[1][..], &[1][..]), (&[0, 1, 2, 3], &[0, 1, 2, 3]), (&[0, 1], &[0, 1, 2, 3])] {
+        let reply = writes(&fleet, 0).finish(with(&metadata, part.of(brought))).await.expect("acked").into_inner();
+        let Statement::Ack { shards, .. } = Signed::decode(&reply.ack).unwrap().statement else { panic!("no ack") };
+        assert_eq!(shards, acked.iter().copied().collect());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r1_a_foreign_volume_serves_nothing() {
     let mut fleet = Fleet::start(7).await;
     let stored = put(&fleet.client(), 1, &content(1, 200)).await;
@@ -186,7 +226,7 @@ async fn r1_a_foreign_volume_serves_nothing() {
     assert_eq!(inventory.ailment(), Ailment::ForeignVolume);
     let address = fleet.places[&1].address.to_string();
     let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
-    let status = reads.lookup(LookupRequest { blob: stored.id.0.to_vec().into() }).await.unwrap_err();
+    let status = reads.lookup(LookupRequest { blob: stored.id.0.to_vec().into(), content: false }).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
 }
 

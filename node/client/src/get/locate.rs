@@ -7,7 +7,7 @@ use weft_protocol::{MemberId, ShardSet, ViewId};
 use weft_redstuff::{Axis, BlobId, Metadata};
 
 use super::{
-    GetError,
+    GetError, Want,
     held::{HeldSliver, held},
 };
 use crate::{Client, Holder};
@@ -35,7 +35,7 @@ pub struct Placement {
 impl Client {
     /// Asks everybody what they hold of a blob.
     pub async fn locate(&self, id: BlobId) -> Result<Placement, GetError> {
-        let metadata = self.lookup(id).await?.metadata;
+        let metadata = self.lookup(id, Want::Entry).await?.metadata;
         let current = self.fleet().refresh().await?;
         let ask = |holder: Arc<Holder>| async move {
             let slivers = held(&holder, id, None).await.map_err(|status| status.message().to_owned());

@@ -1,14 +1,17 @@
 //! What the fleet knows of a blob (R10).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;
-use weft_proto::v1::{LookupReply, LookupRequest};
-use weft_protocol::{Entry, EntryError, ShardSet, Tombstone};
-use weft_redstuff::{BlobId, Hash, Metadata};
+use weft_proto::{
+    SMALL_BLOB,
+    v1::{LookupReply, LookupRequest, SourceRows},
+};
+use weft_protocol::{Entry, ShardSet, check_content};
+use weft_redstuff::{Axis, BlobId, Metadata};
 
 use super::GetError;
 use crate::{Client, Current, Fleet, Holder};
@@ -26,6 +29,15 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Live {
     pub(crate) metadata: Metadata,
     pub(crate) inline: Option<Bytes>,
+    /// Of a small blob, what came with its entry where that was wanted; not checked yet.
+    pub(crate) rows: Vec<SourceRows>,
+}
+
+/// Whether the content is wanted with the entry of a small blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    Entry,
+    Content,
 }
 
 impl Client {
@@ -34,11 +46,11 @@ impl Client {
     /// fewer answer at all, f + 1 shards' members do, for one of those had it if nobody lies, or they give slivers.
     /// "Not found" takes members synced to the view before, with 2f + 1 shards (R10), whatever the others say: a liar or a
     /// newcomer may have the entry of a blob whose tombstone has been collected (R14).
-    pub(crate) async fn lookup(&self, id: BlobId) -> Result<Live, GetError> {
+    pub(crate) async fn lookup(&self, id: BlobId, want: Want) -> Result<Live, GetError> {
         let mut attempt = 1;
         loop {
             let current = self.fleet().current().await?;
-            let outcome = Lookup::new(self.fleet(), &current, id, attempt == ATTEMPTS).run().await;
+            let outcome = Lookup::new(self.fleet(), &current, id, want, attempt == ATTEMPTS).run().await;
             let settled = match &outcome {
                 Ok(found) => !found.changing,
                 Err(error) => !matches!(error, GetError::Unavailable { .. }),
@@ -63,6 +75,7 @@ struct Lookup<'a> {
     fleet: &'a Fleet,
     current: &'a Current,
     id: BlobId,
+    want: Want,
     /// Whether it is the last attempt, for which every answer counts.
     last: bool,
     /// Shards of members who answered anything.
@@ -71,28 +84,53 @@ struct Lookup<'a> {
     known: ShardSet,
     unknown: ShardSet,
     live: Option<Live>,
+    /// Holders of source rows that were asked and haven't answered.
+    awaited: usize,
+    rows: Vec<SourceRows>,
     failures: Vec<String>,
 }
 
 impl<'a> Lookup<'a> {
-    fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId, last: bool) -> Self {
+    fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId, want: Want, last: bool) -> Self {
         let none = ShardSet::EMPTY;
         let (answered, known, unknown) = (none, none, none);
-        Self { fleet, current, id, last, answered, known, unknown, live: None, failures: Vec::new() }
+        let (awaited, rows, failures) = (0, Vec::new(), Vec::new());
+        Self { fleet, current, id, want, last, answered, known, unknown, live: None, awaited, rows, failures }
+    }
+
+    /// Whom to ask, the first first. Where content is wanted, holders of source rows come before the others, but for those
+    /// that failed lately.
+    fn order(&self) -> VecDeque<Arc<Holder>> {
+        let mut holders = self.current.by_health(self.id.0[31]);
+        let sound = holders.iter().take_while(|holder| !holder.is_suspect()).count();
+        holders[..sound].sort_by_key(|holder| !self.brings_rows(holder));
+        holders.into()
+    }
+
+    /// Whether it should have source rows, where they are wanted.
+    fn brings_rows(&self, holder: &Holder) -> bool {
+        let code = self.current.view.code;
+        let mut rows = (0..code.source_rows()).map(|row| code.shard_of(Axis::Primary, row) as u8);
+        self.want == Want::Content && rows.any(|shard| holder.shards().contains(shard))
     }
 
     async fn run(mut self) -> Result<Known, GetError> {
         let enough = self.enough();
-        let mut waiting = self.current.by_health(self.id.0[31]).into_iter();
+        let mut waiting = self.order();
         let (mut asked, mut asked_shards) = (FuturesUnordered::new(), 0);
-        let mut hedge = Instant::now();
+        let (mut hedge, mut concluded) = (Instant::now(), None);
         loop {
+            let rows = waiting.front().is_some_and(|next| self.brings_rows(next) && !next.is_suspect());
             let wanted =
-                asked.is_empty() || asked_shards < enough || self.wants_everybody() || hedge.elapsed() >= HEDGE;
-            if wanted && let Some(holder) = waiting.next() {
+                asked.is_empty() || asked_shards < enough || rows || self.wants_everybody() || hedge.elapsed() >= HEDGE;
+            if wanted
+                && concluded.is_none()
+                && let Some(holder) = waiting.pop_front()
+            {
                 asked_shards += holder.shards().len();
+                self.awaited += usize::from(self.brings_rows(&holder));
                 hedge = Instant::now();
-                asked.push(ask(holder, self.id));
+                asked.push(ask(holder, self.id, self.want));
                 continue;
             }
             tokio::select! {
@@ -101,12 +139,26 @@ impl<'a> Lookup<'a> {
                     Some((holder, answer)) => self.take(&holder, answer)?,
                     None => return self.conclude(),
                 },
-                () = sleep_until(hedge + HEDGE), if waiting.len() > 0 => {}
+                () = sleep_until(hedge + HEDGE), if !waiting.is_empty() && concluded.is_none() => {}
+                () = sleep_until(concluded.unwrap_or(hedge) + HEDGE), if concluded.is_some() => return self.conclude(),
             }
             if self.is_certain() || (self.live.is_some() && self.is_changing() && !self.last) {
-                return self.conclude();
+                // The rest of the rows is on its way: asking for it again would take longer.
+                if !self.awaits_rows() {
+                    return self.conclude();
+                }
+                concluded.get_or_insert_with(Instant::now);
             }
         }
+    }
+
+    /// Whether source rows of the blob are still to come.
+    fn awaits_rows(&self) -> bool {
+        let small = |live: &Live| {
+            let layout = &live.metadata.layout;
+            live.inline.is_none() && layout.stripes() == 1 && layout.length() <= SMALL_BLOB
+        };
+        self.awaited > 0 && self.live.as_ref().is_some_and(small)
     }
 
     /// Shards of which any n - f have f + 1 in common with.
@@ -152,7 +204,8 @@ impl<'a> Lookup<'a> {
         }
         let (answered, least) = (self.answered.len(), self.current.view.code.fault_tolerance() + 1);
         let changing = answered >= self.enough() && !self.has_seen_deletes();
-        if let Some(live) = self.live.take() {
+        if let Some(mut live) = self.live.take() {
+            live.rows = std::mem::take(&mut self.rows);
             // Of a coded blob so many have to give slivers, and nobody does that knows of its delete.
             if answered >= least || live.inline.is_none() {
                 return Ok(Known { live, changing });
@@ -165,7 +218,8 @@ impl<'a> Lookup<'a> {
 
     fn take(&mut self, holder: &Holder, answer: Result<LookupReply, Status>) -> Result<(), GetError> {
         let member = holder.member();
-        let LookupReply { entry, counts, view } = match answer {
+        self.awaited -= usize::from(self.brings_rows(holder));
+        let LookupReply { entry, counts, view, rows } = match answer {
             Ok(reply) => reply,
             Err(status) => {
                 self.failures.push(format!("member {member}: {}", status.message()));
@@ -191,6 +245,7 @@ impl<'a> Lookup<'a> {
                     self.known = self.known.union(holder.shards());
                 }
                 self.live.get_or_insert(live);
+                self.rows.extend(rows);
                 Ok(())
             }
             Ok(Found::Deleted) => Err(GetError::Deleted(self.id)),
@@ -207,18 +262,19 @@ impl<'a> Lookup<'a> {
         if entry.blob() != self.id {
             return Err("the entry is another blob's".to_owned());
         }
-        let named = entry.names().and_then(|hash| self.fleet.view(&hash));
-        let check = entry.check(self.fleet.id(), |_: &Hash| named.as_deref(), |key| self.fleet.may_delete(key));
-        match (check, entry) {
-            // The ID proves the metadata, and they the content: a certificate of a view from before our time adds
-            // nothing to that.
-            (Ok(()) | Err(EntryError::UnknownView(_)), Entry::Live { metadata, inline, certificate: _ }) => {
-                Ok(Found::Live(Live { metadata, inline: inline.map(Bytes::from) }))
+        match entry {
+            // The ID proves the metadata, and they the content. The certificate adds nothing to that: who lies names a view
+            // that nobody here knows. That a blob was acknowledged is told by more than f shards' members who know it.
+            Entry::Live { metadata, inline, certificate: _ } => {
+                check_content(&metadata, inline.as_deref()).map_err(|error| error.to_string())?;
+                Ok(Found::Live(Live { metadata, inline: inline.map(Bytes::from), rows: Vec::new() }))
             }
-            (Ok(()), Entry::Deleted(Tombstone { .. })) => Ok(Found::Deleted),
+            Entry::Deleted(_) => {
+                let checked = entry.check(self.fleet.id(), |_| None, |key| self.fleet.may_delete(key));
+                checked.map(|()| Found::Deleted).map_err(|error| error.to_string())
+            }
             // Members tell each other of voids; to a reader they say that they don't know the blob.
-            (Ok(()), Entry::Void(_)) => Err("the entry is a void".to_owned()),
-            (Err(error), _) => Err(error.to_string()),
+            Entry::Void(_) => Err("the entry is a void".to_owned()),
         }
     }
 }
@@ -228,8 +284,8 @@ enum Found {
     Deleted,
 }
 
-async fn ask(holder: Arc<Holder>, id: BlobId) -> (Arc<Holder>, Result<LookupReply, Status>) {
-    let request = LookupRequest { blob: Bytes::copy_from_slice(id.as_bytes()) };
+async fn ask(holder: Arc<Holder>, id: BlobId, want: Want) -> (Arc<Holder>, Result<LookupReply, Status>) {
+    let request = LookupRequest { blob: Bytes::copy_from_slice(id.as_bytes()), content: want == Want::Content };
     let answer = holder.call(ANSWER, holder.reads().lookup(request)).await;
     (holder, answer)
 }

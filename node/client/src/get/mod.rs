@@ -21,8 +21,10 @@ use futures::{
 };
 use thiserror::Error;
 use tokio::time::sleep;
+use weft_proto::{SMALL_BLOB, v1::SourceRows};
 use weft_redstuff::{Axis, BlobId, Hash, Metadata, StripeLayout};
 
+pub(crate) use self::lookup::Want;
 use self::stripe::{Rows, RowsError, read_rows};
 pub use self::{
     held::HeldSliver,
@@ -102,7 +104,7 @@ impl fmt::Debug for Content {
 impl Client {
     /// What is known of a blob.
     pub async fn stat(&self, id: BlobId) -> Result<Metadata, GetError> {
-        Ok(self.lookup(id).await?.metadata)
+        Ok(self.lookup(id, Want::Entry).await?.metadata)
     }
 
     /// A blob's content, or the part of it in `range`. The first bytes have been read when this returns.
@@ -117,7 +119,13 @@ impl Client {
         range: Option<ByteRange>,
         consistency: Consistency,
     ) -> Result<Content, GetError> {
-        let live = self.lookup(id).await?;
+        // A part of a blob may be less than what would come with its entry.
+        let want = if range.is_none() { Want::Content } else { Want::Entry };
+        let room = match want {
+            Want::Content => Some(self.read_memory.room(SMALL_BLOB).await),
+            Want::Entry => None,
+        };
+        let live = self.lookup(id, want).await?;
         let length = live.metadata.length();
         let range = match range {
             None => 0..length,
@@ -134,7 +142,10 @@ impl Client {
             return Ok(Content { metadata, range, bytes: stream::once(async { Ok(part) }).boxed() });
         }
         let (client, range_read) = (self.clone(), range.clone());
-        let reader = Reader { client, id, metadata: metadata.clone(), range: range_read, consistency };
+        let came = live.rows;
+        // Held until the first bytes have been read: all, where rows came. Else each stripe asks for room of its own.
+        let _room = room.filter(|_| !came.is_empty());
+        let reader = Reader { client, id, metadata: metadata.clone(), range: range_read, consistency, came };
         let mut rows = Box::pin(Arc::new(reader).rows());
         let first = rows.try_next().await?;
         let bytes = stream::iter(first.map(Ok)).chain(rows).boxed();
@@ -148,6 +159,8 @@ struct Reader {
     metadata: Metadata,
     range: Range<u64>,
     consistency: Consistency,
+    /// What came with the entry of a small blob.
+    came: Vec<SourceRows>,
 }
 
 impl Reader {
@@ -177,7 +190,8 @@ impl Reader {
         let end = self.range.end.min(layout.offset + layout.length) - layout.offset;
         let (first, last) = ((begin / row) as u16, ((end - 1) / row) as u16);
         let code = self.metadata.code();
-        let _room = self.client.read_memory.room(code.stripe_capacity(layout.symbol_size)).await;
+        let room = self.client.read_memory.room(code.stripe_capacity(layout.symbol_size));
+        let _room = if self.came.is_empty() { Some(room.await) } else { None };
         let rows = match self.consistency {
             Consistency::Committed => self.fetch(layout, first..=last).await?.rows,
             Consistency::Strict => {
@@ -200,7 +214,7 @@ impl Reader {
         let mut pauses = PAUSES.into_iter();
         loop {
             let current = self.fleet().current().await?;
-            let error = match read_rows(&current, self.id, &self.metadata, layout, wanted.clone()).await {
+            let error = match read_rows(&current, self.id, &self.metadata, layout, wanted.clone(), &self.came).await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => self.failed(error),
             };
@@ -208,7 +222,9 @@ impl Reader {
                 return Err(error);
             }
             // Members that have the tombstone have no slivers; nor is anything left of what has expired.
-            if let Err(error @ (GetError::Deleted(_) | GetError::NotFound(_))) = self.client.lookup(self.id).await {
+            if let Err(error @ (GetError::Deleted(_) | GetError::NotFound(_))) =
+                self.client.lookup(self.id, Want::Entry).await
+            {
                 return Err(error);
             }
             let Some(pause) = pauses.next() else { return Err(error) };

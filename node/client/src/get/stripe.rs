@@ -14,12 +14,12 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
-use weft_proto::v1::SliverRequest;
+use weft_proto::v1::{Sliver, SliverRequest, SourceRows};
 use weft_redstuff::{Axis, BlobId, Code, Metadata, StripeHashes, StripeLayout};
 
 use super::{
     decode::{Decoded, decode},
-    hashes::stripe_hashes,
+    hashes::{proven, stripe_hashes},
     held::held,
 };
 use crate::{Current, Holder};
@@ -98,16 +98,32 @@ struct StripeRead<'a> {
     failures: BTreeSet<String>,
 }
 
-/// Fetches source rows of a stripe, `k2` symbols each.
+/// Fetches source rows of a stripe, `k2` symbols each. `came`: what members have given of it already, where it is the only
+/// stripe.
 pub(super) async fn read_rows(
     current: &Current,
     id: BlobId,
     metadata: &Metadata,
     layout: StripeLayout,
     wanted: RangeInclusive<u16>,
+    came: &[SourceRows],
 ) -> Result<Rows, RowsError> {
-    let hashes = stripe_hashes(current, id, metadata, layout.index).await.map_err(RowsError::TooFew)?;
-    StripeRead::new(current, id, metadata.code(), layout, Arc::new(hashes), wanted).run().await
+    let hashes = match came.iter().find_map(|came| proven(metadata, &came.hashes)) {
+        Some(hashes) => hashes,
+        None => stripe_hashes(current, id, metadata, layout.index).await.map_err(RowsError::TooFew)?,
+    };
+    let hashes = Arc::new(hashes);
+    let slivers = came.iter().flat_map(|came| &came.slivers).filter(|sliver| sliver.axis == Axis::Primary as u32);
+    let index = |sliver: &Sliver| u16::try_from(sliver.index).ok().filter(|index| wanted.contains(index));
+    let sound = slivers.filter_map(|sliver| Some((index(sliver)?, &sliver.data)));
+    let sound = sound.filter(|(index, data)| hashes.matches(Axis::Primary, *index, data));
+    let rows: BTreeMap<u16, Bytes> = sound.map(|(index, data)| (index, data.clone())).collect();
+    if rows.len() == wanted.len() {
+        return Ok(Rows { rows: rows.into_values().collect(), hashes });
+    }
+    let mut read = StripeRead::new(current, id, metadata.code(), layout, hashes, wanted);
+    read.have[Axis::Primary as usize] = rows;
+    read.run().await
 }
 
 impl<'a> StripeRead<'a> {

@@ -3,15 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::stream;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Code, Status};
 use weft_proto::v1::{CertifyRequest, FinishRequest};
 use weft_protocol::{DecodeError, MemberId, Signed};
 
-use super::Prepared;
+use super::{Carried, Prepared, encode::Stripe, upload::STANDSTILL};
 use crate::{Client, Fleet, Holder, fleet::reached};
 
 /// For a commit on the holder's disk, which may be busy.
@@ -52,7 +53,9 @@ impl Chain {
         tokio::select! {
             biased;
             ack = self.ack() => self.tell(ack.map_or_else(|status| Event::NoAck(member, status), Event::Ack)),
-            () = self.given_up() => self.prepared.uploaded.give_up(member),
+            () = self.given_up() => if let Carried::Uploaded(uploaded) = &self.prepared.carried {
+                uploaded.give_up(member);
+            },
         }
         let Ok(entry) = self.entry.wait_for(Option::is_some).await.map(|entry| entry.clone()) else { return };
         let receipt = self.certify(entry.unwrap_or_default()).await;
@@ -68,9 +71,16 @@ impl Chain {
         if !self.holder.is_suspect() {
             tokio::select! {
                 biased;
-                () = self.prepared.uploaded.standstill(self.holder.member()) => {}
+                () = self.standstill() => {}
                 () = self.client.write_memory.wanted() => {}
             }
+        }
+    }
+
+    async fn standstill(&self) {
+        match &self.prepared.carried {
+            Carried::Uploaded(uploaded) => uploaded.standstill(self.holder.member()).await,
+            Carried::Inline(_) | Carried::Whole(_) => sleep(STANDSTILL).await,
         }
     }
 
@@ -80,20 +90,52 @@ impl Chain {
     }
 
     async fn ack(&self) -> Result<Signed, Status> {
-        self.prepared.uploaded.complete(self.holder.member()).await?;
+        if let Carried::Uploaded(uploaded) = &self.prepared.carried {
+            uploaded.complete(self.holder.member()).await?;
+        }
+        let acked = self.finish().await;
+        match (&self.prepared.carried, acked) {
+            // Members of before take stripes by stream alone.
+            (Carried::Whole(stripe), Err(status)) if status.code() == Code::NotFound => {
+                self.upload(stripe).await?;
+                self.finish().await
+            }
+            (_, acked) => acked,
+        }
+    }
+
+    async fn finish(&self) -> Result<Signed, Status> {
+        let Prepared { metadata, encoded, carried, begun, id: _ } = &*self.prepared;
+        let inline = self.prepared.inline();
+        let stripe = match carried {
+            Carried::Whole(stripe) => Some(stripe.request(&[], &[], self.holder.shards())),
+            Carried::Inline(_) | Carried::Uploaded(_) => None,
+        };
         let request = FinishRequest {
             view: self.view.clone(),
-            session: Bytes::copy_from_slice(&self.prepared.metadata.nonce),
-            metadata: self.prepared.encoded.clone(),
-            inline: self.prepared.inline.clone().unwrap_or_default(),
-            is_inline: self.prepared.inline.is_some(),
-            begun: self.prepared.begun.clone(),
+            session: Bytes::copy_from_slice(&metadata.nonce),
+            metadata: encoded.clone(),
+            inline: inline.cloned().unwrap_or_default(),
+            is_inline: inline.is_some(),
+            begun: begun.clone(),
+            stripe,
         };
         let ask = || {
             let (holder, request) = (Arc::clone(&self.holder), request.clone());
             async move { signed(&holder.call(ANSWER, holder.writes().finish(request)).await?.ack) }
         };
         repeat(self.client.fleet(), &self.holder, ask).await
+    }
+
+    /// Uploads the only stripe by itself.
+    async fn upload(&self, stripe: &Stripe) -> Result<(), Status> {
+        let request = stripe.request(&self.prepared.metadata.nonce, &self.view, self.holder.shards());
+        let mut writes = self.holder.writes();
+        let upload = async move {
+            let mut replies = writes.upload(stream::once(async { request })).await?.into_inner();
+            replies.message().await?.ok_or_else(|| Status::aborted("the upload stream ended early"))
+        };
+        timeout(ANSWER, upload).await.map_err(|_| Status::deadline_exceeded("the upload took too long"))?.map(drop)
     }
 
     async fn certify(&self, entry: Bytes) -> Result<Signed, Status> {

@@ -32,7 +32,7 @@ pub(super) struct Stripe {
 
 impl Stripe {
     /// The part of a holder of these shards.
-    pub(super) fn request(&self, session: &[u8; 16], view: &Hash, shards: ShardSet) -> UploadRequest {
+    pub(super) fn request(&self, session: &[u8], view: &[u8], shards: ShardSet) -> UploadRequest {
         let code = self.encoded.code();
         let of_shard = |shard: u8| {
             Axis::BOTH.map(|axis| {
@@ -42,7 +42,7 @@ impl Stripe {
         };
         UploadRequest {
             session: Bytes::copy_from_slice(session),
-            view: Bytes::copy_from_slice(view.as_bytes()),
+            view: Bytes::copy_from_slice(view),
             stripe: self.index,
             symbol_size: self.encoded.symbol_size(),
             hashes: self.hashes.clone(),

@@ -112,6 +112,6 @@ impl Lane {
     }
 
     fn request(&self, stripe: &Stripe) -> UploadRequest {
-        stripe.request(&self.session, &self.view, self.holder.shards())
+        stripe.request(&self.session, self.view.as_bytes(), self.holder.shards())
     }
 }

@@ -18,13 +18,16 @@ use thiserror::Error;
 use weft_protocol::{CertificateError, ViewId};
 use weft_redstuff::{BlobId, Hash, Labels, Layout, LayoutError, Metadata, inline_root};
 
+pub use self::{encode::StripeError, source::ContentError, upload::UploadError};
 use self::{
-    encode::Encoder,
+    encode::{Encoder, Stripe},
     source::Source,
     upload::{Upload, Uploaded},
 };
-pub use self::{encode::StripeError, source::ContentError, upload::UploadError};
 use crate::{Client, Current, FleetError, time};
+
+/// Bytes of the largest content that holders get with what finishes it, in one message and one commit.
+const WHOLE: usize = 4 << 20;
 
 /// Why a blob isn't known to be stored.
 #[derive(Debug, Error)]
@@ -75,6 +78,17 @@ pub struct Stored {
     pub view: ViewId,
 }
 
+/// How a blob's content gets to its holders.
+#[derive(Debug)]
+enum Carried {
+    /// In its entry.
+    Inline(Bytes),
+    /// With what finishes it: all of a small blob.
+    Whole(Stripe),
+    /// By streams that came before.
+    Uploaded(Uploaded),
+}
+
 /// A blob whose content is on its way and whose metadata are known.
 #[derive(Debug)]
 struct Prepared {
@@ -82,17 +96,24 @@ struct Prepared {
     metadata: Metadata,
     /// The encoded metadata.
     encoded: Bytes,
-    inline: Option<Bytes>,
-    uploaded: Uploaded,
+    carried: Carried,
     /// The encoded ID of the view that was the newest when the put began (R14).
     begun: Bytes,
 }
 
 impl Prepared {
-    fn new(current: &Current, metadata: Metadata, inline: Option<Bytes>, uploaded: Uploaded) -> Self {
+    fn new(current: &Current, metadata: Metadata, carried: Carried) -> Self {
         let encoded = metadata.encode();
         let begun = current.view.id().encode(weft_protocol::Encoder::new()).finish().into();
-        Self { id: Metadata::id_of(&encoded), metadata, encoded: encoded.into(), inline, uploaded, begun }
+        Self { id: Metadata::id_of(&encoded), metadata, encoded: encoded.into(), carried, begun }
+    }
+
+    /// The content, where the entry has it.
+    fn inline(&self) -> Option<&Bytes> {
+        match &self.carried {
+            Carried::Inline(content) => Some(content),
+            Carried::Whole(_) | Carried::Uploaded(_) => None,
+        }
     }
 }
 
@@ -125,6 +146,9 @@ impl Client {
         if first.len() as u64 <= Layout::max_inline_length(code) {
             return Ok(inline(current, request, first)?);
         }
+        if source.has_ended() && first.len() <= WHOLE {
+            return self.whole(current, request, first).await;
+        }
         let mut upload = Upload::open(Arc::clone(current), request.nonce);
         let (mut encoder, mut next) = (Encoder::new(code), Some(first));
         // A whole number of stripes ends with an empty piece.
@@ -137,11 +161,24 @@ impl Client {
             upload.send(stripe);
             next = source.next().await?;
         }
-        let (root, layout, digest) = encoder.finish()?;
-        let PutRequest { nonce, labels, expiry } = request;
-        let metadata = Metadata { root, layout, labels, expiry, digest, nonce };
-        Ok(Prepared::new(current, metadata, None, upload.close()))
+        let metadata = finish(encoder, request)?;
+        Ok(Prepared::new(current, metadata, Carried::Uploaded(upload.close())))
     }
+
+    /// Encodes content of a single stripe that goes to its holders with what finishes it.
+    async fn whole(&self, current: &Current, request: PutRequest, content: Bytes) -> Result<Prepared, PutError> {
+        let encoder = Encoder::new(current.view.code);
+        let room = self.write_memory.room(encoder.memory(&content)?).await;
+        let (encoder, stripe) = encoder.stripe(content, room).await?;
+        Ok(Prepared::new(current, finish(encoder, request)?, Carried::Whole(stripe)))
+    }
+}
+
+/// The metadata of a coded blob.
+fn finish(encoder: Encoder, request: PutRequest) -> Result<Metadata, StripeError> {
+    let (root, layout, digest) = encoder.finish()?;
+    let PutRequest { nonce, labels, expiry } = request;
+    Ok(Metadata { root, layout, labels, expiry, digest, nonce })
 }
 
 fn inline(current: &Current, request: PutRequest, content: Bytes) -> Result<Prepared, LayoutError> {
@@ -149,5 +186,5 @@ fn inline(current: &Current, request: PutRequest, content: Bytes) -> Result<Prep
     let layout = Layout::for_length(current.view.code, content.len() as u64)?;
     let (root, digest) = (inline_root(&content), Hash::of(&content));
     let metadata = Metadata { root, layout, labels, expiry, digest, nonce };
-    Ok(Prepared::new(current, metadata, Some(content), Uploaded::nothing(current)))
+    Ok(Prepared::new(current, metadata, Carried::Inline(content)))
 }

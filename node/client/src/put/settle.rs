@@ -9,13 +9,13 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tonic::{Code, Status};
-use weft_protocol::{Certificate, Entry, MemberId, Receipts, Signed, Statement, Subject, Tally};
+use weft_protocol::{Acks, Certificate, Entry, MemberId, Receipts, Subject};
 
 use super::{
     Prepared, PutError, Stored,
     chain::{Chain, Event},
 };
-use crate::{Client, Current, GetError, Holder, fleet::has_no_room};
+use crate::{Client, Current, GetError, Holder, fleet::has_no_room, get::Want};
 
 /// For acks and receipts, view changes included.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -69,12 +69,11 @@ impl Round {
     }
 
     async fn run(mut self) -> Result<Stored, PutError> {
-        let acks = self.acks().await?;
+        let certificate = self.acks().await?;
         let blob = self.prepared.id;
-        let certificate = Certificate::new(&self.current.view, blob, acks)?;
         let entry = Entry::Live {
             metadata: self.prepared.metadata.clone(),
-            inline: self.prepared.inline.as_ref().map(|content| content.to_vec()),
+            inline: self.prepared.inline().map(|content| content.to_vec()),
             certificate,
         };
         self.entry.send_replace(Some(entry.encode().into()));
@@ -85,25 +84,18 @@ impl Round {
         Ok(stored)
     }
 
-    /// Acks of n − f shards; a refusal as soon as so many can't come together any more, whoever still hangs or seals.
-    async fn acks(&mut self) -> Result<Vec<Signed>, PutError> {
+    /// The certificate, of acks of n − f shards; a refusal as soon as so many can't come together any more, whoever still hangs
+    /// or seals.
+    async fn acks(&mut self) -> Result<Certificate, PutError> {
         let current = Arc::clone(&self.current);
-        let (view, blob) = (current.hash, self.prepared.id);
-        let (mut tally, mut acks, mut open) = (Tally::new(&current.view), Vec::new(), Open::of(&current));
-        while !tally.is_quorum() && open.shards() >= tally.wanting() {
+        let (mut acks, mut open) = (Acks::new(&current.view, self.prepared.id), Open::of(&current));
+        while acks.wanting() > 0 && open.shards() >= acks.wanting() {
             match self.events.recv().await {
                 Some(Event::Ack(ack)) => {
                     let member = ack.header.member;
                     open.close(member);
-                    let counted = tally.add(&ack, |statement| match statement {
-                        Statement::Ack { view: of, blob: acked, shards } if (*of, *acked) == (view, blob) => {
-                            Some(*shards)
-                        }
-                        _ => None,
-                    });
-                    match counted {
-                        Ok(()) => acks.push(ack),
-                        Err(error) => self.failures.push((member, Status::internal(error.to_string()))),
+                    if let Err(error) = acks.add(ack) {
+                        self.failures.push((member, Status::internal(error.to_string())));
                     }
                 }
                 Some(Event::NoAck(member, status)) => {
@@ -114,7 +106,10 @@ impl Round {
                 None => break,
             }
         }
-        if tally.is_quorum() { Ok(acks) } else { Err(self.too_few("acked", tally.wanting(), &open).await) }
+        match acks.wanting() {
+            0 => Ok(acks.certificate()?),
+            wanting => Err(self.too_few("acked", wanting, &open).await),
+        }
     }
 
     /// Receipts of n − f shards.
@@ -148,7 +143,7 @@ impl Round {
         // One member's word for it may be a lie.
         let told_deleted = failures.iter().any(|(_, status)| status.code() == Code::AlreadyExists);
         let blob = self.prepared.id;
-        if told_deleted && matches!(self.client.lookup(blob).await, Err(GetError::Deleted(_))) {
+        if told_deleted && matches!(self.client.lookup(blob, Want::Entry).await, Err(GetError::Deleted(_))) {
             return PutError::Deleted(blob);
         }
         if let Some(expiry) = self.prepared.metadata.expiry

@@ -35,6 +35,11 @@ impl<'a> Source<'a> {
         Self { content: Box::pin(content), size: size as usize, rest: Bytes::new(), ended: false }
     }
 
+    /// Whether nothing comes after the last piece, as far as that has turned out.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The next piece. The first may be empty, when the whole content is; `None` after the last. A piece shorter than
     /// the size is the last.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ContentError> {

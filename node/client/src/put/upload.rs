@@ -22,7 +22,7 @@ const WINDOW: u32 = 2;
 /// A holder that has this many stripes less than were sent gets no more.
 const MOST_BEHIND: u32 = 4;
 /// A holder that stands still for so long while a quorum is ahead of it gets no more.
-const STANDSTILL: Duration = Duration::from_secs(2);
+pub(super) const STANDSTILL: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// An upload in which no stripe becomes durable at a quorum for so long fails.
 const NO_PROGRESS: Duration = Duration::from_secs(60);
@@ -195,18 +195,8 @@ pub(super) struct Uploaded {
 }
 
 impl Uploaded {
-    /// Of an inline blob: nothing needed uploading.
-    pub(super) fn nothing(current: &Current) -> Self {
-        let members: Vec<_> = current.holders.iter().map(|holder| holder.member()).collect();
-        let board = Arc::new(watch::channel(vec![Progress::default(); members.len()]).0);
-        Self { members, board, stripes: 0, tasks: Vec::new(), _lanes: JoinSet::new() }
-    }
-
     /// Waits until a member has everything, or fails with why it won't.
     pub(super) async fn complete(&self, member: MemberId) -> Result<(), Status> {
-        if self.stripes == 0 {
-            return Ok(());
-        }
         let Some(place) = self.place(member) else {
             return Err(Status::aborted("the holder came later than the upload"));
         };

@@ -21,6 +21,40 @@ async fn blobs_of_all_sizes_come_back() {
 }
 
 #[tokio::test]
+async fn a_small_blob_takes_one_call_a_holder_for_each_answer() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let asked =
+        || fleet.members.iter().map(|member| (member.asked_for_acks(), member.asked_apart())).collect::<Vec<_>>();
+    for (nonce, size) in [(1, 5000), (2, 1 << 20)] {
+        let bytes = content(size);
+        let id = put(&client, nonce, &bytes).await.unwrap().id;
+        eventually("all members learn of the blob", || fleet.knowing(id) == 7).await;
+        assert!(get(&client, id, None).await.unwrap() == bytes);
+        assert_eq!(asked(), [(u32::from(nonce), 0); 7]);
+    }
+    // What is larger goes by streams.
+    let bytes = content(5 << 20);
+    let id = put(&client, 3, &bytes).await.unwrap().id;
+    assert!(get(&client, id, None).await.unwrap() == bytes);
+    assert!(asked().iter().all(|(_, apart)| *apart > 0));
+}
+
+#[tokio::test]
+async fn members_of_before_take_and_give_small_blobs_too() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    for (nonce, before) in [(1, 3), (2, 7)] {
+        fleet.members[..before].iter().for_each(|member| member.set(Fault::OnlyUploads));
+        let bytes = content(70_000);
+        let id = put(&client, nonce, &bytes).await.unwrap().id;
+        eventually("all members learn of the blob", || fleet.knowing(id) == 7).await;
+        assert!(get(&client, id, None).await.unwrap() == bytes);
+        assert!(fleet.members[..before].iter().all(|member| member.asked_apart() > 0));
+    }
+}
+
+#[tokio::test]
 async fn a_put_succeeds_only_on_receipts_of_a_quorum() {
     let fleet = FakeFleet::start().await;
     let client = fleet.client();

@@ -24,7 +24,8 @@ use tonic::{Request, Response, Status, transport::Server};
 use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Identity,
     LackingReply, LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest,
-    SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+    SketchReply, SketchRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest,
+    peers_server,
 };
 use weft_protocol::{
     BatchHeader, Entry, FleetId, Incarnation, MemberId, SignedView, SigningKey, Statement, sign_batch,
@@ -156,6 +157,10 @@ impl peers_server::Peers for Lies {
     ) -> Result<Response<RegistryDigestsReply>, Status> {
         // Nobody's digests are these, so everybody asks for all.
         Ok(Response::new(RegistryDigestsReply { digests: vec![1; 256 * 32].into() }))
+    }
+
+    async fn sketch(&self, _: Request<SketchRequest>) -> Result<Response<SketchReply>, Status> {
+        Err(Status::unimplemented("a member of before there were sketches"))
     }
 
     async fn entry_ids(&self, _: Request<EntryIdsRequest>) -> Result<Response<EntryIdsReply>, Status> {

@@ -6,10 +6,13 @@ use tonic::{Code, transport::Channel};
 use weft_client::Connector;
 use weft_proto::{
     MAX_MESSAGE,
-    v1::{CertifyRequest, FinishRequest, ViewChanged, peers_client::PeersClient, writes_client::WritesClient},
+    v1::{
+        CertifyRequest, FinishRequest, Sliver, UploadRequest, ViewChanged, peers_client::PeersClient,
+        writes_client::WritesClient,
+    },
 };
 use weft_protocol::{Certificate, Encoder, Entry, Signed, View};
-use weft_redstuff::{Hash, Labels, Layout, Metadata, inline_root};
+use weft_redstuff::{Axis, EncodedStripe, Hash, Labels, Layout, Metadata, encode_stripe, inline_root, merkle};
 
 use super::Fleet;
 
@@ -34,6 +37,35 @@ pub(crate) fn blob(fleet: &Fleet, nonce: u8) -> (Metadata, Vec<u8>) {
     (Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [nonce; 16] }, content)
 }
 
+/// A blob of one stripe.
+pub(crate) fn small(view: &View, nonce: u8, content: &[u8]) -> (Metadata, Stripe) {
+    let layout = Layout::sliced(view.code, content.len() as u64).unwrap();
+    let encoded = encode_stripe(view.code, layout.tail_symbol_size(), content.to_vec().into()).unwrap();
+    let (root, digest) = (merkle::root(&[encoded.hashes().root()]), Hash::of(content));
+    let metadata = Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [nonce; 16] };
+    (metadata, Stripe(encoded))
+}
+
+pub(crate) struct Stripe(EncodedStripe);
+
+impl Stripe {
+    /// Both slivers of so many shards.
+    pub(crate) fn of(&self, shards: &[u8]) -> UploadRequest {
+        let slivers = shards.iter().flat_map(|shard| {
+            Axis::BOTH.map(|axis| {
+                let index = self.0.code().sliver_index(u16::from(*shard), axis);
+                Sliver { axis: axis as u32, index: index.into(), data: self.0.sliver(axis, index) }
+            })
+        });
+        UploadRequest {
+            symbol_size: self.0.symbol_size(),
+            hashes: self.0.hashes().encode().into(),
+            slivers: slivers.collect(),
+            ..UploadRequest::default()
+        }
+    }
+}
+
 /// Of a put that began under the view that it asks for. Without inline content, of what was uploaded.
 pub(crate) fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> FinishRequest {
     FinishRequest {
@@ -43,6 +75,7 @@ pub(crate) fn finish(view: &View, metadata: &Metadata, content: &[u8]) -> Finish
         inline: content.to_vec().into(),
         is_inline: metadata.layout.is_inline(),
         begun: begun(view),
+        stripe: None,
     }
 }
 

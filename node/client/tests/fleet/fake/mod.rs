@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     Lies,
     /// Stores nothing of uploads that come by stream.
     NoUploads,
+    /// Stores only what comes by stream, and gives nothing with an entry, like members of before.
+    OnlyUploads,
     /// It isn't synced: it gives no acks, and its "unknown" doesn't count.
     NotSynced,
     /// Has no room.
@@ -79,6 +81,8 @@ struct State {
     time_floor: Bytes,
     sequence: u64,
     asked_for_acks: u32,
+    /// Upload streams, stripe hashes and single slivers: what a small blob needs none of.
+    asked_apart: u32,
 }
 
 #[derive(Debug)]
@@ -106,6 +110,11 @@ impl Member {
     /// How often an ack was asked for.
     pub(crate) fn asked_for_acks(&self) -> u32 {
         self.lock().asked_for_acks
+    }
+
+    /// How often something was uploaded by stream, or a sliver or hashes were asked for by themselves.
+    pub(crate) fn asked_apart(&self) -> u32 {
+        self.lock().asked_apart
     }
 
     /// Tells clients that it is so late.

@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
-use weft_proto::v1::{
-    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest,
-    SliverReply, SliverRequest, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server::Reads,
+use weft_proto::{
+    SMALL_BLOB,
+    v1::{
+        GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest, Sliver,
+        SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server::Reads,
+    },
 };
-use weft_redstuff::merkle;
+use weft_redstuff::{Metadata, merkle};
 
-use super::{Fault, Serving, blob_id, metadata_of};
+use super::{FakeFleet, Fault, Serving, blob_id, metadata_of};
+
+fn flipped(data: &Bytes) -> Bytes {
+    let mut data = data.to_vec();
+    data[0] ^= 1;
+    data.into()
+}
 
 #[tonic::async_trait]
 impl Reads for Serving {
@@ -29,12 +38,28 @@ impl Reads for Serving {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
         let fault = self.awake().await?;
         let state = self.lock();
-        let entry = state.entries.get(&blob_id(&request.get_ref().blob)?);
+        let LookupRequest { blob, content } = request.into_inner();
+        let id = blob_id(&blob)?;
+        let entry = state.entries.get(&id);
+        let small = |metadata: &Metadata| metadata.layout.stripes() == 1 && metadata.length() <= SMALL_BLOB;
+        let withheld = !content || matches!(fault, Fault::OnlyUploads | Fault::NoPrimaries);
+        let held = state.holdings.get(&id).filter(|_| !withheld && entry.and_then(metadata_of).is_some_and(small));
+        let rows = held.map(|held| {
+            let source = |sliver: &&Sliver| sliver.axis == 0 && sliver.index < FakeFleet::code().source_rows().into();
+            let mut slivers: Vec<Sliver> = held[&0].slivers.iter().filter(source).cloned().collect();
+            if fault == Fault::Lies {
+                for sliver in &mut slivers {
+                    sliver.data = flipped(&sliver.data);
+                }
+            }
+            SourceRows { hashes: held[&0].hashes.encode().into(), slivers }
+        });
         let view = state.view.as_ref().expect("a view").0.view.hash();
         Ok(Response::new(LookupReply {
             entry: entry.map(|entry| entry.encode().into()).unwrap_or_default(),
             counts: fault != Fault::NotSynced,
             view: Bytes::copy_from_slice(view.as_bytes()),
+            rows,
         }))
     }
 
@@ -56,7 +81,8 @@ impl Reads for Serving {
     ) -> Result<Response<StripeHashesReply>, Status> {
         self.awake().await?;
         let request = request.into_inner();
-        let state = self.lock();
+        let mut state = self.lock();
+        state.asked_apart += 1;
         let held = state.holdings.get(&blob_id(&request.blob)?).ok_or_else(|| Status::not_found("no blob"))?;
         let roots: Vec<_> = held.values().map(|stripe| stripe.hashes.root()).collect();
         let path = merkle::path(&roots, request.stripe).ok_or_else(|| Status::not_found("no stripe"))?;
@@ -69,18 +95,16 @@ impl Reads for Serving {
     async fn get_sliver(&self, request: Request<SliverRequest>) -> Result<Response<SliverReply>, Status> {
         let fault = self.awake().await?;
         let request = request.into_inner();
-        let state = self.lock();
+        let mut state = self.lock();
+        state.asked_apart += 1;
         let held = state.holdings.get(&blob_id(&request.blob)?).ok_or_else(|| Status::not_found("no blob"))?;
         let stripe = held.get(&request.stripe).ok_or_else(|| Status::not_found("no stripe"))?;
         if fault == Fault::NoPrimaries && request.axis == 0 {
             return Err(Status::not_found("not rebuilt yet"));
         }
         let sliver = stripe.slivers.iter().find(|sliver| (sliver.axis, sliver.index) == (request.axis, request.index));
-        let mut data = sliver.ok_or_else(|| Status::not_found("no sliver"))?.data.to_vec();
-        if fault == Fault::Lies {
-            data[0] ^= 1;
-        }
-        Ok(Response::new(SliverReply { data: data.into() }))
+        let data = &sliver.ok_or_else(|| Status::not_found("no sliver"))?.data;
+        Ok(Response::new(SliverReply { data: if fault == Fault::Lies { flipped(data) } else { data.clone() } }))
     }
 
     async fn get_held(&self, request: Request<HeldRequest>) -> Result<Response<HeldReply>, Status> {

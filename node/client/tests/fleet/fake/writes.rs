@@ -58,6 +58,7 @@ impl Writes for Serving {
         if self.awake().await? == Fault::NoUploads {
             return Err(Status::unavailable("no uploads"));
         }
+        self.lock().asked_apart += 1;
         let mut stripes = request.into_inner();
         let (replies, outgoing) = mpsc::channel(1);
         let member = Arc::clone(&self.0);
@@ -96,6 +97,15 @@ impl Writes for Serving {
                 return Err(Status::invalid_argument("inline"));
             }
         } else {
+            match request.stripe {
+                Some(stripe) if fault == Fault::Full && !stripe.slivers.is_empty() => {
+                    return Err(Status::resource_exhausted("no room"));
+                }
+                Some(stripe) if fault != Fault::OnlyUploads => {
+                    self.store(UploadRequest { session: request.session.clone(), ..stripe })?;
+                }
+                _ => {}
+            }
             take(self, &request.session, &metadata)?;
         }
         Ok(Response::new(FinishReply { ack: encoded(&self.sign(Statement::Ack { view, blob, shards })) }))
