@@ -29,8 +29,8 @@ pub use epoch::{Epoch, EpochMember, EpochPhase, EpochSpec, EpochStatus, Moves, e
 pub use maintenance::{MaintenanceWindow, TimeOfDay, TimeOfDayError, Weekday};
 pub use member::{Incarnation, MemberState, MemberStatus, Successor};
 pub use policies::{
-    Access, Challenges, DeletionPolicy, Epochs, Gateway, IssuerKind, IssuerRef, Placement, Repair, Replacement, Spread,
-    Storage, Tls, Upgrade,
+    Access, Challenges, DeletionPolicy, Epochs, Gateway, IssuerKind, IssuerRef, Placement, Repair, Replacement, Scrub,
+    Spread, Storage, Tls, Upgrade,
 };
 pub use quantity::{QuantityError, QuantityText};
 pub use status::{

@@ -33,6 +33,10 @@ fn challenge_interval() -> DurationText {
     DurationText::new("1h")
 }
 
+fn scrub_period() -> DurationText {
+    DurationText::new("168h")
+}
+
 /// The volume of each member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -212,6 +216,23 @@ pub struct Challenges {
 impl Default for Challenges {
     fn default() -> Self {
         Self { interval: challenge_interval() }
+    }
+}
+
+/// How often members read again what they hold, so that what rots on their disks is found and mended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scrub {
+    /// The time in which a member reads everything once: at least 1h. What it takes of the disk follows from it.
+    #[x_kube(validation = Rule::new(duration::at_least("1h"))
+        .message("scrub.period must be at least 1h"))]
+    #[serde(default = "scrub_period")]
+    pub period: DurationText,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { period: scrub_period() }
     }
 }
 

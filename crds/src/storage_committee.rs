@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     encoding::{Encoding, EncodingSpec},
     maintenance::MaintenanceWindow,
-    policies::{Challenges, DeletionPolicy, Epochs, Gateway, Placement, Repair, Replacement, Storage, Tls, Upgrade},
+    policies::{
+        Challenges, DeletionPolicy, Epochs, Gateway, Placement, Repair, Replacement, Scrub, Storage, Tls, Upgrade,
+    },
     status::StorageCommitteeStatus,
     template::MemberTemplate,
 };
@@ -109,6 +111,9 @@ pub struct StorageCommitteeSpec {
     /// How often members prove what they hold.
     #[serde(default)]
     pub challenges: Challenges,
+    /// How often members read again what they hold.
+    #[serde(default)]
+    pub scrub: Scrub,
     /// Members that shall hold no shard on the volume that they have now.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 255), inner(range(min = 0, max = 65535)))]

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod migrate;
 pub mod repair;
 pub mod run;
+mod scrub;
 pub mod serve;
 pub mod service;
 pub mod tls;

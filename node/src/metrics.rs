@@ -86,6 +86,9 @@ pub struct Metrics {
     received: Family<Service, Counter>,
     sent: Family<Service, Counter>,
     rotten: Counter,
+    scrubbed: Counter,
+    scrub_passes: Counter,
+    scrub_passed: Gauge,
     expired: Counter,
     looks: Family<Outcome, Counter>,
     challenges_held: Family<Outcome, Counter>,
@@ -152,6 +155,17 @@ impl Metrics {
     /// A sliver on disk wasn't what was written.
     pub fn sliver_rotten(&self) {
         self.rotten.inc();
+    }
+
+    /// The scrub has read so many bytes.
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.inc_by(bytes);
+    }
+
+    /// The scrub was through at a time, in seconds since 1970.
+    pub(crate) fn scrub_passed(&self, at: u64) {
+        self.scrub_passes.inc();
+        self.scrub_passed.set(at as i64);
     }
 
     /// Live blobs went by the time floor (R15).
@@ -286,12 +300,16 @@ impl Metrics {
             ("migrate_copied_slivers", "Whole slivers stored", &self.copied_slivers),
             ("store_rotten_slivers", "Slivers found rotten on disk", &self.rotten),
             ("registry_expired_blobs", "Blobs that went by the fleet's time", &self.expired),
+            ("scrub_read_bytes", "Bytes of slivers that the scrub has read", &self.scrubbed),
+            ("scrub_passes", "Times that the scrub was through everything", &self.scrub_passes),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
         registry.register("repair_received_bytes", "Bytes received for repair", self.repair_received.clone());
         registry.register("repair_looks", "Looks for what is left of a blob", self.looks.clone());
+        let passed = ("scrub_passed_timestamp_seconds", "When the scrub was through last; 0: not since the start");
+        registry.register(passed.0, passed.1, self.scrub_passed.clone());
         let (held, answered) = (self.challenges_held.clone(), self.challenges_answered.clone());
         registry.register("challenge_rounds", "Rounds of challenges held with peers", held);
         registry.register("challenge_answers", "Rounds of challenges answered", answered);

@@ -25,7 +25,7 @@ use crate::{
     env::Env,
     exchange,
     member::{Member, MemberError, Opened, WhoAmI},
-    repair, service,
+    repair, scrub, service,
     tls::{Tls, TlsError},
 };
 
@@ -182,6 +182,7 @@ fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>) {
     tasks.spawn(exchange::verify(member.clone()));
     tasks.spawn(repair::run(member.clone()));
     tasks.spawn(challenge::run(member.clone()));
+    tasks.spawn(scrub::run(member.clone()));
 }
 
 async fn take_calls<IO>(

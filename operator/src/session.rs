@@ -17,6 +17,8 @@ pub type Incarnation = (MemberId, u32);
 pub struct Room {
     pub used: u64,
     pub free: u64,
+    /// Of the slivers that one shard has of all blobs; 0: of none, or it doesn't tell.
+    pub shard: u64,
 }
 
 /// What came to a member of one shard, for the epoch that gave it the shard: bytes of slivers.

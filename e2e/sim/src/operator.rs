@@ -32,6 +32,9 @@ const STEADY: Duration = Duration::from_secs(5);
 /// Between two rounds of challenges with one peer: often, as little time passes.
 const CHALLENGES: Duration = Duration::from_secs(10);
 
+/// In which a member reads everything that it holds once: some times in each run.
+const SCRUB: Duration = Duration::from_secs(60);
+
 struct Leader {
     stage: Shared,
     name: &'static str,
@@ -118,7 +121,8 @@ impl Leader {
         let view = record.view.as_ref().map(|view| &view.view);
         let floor = floor::advance(&mut self.session, view, now(), elapsed());
         let floor = self.bug.map_or(floor, |bug| bug.hurry(floor, &self.stage.borrow()));
-        let standing = Standing { fleet, record, key: &key, shares: Shares::default(), challenges, floor };
+        let shares = Shares::default();
+        let standing = Standing { fleet, record, key: &key, shares, challenges, scrub: SCRUB, room: None, floor };
         oracle::ordered(&mut self.stage.borrow_mut(), orders);
         let silent = fleet::order(&mut self.session, &standing, addresses, orders, now).await;
         self.session.unheard = silent > 0;

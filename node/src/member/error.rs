@@ -68,6 +68,11 @@ pub enum MemberError {
     WrongStripes,
     #[error("this member has no shard in the view")]
     NoSeat,
+    #[error(
+        "what a lost member holds would no longer fit on the others: a shard would have {bytes} bytes, and may have {limit}; \
+         delete blobs, add members, or let storage.size grow"
+    )]
+    NoRoomForRepair { bytes: u64, limit: u64 },
     #[error("the copies may not go: {0} (R23)")]
     Retire(&'static str),
     #[error("the member serves reads only: {0}")]
@@ -109,7 +114,7 @@ impl MemberError {
 
     fn code(&self) -> Code {
         match self {
-            Self::Store(StoreError::Full { .. }) => Code::ResourceExhausted,
+            Self::Store(StoreError::Full { .. }) | Self::NoRoomForRepair { .. } => Code::ResourceExhausted,
             Self::Store(StoreError::ReadOnly { .. } | StoreError::Closed)
             | Self::Ailing(_)
             | Self::NoAddress(_)

@@ -32,6 +32,9 @@ impl Member {
             return Err(MemberError::WrongStripes);
         }
         let (blob, layout, now) = (metadata.id(), metadata.layout, self.env.clock.unix_seconds());
+        if !self.index.get(&blob).is_some_and(Kind::is_live) {
+            self.must_have_room(&layout)?;
+        }
         // Reading all stripes takes a while, and nothing but the session's end changes what is found.
         let verified = match &stripe {
             Some(_) => Verified(None),

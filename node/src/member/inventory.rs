@@ -79,6 +79,7 @@ impl Member {
             moved: records::moved(&view)?.iter().map(Moved::wire).collect(),
             unrecoverable: unrecoverable.blobs,
             unrecoverable_blobs: unrecoverable.total,
+            shard_bytes: totals.bytes,
             set_aside: unrecoverable::wire(unrecoverable::set_aside(&view, &listed)?.keys()),
         })
     }

@@ -26,6 +26,7 @@ mod records;
 mod registry;
 mod retire;
 mod rows;
+mod scrub;
 mod signing;
 mod slivers;
 mod syncing;
@@ -68,6 +69,7 @@ pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use registry::Late;
 pub(crate) use retire::Retire;
 pub(crate) use rows::{Digest, Kind, ROW, read_digests, read_row, row, whole};
+pub(crate) use scrub::{Pass, Scrubbed};
 pub(crate) use slivers::axis as sliver_axis;
 pub(crate) use syncing::ToSync;
 use unrecoverable::Blobs;
@@ -134,6 +136,8 @@ pub struct Member {
     /// What the operator's newest seal order declares lost (R7): peers that can't tell any more what they remember.
     declared: Mutex<Vec<(MemberId, Incarnation)>>,
     repair_limit: AtomicU64,
+    /// Bytes that one shard may have of all blobs; 0: no limit.
+    shard_limit: AtomicU64,
     /// Counts changes of work list, view and target.
     changed: watch::Sender<u64>,
     /// The last order to drop copies that was carried out.
@@ -146,6 +150,8 @@ pub struct Member {
     closings: Mutex<Closings>,
     /// Milliseconds between rounds with one peer; 0: none are held.
     challenge_interval: AtomicU64,
+    /// Seconds in which everything that is held is to be read again; 0: it isn't.
+    scrub_period: AtomicU64,
     /// Who has let challenges in a row go by, and since when.
     unanswered: Mutex<BTreeMap<Peer, Instant>>,
 }

@@ -115,6 +115,8 @@ impl Member {
             listed: Mutex::default(),
             closings: Mutex::default(),
             challenge_interval: AtomicU64::new(0),
+            scrub_period: AtomicU64::new(0),
+            shard_limit: AtomicU64::new(0),
             unanswered: Mutex::default(),
             metrics: Metrics::default(),
             store,

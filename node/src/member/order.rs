@@ -26,6 +26,8 @@ pub(crate) struct Order {
     listed: Blobs,
     repair_bytes_per_second: u64,
     challenge_interval_ms: u64,
+    scrub_period_seconds: u64,
+    shard_bytes_limit: u64,
     /// The encoded time floor (R15).
     time_floor: bytes::Bytes,
 }
@@ -59,6 +61,8 @@ impl Order {
             listed,
             repair_bytes_per_second: request.budgets.map_or(0, |budgets| budgets.repair_bytes_per_second),
             challenge_interval_ms: request.challenge_interval_ms,
+            scrub_period_seconds: request.scrub_period_seconds,
+            shard_bytes_limit: request.shard_bytes_limit,
             time_floor: request.time_floor.clone(),
         })
     }
@@ -99,6 +103,8 @@ impl Member {
     pub(crate) async fn obey(&self, order: Order) -> Result<Option<Retire>, MemberError> {
         self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
         self.challenge_interval.store(order.challenge_interval_ms, Ordering::Relaxed);
+        self.scrub_period.store(order.scrub_period_seconds, Ordering::Relaxed);
+        self.shard_limit.store(order.shard_bytes_limit, Ordering::Relaxed);
         let (retire, listed) = (order.retire.clone(), order.listed.clone());
         let time_floor = order.time_floor.clone();
         self.heed_declared(order.seal.as_ref())?;
@@ -156,6 +162,8 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
         listed: _,
         repair_bytes_per_second: _,
         challenge_interval_ms: _,
+        scrub_period_seconds: _,
+        shard_bytes_limit: _,
         time_floor: _,
     } = order;
     let before = records::fence(tx)?;

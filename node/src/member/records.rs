@@ -9,7 +9,7 @@ use weft_protocol::{
 use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, UploadNumber, View};
 
-use super::{MemberError, moved::Moved};
+use super::{MemberError, Pass, moved::Moved};
 
 const FENCE: &str = "fence";
 const SYNCED: &str = "synced";
@@ -26,6 +26,7 @@ const CANDIDATES: &str = "candidates";
 const MOVED: &str = "moved";
 const HORIZON: &str = "horizon";
 const FLOOR: &str = "time floor";
+const PASS: &str = "scrub";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -239,6 +240,24 @@ pub(crate) fn verified(from: &impl View) -> Result<ShardSet, MemberError> {
 
 pub(crate) fn put_verified(to: &mut Tx<'_>, verified: ShardSet) {
     to.put_state(VERIFIED, verified.to_bytes().to_vec());
+}
+
+/// How far the scrub is.
+pub(crate) fn pass(from: &impl View) -> Result<Option<Pass>, MemberError> {
+    load(from, PASS, |from| {
+        Ok(Pass {
+            began: from.u64()?,
+            after: from.option(|from| from.fixed().map(BlobId))?,
+            stripe: from.u32()?,
+            found: from.u64()?,
+        })
+    })
+}
+
+pub(crate) fn put_pass(to: &mut Tx<'_>, pass: &Pass) {
+    let Pass { began, after, stripe, found } = pass;
+    let bytes = Encoder::new().u64(*began).option(after.as_ref(), |to, blob| to.fixed(&blob.0));
+    to.put_state(PASS, bytes.u32(*stripe).u64(*found).finish());
 }
 
 /// The sequence at which the volume was when a process opened it that no peers have told yet what they remember (R1).

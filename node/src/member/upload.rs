@@ -1,5 +1,7 @@
 //! Upload sessions: stripes, each durable before it is answered.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use weft_proto::v1::UploadRequest;
 use weft_protocol::ShardSet;
@@ -25,6 +27,8 @@ pub(crate) struct StripeUpload {
     slivers: Vec<(Axis, u16, Bytes)>,
     /// Of all that is to be stored.
     pub(crate) bytes: u64,
+    /// Bytes of both slivers of one shard.
+    pair: u64,
 }
 
 impl StripeUpload {
@@ -47,7 +51,8 @@ impl StripeUpload {
         let description = slivers::describe(symbol_size, &hashes);
         let bytes = description.len() as u64 + slivers.iter().map(|(_, _, data)| data.len() as u64).sum::<u64>();
         let root = hashes.root();
-        Ok(Self { session, stripe, symbol_size, root, description, slivers, bytes })
+        let pair = Axis::BOTH.map(|axis| code.sliver_length(axis, symbol_size) as u64).iter().sum();
+        Ok(Self { session, stripe, symbol_size, root, description, slivers, bytes, pair })
     }
 
     /// Whether it is all that there is of a blob.
@@ -83,10 +88,24 @@ impl Member {
     /// Stores a stripe of an upload session; it is durable when this returns.
     pub(crate) async fn store_stripe(&self, stripe: StripeUpload) -> Result<(), MemberError> {
         self.must_be_healthy()?;
+        // Stripes before the last one are no smaller.
+        self.must_have_room_for(u64::from(stripe.stripe + 1) * stripe.pair)?;
         let now = self.env.clock.unix_seconds();
         let room = Room::Grows { bytes: stripe.bytes };
         self.store.write(room, move |tx| stripe.put(tx, now)).await?;
         Ok(())
+    }
+
+    /// Refuses a blob after which what is lost might not be rebuilt any more, for want of room.
+    pub(super) fn must_have_room(&self, layout: &Layout) -> Result<(), MemberError> {
+        let bytes = |axis| layout.iter().map(|stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
+        self.must_have_room_for(Axis::BOTH.map(bytes).iter().sum())
+    }
+
+    /// The same of bytes of slivers of one shard.
+    fn must_have_room_for(&self, bytes: u64) -> Result<(), MemberError> {
+        let (limit, bytes) = (self.shard_limit.load(Ordering::Relaxed), self.index.totals().bytes + bytes);
+        if limit == 0 || bytes <= limit { Ok(()) } else { Err(MemberError::NoRoomForRepair { bytes, limit }) }
     }
 
     /// Drops sessions that got their last stripe an hour ago and were never finished.

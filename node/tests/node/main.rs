@@ -10,5 +10,7 @@ mod memory;
 mod mending;
 mod orphans;
 mod returns;
+mod room;
 mod rules;
+mod scrub;
 mod unrecoverable;

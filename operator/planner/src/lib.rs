@@ -25,6 +25,7 @@ mod restraint;
 mod returns;
 mod rewind;
 mod rollout;
+mod room;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -44,6 +45,7 @@ pub use plan::{
     Act, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Unrecoverable,
     Withheld,
 };
+pub use room::{Holding, shard_limit};
 pub use time::Timestamp;
 pub use unrecoverable::LISTED;
 pub use world::{

@@ -46,6 +46,10 @@ pub struct Standing<'a> {
     pub shares: Shares,
     /// Between two rounds of challenges with one peer (R28).
     pub challenges: Duration,
+    /// In which a member reads everything that it holds once.
+    pub scrub: Duration,
+    /// Bytes that a shard may have of all blobs; `None`: it isn't known what there is room for.
+    pub room: Option<u64>,
     /// The fleet's time, in seconds since 1970 (R15).
     pub floor: Option<u64>,
 }
@@ -144,7 +148,7 @@ struct Common {
 
 impl Common {
     fn new(standing: &Standing<'_>, seal: Option<&Seal>, addresses: &Addresses) -> Self {
-        let Standing { fleet, record, key, shares: _, challenges: _, floor } = standing;
+        let Standing { fleet, record, key, shares: _, challenges: _, scrub: _, room: _, floor } = standing;
         let floor = floor.map(|seconds| TimeFloor::sign(*fleet, seconds, key).encode());
         let first = record.view.as_ref().filter(|view| view.view.predecessor.is_none());
         let seal_order = record.view.as_ref().zip(record.pending.as_ref()).map(|(view, pending)| {
@@ -199,6 +203,9 @@ impl Common {
                 repair_bytes_per_second: standing.shares.of(which),
             }),
             challenge_interval_ms: standing.challenges.as_millis() as u64,
+            scrub_period_seconds: standing.scrub.as_secs(),
+            // 0 is no limit: where there is no room at all, it's one byte.
+            shard_bytes_limit: standing.room.map_or(0, |limit| limit.max(1)),
             time_floor: self.time_floor.clone(),
             unrecoverable: order.map(|order| order.unrecoverable.iter().map(id).collect()).unwrap_or_default(),
         }

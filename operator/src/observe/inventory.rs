@@ -47,7 +47,8 @@ pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
         v1::Ailment::ForeignVolume => Some(Ailment::ForeignVolume),
         v1::Ailment::WaitingForPeers => Some(Ailment::WaitingForPeers),
     };
-    let room = said.volume.map(|volume| Room { used: volume.used_bytes, free: volume.free_bytes });
+    let room =
+        said.volume.map(|volume| Room { used: volume.used_bytes, free: volume.free_bytes, shard: said.shard_bytes });
     let moved = said.moved.iter().map(moved).collect();
     let inventory = Inventory {
         fleet: FleetId(fixed("fleet ID", &identity.fleet)?),

@@ -8,6 +8,7 @@ pub mod inventory;
 pub mod nodes;
 mod objects;
 pub mod record;
+pub mod room;
 pub mod wish;
 
 use std::collections::BTreeSet;
@@ -150,8 +151,9 @@ pub fn standing<'a, 'p>(
     let shares = context.traffic.shares(committee, wish::bandwidth(subject)?, &present);
     let view = record.view.as_ref().map(|view| &view.view);
     let floor = floor::advance(session, view, now, context.env.monotonic());
-    let challenges = wish::challenges(subject)?;
-    Ok(fleet::Standing { fleet, record, key, shares, challenges, floor })
+    let (challenges, scrub) = (wish::challenges(subject)?, wish::scrub(subject)?);
+    let room = room::shares(record, session, subject.status.survives).map(|room| room.limit);
+    Ok(fleet::Standing { fleet, record, key, shares, challenges, scrub, room, floor })
 }
 
 async fn world(

@@ -77,6 +77,12 @@ pub fn challenges(subject: &Subject) -> Result<Duration, WishError> {
     interval.map_err(|source| WishError::Duration { field: "challenges.interval", source })
 }
 
+/// The time in which a member reads everything that it holds once.
+pub fn scrub(subject: &Subject) -> Result<Duration, WishError> {
+    let period = subject.spec.scrub.period.get();
+    period.map_err(|source| WishError::Duration { field: "scrub.period", source })
+}
+
 /// The incarnations that a person declares lost: `weft.dev/declare-lost: "3-1,4-1"` (R7).
 fn declared_lost(subject: &Subject) -> Result<BTreeSet<(MemberId, u32)>, WishError> {
     let Some(text) = subject.annotation(names::DECLARE_LOST) else { return Ok(BTreeSet::new()) };

@@ -21,9 +21,10 @@ use crate::{
     act::foundation,
     api::ApiError,
     env::calendar,
+    observe::room::{self, Shard},
     refusals::Refusals,
     report::conditions::Said,
-    session::{Room, Session},
+    session::Session,
     subject::Subject,
     telemetry::{Committee, Telemetry},
 };
@@ -34,6 +35,9 @@ const PACE: Duration = Duration::from_secs(5);
 const STEPS: usize = 20;
 /// How many unrecoverable blobs status names.
 const UNRECOVERABLE: usize = 16;
+/// How much of the room that there is for slivers may be used before that is told, and when it's enough again.
+const ENOUGH: f64 = 0.95;
+const ENOUGH_AGAIN: f64 = 0.9;
 /// How many accusations status tells.
 const ACCUSATIONS: usize = 16;
 
@@ -76,7 +80,7 @@ pub fn fill(status: &mut StorageCommitteeStatus, findings: &Findings<'_>, now: T
     status.accusations = accusations(world);
     let generation = Some(subject.generation);
     let told = hindered(plan, growing, &session.refusals, now);
-    let capacity = capacity(world, session);
+    let capacity = capacity(status, world, session);
     for (kind, said) in [
         (committee_condition::AVAILABLE, told.available.into()),
         (committee_condition::READY, told.ready.into()),
@@ -177,23 +181,28 @@ fn accusations(world: &World) -> Vec<Accusation> {
     told
 }
 
-/// Whether the fullest member's slivers would fit on the others.
-fn capacity(world: &World, session: &Session) -> Said {
-    let seated = world.record.view.iter().flat_map(|view| &view.view.seats);
-    let rooms: Option<Vec<Room>> =
-        seated.map(|seat| session.rooms.get(&(seat.member, seat.incarnation.number)).copied()).collect();
-    let Some(rooms) = rooms.filter(|rooms| !rooms.is_empty()) else {
+/// Whether what any member holds, or any zone, would fit on the others, and how far puts may go on. Once that was nearly used
+/// up, it takes some room to say that there is some.
+fn capacity(status: &StorageCommitteeStatus, world: &World, session: &Session) -> Said {
+    let Some(Shard { held, limit }) = room::shares(&world.record, session, status.survives) else {
         return Said::unknown("NotHeard", "not every member has told its room".to_owned());
     };
-    let free: u64 = rooms.iter().map(|room| room.free).sum();
-    let wanting = rooms.iter().filter(|room| room.used > free - room.free).max_by_key(|room| room.used);
-    match wanting {
-        None => Said::yes("RoomLeft", "the fullest member's slivers would fit on the others".to_owned()),
-        Some(room) => {
-            let others = free - room.free;
-            Said::no("NoRoom", format!("a member holds {} bytes, the others have {others} free", room.used))
-        }
+    let before = status.conditions.iter().find(|condition| condition.type_ == committee_condition::CAPACITY_FOR_REPAIR);
+    let scarce = before.is_some_and(|before| before.status == "False");
+    // Puts stop at the limit.
+    let enough = if scarce { ENOUGH_AGAIN } else { ENOUGH };
+    let lost = if status.survives.is_some_and(|survives| survives.zones > 0) { "zone" } else { "member" };
+    if held as f64 <= limit as f64 * enough {
+        return Said::yes("RoomLeft", format!("what any one {lost} holds would fit on the others"));
     }
+    let told = if held < limit { "will soon be" } else { "are" };
+    Said::no(
+        "NoRoom",
+        format!(
+            "what any one {lost} holds hardly fits on the others, so that puts {told} refused (507): delete blobs, add members, or let \
+             storage.size grow"
+        ),
+    )
 }
 
 /// Writes the status if it says something new, on the condition that nobody else wrote in between. What only runs,

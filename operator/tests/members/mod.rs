@@ -58,6 +58,17 @@ impl Whos {
     }
 }
 
+/// What orders say to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Told {
+    /// Repair's budget, in bytes a second.
+    pub(crate) bandwidth: u64,
+    /// Milliseconds between challenges.
+    challenges: u64,
+    /// Seconds in which everything is read once.
+    scrub: u64,
+}
+
 /// Members by address, each made when it is first called, and the key that their pods are told to trust.
 #[derive(Clone)]
 pub(crate) struct Fleet {
@@ -70,8 +81,8 @@ pub(crate) struct Fleet {
     lacking: Whos,
     /// Whose volumes are behind what peers saw signed (R1).
     rewound: Whos,
-    /// What each was told last: repair's budget, in bytes a second, and milliseconds between challenges.
-    told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
+    /// What each was told last.
+    told: Arc<Mutex<BTreeMap<Who, Told>>>,
     /// How many orders came.
     orders: Arc<AtomicUsize>,
     /// How often connections were ended.
@@ -134,8 +145,8 @@ impl Fleet {
         self.trust.get().is_some()
     }
 
-    /// What that incarnation was told last: repair's budget, in bytes a second, and milliseconds between challenges.
-    pub(crate) fn told(&self, who: Who) -> Option<(u64, u64)> {
+    /// What that incarnation was told last.
+    pub(crate) fn told(&self, who: Who) -> Option<Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).get(&who).copied()
     }
 
@@ -262,7 +273,7 @@ pub(crate) struct Member {
     hesitant: Whos,
     lacking: Whos,
     rewound: Whos,
-    told: Arc<Mutex<BTreeMap<Who, (u64, u64)>>>,
+    told: Arc<Mutex<BTreeMap<Who, Told>>>,
     orders: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
@@ -323,7 +334,7 @@ impl Member {
         }
         let fence = fence.clone();
         let bandwidth = order.budgets.map(|budgets| budgets.repair_bytes_per_second).unwrap_or_default();
-        let told = (bandwidth, order.challenge_interval_ms);
+        let told = Told { bandwidth, challenges: order.challenge_interval_ms, scrub: order.scrub_period_seconds };
         self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(self.who(), told);
         state.sequence += 1;
         let target = order.target.iter().flat_map(|target| shards(target).map(|shard| (target.epoch, shard)));

@@ -14,7 +14,7 @@ impl Story {
     /// Goes on until each of these is allowed so much.
     async fn are_allowed(&mut self, members: &[(u8, u8)], wanted: u64) -> Outcome {
         let told = |story: &Self| -> Vec<Option<u64>> {
-            members.iter().map(|who| story.fleet.told(*who).map(|(bandwidth, _)| bandwidth)).collect()
+            members.iter().map(|who| story.fleet.told(*who).map(|told| told.bandwidth)).collect()
         };
         for _ in 0..LIMIT {
             if told(self).iter().all(|told| *told == Some(wanted)) {
@@ -42,7 +42,7 @@ async fn members_at_work_on_one_machine_share_what_one_may_spend() -> Outcome {
     story.fleet.take_slivers(together[0]);
     // Who has nothing to do yet may have in a moment.
     story.are_allowed(&together[1..], ALONE / 2).await?;
-    assert_eq!(story.fleet.told(together[0]).map(|told| told.0), Some(ALONE));
+    assert_eq!(story.fleet.told(together[0]).map(|told| told.bandwidth), Some(ALONE));
     story.fleet.take_slivers(together[1]);
     story.are_allowed(&together, ALONE / 2).await?;
     story.are_allowed(&apart, ALONE).await?;

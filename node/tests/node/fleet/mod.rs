@@ -73,6 +73,10 @@ pub(crate) struct Fleet {
     pub seal: Option<Seal>,
     /// What orders say of challenges; 0: none are held.
     pub challenge_interval_ms: u64,
+    /// What orders say of the scrub; 0: there is none.
+    pub scrub_period_seconds: u64,
+    /// What orders say of the room that there is for a shard, in bytes; 0: no limit.
+    pub shard_bytes_limit: u64,
     /// What orders say of the fleet's time, in seconds since 1970 (R15).
     pub floor: Option<u64>,
     /// The members' clock.
@@ -107,6 +111,8 @@ impl Fleet {
             view: None,
             seal: None,
             challenge_interval_ms: 0,
+            scrub_period_seconds: 0,
+            shard_bytes_limit: 0,
             floor: None,
             clock: Arc::default(),
             fronts: BTreeMap::new(),
