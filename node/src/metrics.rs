@@ -86,6 +86,7 @@ pub struct Metrics {
     received: Family<Service, Counter>,
     sent: Family<Service, Counter>,
     rotten: Counter,
+    compared: Family<Outcome, Counter>,
     scrubbed: Counter,
     scrub_passes: Counter,
     scrub_passed: Gauge,
@@ -157,15 +158,24 @@ impl Metrics {
         self.rotten.inc();
     }
 
+    /// It was found how a peer's registry differs; `result` tells by what.
+    pub(crate) fn registry_compared(&self, result: &'static str) {
+        self.compared.get_or_create(&Outcome { result }).inc();
+    }
+
     /// The scrub has read so many bytes.
     pub(crate) fn scrubbed(&self, bytes: u64) {
         self.scrubbed.inc_by(bytes);
     }
 
-    /// The scrub was through at a time, in seconds since 1970.
-    pub(crate) fn scrub_passed(&self, at: u64) {
+    /// The scrub was through.
+    pub(crate) fn scrub_passed(&self) {
         self.scrub_passes.inc();
-        self.scrub_passed.set(at as i64);
+    }
+
+    /// When it was through last, in seconds since 1970.
+    pub(crate) fn scrub_ended(&self, at: Option<u64>) {
+        self.scrub_passed.set(at.unwrap_or_default() as i64);
     }
 
     /// Live blobs went by the time floor (R15).
@@ -307,8 +317,9 @@ impl Metrics {
             registry.register(name, help, counter.clone());
         }
         registry.register("repair_received_bytes", "Bytes received for repair", self.repair_received.clone());
+        registry.register("registry_comparisons", "Registries of peers that differed", self.compared.clone());
         registry.register("repair_looks", "Looks for what is left of a blob", self.looks.clone());
-        let passed = ("scrub_passed_timestamp_seconds", "When the scrub was through last; 0: not since the start");
+        let passed = ("scrub_passed_timestamp_seconds", "When the scrub was through last; 0: never yet");
         registry.register(passed.0, passed.1, self.scrub_passed.clone());
         let (held, answered) = (self.challenges_held.clone(), self.challenges_answered.clone());
         registry.register("challenge_rounds", "Rounds of challenges held with peers", held);

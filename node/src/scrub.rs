@@ -25,7 +25,8 @@ const TIMES: f64 = 2.0;
 
 /// Runs for the life of the process.
 pub(crate) async fn run(member: Arc<Member>) {
-    let mut scrub = Scrub { member: member.clone(), pass: None, recorded: None, since: member.env().clock.now() };
+    let since = member.env().clock.now();
+    let mut scrub = Scrub { member: member.clone(), pass: None, recorded: None, since, readable: true };
     loop {
         let wait = scrub.turn().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "scrub: what is held could not be read again; it is tried again");
@@ -41,6 +42,8 @@ struct Scrub {
     /// The pass as it is on the volume, and since when.
     recorded: Option<Pass>,
     since: Instant,
+    /// Whether the last sliver could be read.
+    readable: bool,
 }
 
 impl Scrub {
@@ -50,31 +53,27 @@ impl Scrub {
         let Some(period) = member.scrub_period().filter(|_| !member.is_read_only()) else { return Ok(IDLE) };
         let clock = &member.env().clock;
         let now = clock.unix_seconds();
-        let mut pass = match self.pass {
-            Some(pass) => pass,
-            None => member.pass()?.unwrap_or_else(|| Pass::begin(now)),
-        };
-        // Where the clock was set back, the pass's time begins anew.
-        pass.began = pass.began.min(now);
+        let mut pass = self.pass(now, period)?;
         let due = (now - pass.began) as f64 / period.as_secs_f64();
         let next = member.entry_ids(&[], pass.after, 1).0.pop();
         let (began, mut read) = (clock.now(), Scrubbed::default());
         let is_read = match next {
             Some((blob, kind)) if share(&blob) <= due => {
                 if kind.is_live() {
-                    read = member.scrub(&blob, pass.stripe).await?;
+                    read = self.read(&blob, pass.stripe(&blob)).await;
                 }
                 pass.go_on(blob, read);
                 true
             }
             None if due >= 1.0 => {
                 tracing::info!(seconds = now - pass.began, found = pass.found, "scrub: a pass is over");
-                member.metrics().scrub_passed(now);
-                pass = Pass::begin(now);
+                member.metrics().scrub_passed();
+                pass = Pass::begin(now, Some(now));
                 false
             }
             _ => false,
         };
+        member.metrics().scrub_ended(pass.ended);
         self.pass = Some(pass);
         self.record().await?;
         if !is_read {
@@ -83,6 +82,27 @@ impl Scrub {
         let rate = CATCH_UP.max(TIMES * member.store().view().totals().sliver_bytes as f64 / period.as_secs_f64());
         let least = Duration::from_secs_f64(read.bytes as f64 / rate);
         Ok(least.saturating_sub(clock.now().duration_since(began)))
+    }
+
+    /// What can't be read holds up nothing behind it: it is met again in the next pass.
+    async fn read(&mut self, blob: &BlobId, stripe: u32) -> Scrubbed {
+        self.member.scrub(blob, stripe, &mut self.readable).await.unwrap_or_else(|error| {
+            tracing::warn!(%blob, stripe, %error, "scrub: what is held of the blob can't be read");
+            Scrubbed::default()
+        })
+    }
+
+    /// The pass that is under way. Where the clock was set back, it goes on where it is from now on.
+    fn pass(&self, now: u64, period: Duration) -> Result<Pass, MemberError> {
+        let pass = match self.pass {
+            Some(pass) => pass,
+            None => self.member.pass()?.unwrap_or_else(|| Pass::begin(now, None)),
+        };
+        if pass.began <= now {
+            return Ok(pass);
+        }
+        let done = period.mul_f64(pass.after.as_ref().map_or(0.0, share));
+        Ok(Pass { began: now.saturating_sub(done.as_secs()), ..pass })
     }
 
     /// Records how far the pass is, now and then.

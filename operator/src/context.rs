@@ -32,8 +32,6 @@ struct Kept {
     session: Arc<tokio::sync::Mutex<Session>>,
     /// How often watches have told of something that is the committee's.
     stirs: u64,
-    /// How many reconciliations in a row have failed.
-    failures: u32,
 }
 
 /// What all reconciliations share. Its life is that of a leadership: a new leader begins with new sessions.
@@ -52,6 +50,8 @@ pub struct Context {
     /// Whom network policies let in beside the committee's own pods; `None`: there shall be no policies.
     pub operators: Option<Operators>,
     committees: Mutex<HashMap<Name, Kept>>,
+    /// How many reconciliations in a row have failed, of those that have, also before anything is kept of a committee.
+    failures: Mutex<HashMap<Name, u32>>,
     /// When a watch broke last, by the clock that nobody sets.
     broken: Mutex<Option<Duration>>,
 }
@@ -89,6 +89,7 @@ impl Context {
             home,
             operators,
             committees: Mutex::default(),
+            failures: Mutex::default(),
             broken: Mutex::default(),
         }
     }
@@ -142,17 +143,16 @@ impl Context {
 
     /// A reconciliation has failed: how many in a row have, by now.
     pub fn failed(&self, namespace: &str, name: &str) -> u32 {
-        let mut committees = self.committees();
-        let Some(kept) = committees.get_mut(&(namespace.to_owned(), name.to_owned())) else { return 1 };
-        kept.failures = kept.failures.saturating_add(1);
-        kept.failures
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failures.entry((namespace.to_owned(), name.to_owned())).or_default();
+        *failed = failed.saturating_add(1);
+        *failed
     }
 
-    /// A reconciliation has succeeded.
+    /// A reconciliation has succeeded, or there is nothing to reconcile any more.
     pub fn succeeded(&self, namespace: &str, name: &str) {
-        if let Some(kept) = self.committees().get_mut(&(namespace.to_owned(), name.to_owned())) {
-            kept.failures = 0;
-        }
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     fn committees(&self) -> MutexGuard<'_, HashMap<Name, Kept>> {
@@ -161,6 +161,7 @@ impl Context {
 
     /// Forgets a committee that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
+        self.succeeded(namespace, name);
         self.traffic.forget(namespace, name);
         let key = (namespace.to_owned(), name.to_owned());
         self.committees().remove(&key);

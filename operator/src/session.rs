@@ -15,10 +15,12 @@ pub type Incarnation = (MemberId, u32);
 /// How much room a member's volume has, as it says, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    pub used: u64,
+    /// What new slivers may take, what is given back when it is wanted included.
     pub free: u64,
-    /// Of the slivers that one shard has of all blobs; 0: of none, or it doesn't tell.
-    pub shard: u64,
+    /// What its own shards still lack, and will take of that.
+    pub lacks: u64,
+    /// Of the slivers that one shard has of all blobs; `None`: it is of before members told.
+    pub shard: Option<u64>,
 }
 
 /// What came to a member of one shard, for the epoch that gave it the shard: bytes of slivers.

@@ -38,6 +38,12 @@ impl Memory {
         }
     }
 
+    /// So many bytes, if nobody has to be waited for.
+    pub(crate) fn try_room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = (bytes.min(self.all) / UNIT) as u32;
+        Arc::clone(&self.free).try_acquire_many_owned(units).ok()
+    }
+
     /// Waits until somebody has waited for memory for a while.
     pub(crate) async fn wanted(&self) {
         self.wanted.notified().await;
@@ -60,5 +66,8 @@ mod tests {
         };
         let (all, ()) = tokio::join!(asked, give_back);
         assert_eq!(all.num_permits(), 10);
+        assert!(memory.try_room(UNIT).is_none());
+        drop(all);
+        assert!(memory.try_room(UNIT).is_some());
     }
 }

@@ -32,14 +32,13 @@ impl Member {
             return Err(MemberError::WrongStripes);
         }
         let (blob, layout, now) = (metadata.id(), metadata.layout, self.env.clock.unix_seconds());
-        if !self.index.get(&blob).is_some_and(Kind::is_live) {
-            self.must_have_room(&layout)?;
-        }
+        let (snapshot, limit) = (self.store.view(), self.shard_limit());
         // Reading all stripes takes a while, and nothing but the session's end changes what is found.
         let verified = match &stripe {
             Some(_) => Verified(None),
-            None => Verified::of(&self.store.view(), &session, &metadata)?,
+            None => Verified::of(&snapshot, &session, &metadata)?,
         };
+        let stripe = stripe.filter(|stripe| !is_held(&snapshot, stripe, &blob, &layout).unwrap_or(false));
         let room = stripe.as_ref().map_or(Room::Reserved, |stripe| Room::Grows { bytes: stripe.bytes });
         let identity = self.identity.clone();
         let (index, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
@@ -61,6 +60,7 @@ impl Member {
             if records::horizon(tx)?.is_some_and(|horizon| begun.position() <= horizon) {
                 return Err(MemberError::BegunEarly(begun));
             }
+            let was_held = !slivers::whole(tx, slivers::counted(tx, &blob)?, &layout, mine)?.is_empty();
             match stripe {
                 Some(stripe) => bring(tx, stripe, now, blob, &layout)?,
                 None if layout.is_inline() => {}
@@ -69,6 +69,10 @@ impl Member {
             let shards = slivers::whole(tx, slivers::counted(tx, &blob)?, &layout, mine)?;
             if shards.is_empty() {
                 return Err(MemberError::Incomplete);
+            }
+            // What was held before, or is certified already, takes no more room.
+            if !was_held && !index.get(&blob).is_some_and(Kind::is_live) {
+                limit.admit(&index, slivers::bytes_of_a_shard(&layout))?;
             }
             orphans::acked(tx, &index, &blob)?;
             if index.get(&blob).is_some_and(Kind::is_live) {
@@ -123,12 +127,21 @@ fn take(
     Ok(())
 }
 
-/// Makes a blob's only stripe its holding, unless all of it is held already. What its session had before was another put's,
-/// or the same one's under a view before.
-fn bring(tx: &mut Tx<'_>, stripe: StripeUpload, now: u64, blob: BlobId, layout: &Layout) -> Result<(), MemberError> {
+/// Whether all that a stripe brings is held already.
+fn is_held(view: &impl View, stripe: &StripeUpload, blob: &BlobId, layout: &Layout) -> Result<bool, MemberError> {
     let brought = stripe.shards(layout.code());
-    if brought.difference(slivers::whole(tx, slivers::counted(tx, &blob)?, layout, brought)?).is_empty() {
+    let held = slivers::whole(view, slivers::counted(view, blob)?, layout, brought)?;
+    Ok(brought.difference(held).is_empty())
+}
+
+/// Makes a blob's only stripe its holding, or adds it to what is held. What its session had before was another put's, or the
+/// same one's under a view before.
+fn bring(tx: &mut Tx<'_>, stripe: StripeUpload, now: u64, blob: BlobId, layout: &Layout) -> Result<(), MemberError> {
+    if is_held(tx, &stripe, &blob, layout)? {
         return Ok(());
+    }
+    if let Some(upload) = slivers::counted(tx, &blob)? {
+        return stripe.add(tx, upload);
     }
     let session = stripe.session;
     tx.drop_upload(&session)?;

@@ -235,18 +235,26 @@ impl Index {
     }
 
     /// Finds what another registry has and this one hasn't, by its sketch. Its digests, of the same moment, prove that it is
-    /// all.
+    /// all: that takes the time of hashing the rows of all parts that differ.
     pub(crate) fn compare(&self, digests: &[Hash], theirs: &Sketch<ROW>) -> Compared {
-        let mut inner = self.lock();
-        let parts = inner.digests().into_iter().zip(digests).zip(0..=u8::MAX);
-        let differ: Vec<(u8, Hash)> =
-            parts.filter(|((ours, theirs), _)| ours != *theirs).map(|((_, theirs), part)| (part, *theirs)).collect();
-        if differ.is_empty() {
-            return Compared::Equal;
-        }
-        let found = inner.sketch.difference(theirs);
-        let lacks = found.and_then(|found| prove(&inner.blobs, &differ, &found));
-        lacks.map_or(Compared::Unclear, Compared::Lacks)
+        let (found, differ) = {
+            let mut inner = self.lock();
+            let parts = inner.digests().into_iter().zip(digests).zip(0..=u8::MAX);
+            let differ: Vec<(u8, Hash)> = parts
+                .filter(|((ours, theirs), _)| ours != *theirs)
+                .map(|((_, theirs), part)| (part, *theirs))
+                .collect();
+            if differ.is_empty() {
+                return Compared::Equal;
+            }
+            let Some(found) = inner.sketch.difference(theirs) else { return Compared::Unclear };
+            let own = |(part, digest)| {
+                let rows = rows(&inner.blobs, part, None).map(|(blob, kind)| (blob, kind.rank()));
+                Differing { part, digest, own: rows.collect() }
+            };
+            (found, differ.into_iter().map(own).collect::<Vec<Differing>>())
+        };
+        prove(differ, &found).map_or(Compared::Unclear, Compared::Lacks)
     }
 
     /// How many rows more or less another registry has, by its sketch: at least so many differ.
@@ -292,12 +300,15 @@ fn rows(
     rows.filter(|(_, kind)| kind.is_told())
 }
 
+/// A part that differs: the other's digest of it, and the rows here.
+struct Differing {
+    part: u8,
+    digest: Hash,
+    own: BTreeMap<BlobId, Rank>,
+}
+
 /// The rows that the other has alone, where its rows of the parts that differ are those here but for the difference.
-fn prove(
-    blobs: &BTreeMap<BlobId, Kind>,
-    differ: &[(u8, Hash)],
-    found: &Difference<ROW>,
-) -> Option<Vec<(BlobId, Rank)>> {
+fn prove(differ: Vec<Differing>, found: &Difference<ROW>) -> Option<Vec<(BlobId, Rank)>> {
     let read = |side: &BTreeSet<[u8; ROW]>| side.iter().map(|row| read_row(row)).collect::<Option<Vec<_>>>();
     let (here, there) = (read(&found.here)?, read(&found.there)?);
     let in_part = |side: &[(BlobId, Rank)], part: u8| {
@@ -306,20 +317,18 @@ fn prove(
         from..to
     };
     let mut proven = 0;
-    for (part, digest) in differ {
-        let mut theirs: BTreeMap<BlobId, Rank> =
-            rows(blobs, *part, None).map(|(blob, kind)| (blob, kind.rank())).collect();
-        for (blob, rank) in &here[in_part(&here, *part)] {
+    for Differing { part, digest, own: mut theirs } in differ {
+        for (blob, rank) in &here[in_part(&here, part)] {
             (theirs.remove(blob)? == *rank).then_some(())?;
         }
-        let alone = in_part(&there, *part);
+        let alone = in_part(&there, part);
         proven += alone.len();
         theirs.extend(there[alone].iter().copied());
         let mut told = Digest::default();
         for (blob, rank) in &theirs {
             told.add(blob, *rank);
         }
-        (told.finish() == *digest).then_some(())?;
+        (told.finish() == digest).then_some(())?;
     }
     // None of them is in a part that doesn't differ.
     (proven == there.len()).then_some(there)

@@ -66,6 +66,7 @@ impl Member {
                 capacity_bytes: usage.capacity,
                 free_bytes: usage.available(),
                 used_bytes: usage.live_bytes,
+                reclaimable_bytes: usage.file_bytes.saturating_sub(usage.live_bytes),
             }),
             ailment: ailment.into(),
             ailment_message,
@@ -79,7 +80,7 @@ impl Member {
             moved: records::moved(&view)?.iter().map(Moved::wire).collect(),
             unrecoverable: unrecoverable.blobs,
             unrecoverable_blobs: unrecoverable.total,
-            shard_bytes: totals.bytes,
+            shard_bytes: Some(totals.bytes),
             set_aside: unrecoverable::wire(unrecoverable::set_aside(&view, &listed)?.keys()),
         })
     }

@@ -76,7 +76,7 @@ impl Member {
 
     fn new(store: Store, identity: Identity, env: Env) -> Result<Self, MemberError> {
         let view = store.view();
-        let fence = records::fence(&view)?;
+        let (fence, limits) = (records::fence(&view)?, records::limits(&view)?);
         let condition = match records::rewound(&view)? {
             Some((here, remembered)) => Condition::Rewound { here, remembered },
             None => Condition::WaitingForPeers,
@@ -115,8 +115,8 @@ impl Member {
             listed: Mutex::default(),
             closings: Mutex::default(),
             challenge_interval: AtomicU64::new(0),
-            scrub_period: AtomicU64::new(0),
-            shard_limit: AtomicU64::new(0),
+            scrub_period: AtomicU64::new(limits.scrub_period_seconds),
+            shard_limit: AtomicU64::new(limits.shard_bytes),
             unanswered: Mutex::default(),
             metrics: Metrics::default(),
             store,

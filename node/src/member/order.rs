@@ -10,7 +10,11 @@ use weft_protocol::{FenceError, Incarnation, MemberId, Seal, SealOrder, ShardSet
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx};
 
-use super::{Blobs, Condition, Member, MemberError, Peer, Peers, Retire, Target, lock, moved, records, views};
+use super::{
+    Blobs, Condition, Member, MemberError, Peer, Peers, Retire, Target, lock, moved,
+    records::{self, Limits},
+    views,
+};
 
 /// An order, read.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub(crate) struct Order {
     repair_bytes_per_second: u64,
     challenge_interval_ms: u64,
     scrub_period_seconds: u64,
-    shard_bytes_limit: u64,
+    shard_bytes_limit: Option<u64>,
     /// The encoded time floor (R15).
     time_floor: bytes::Bytes,
 }
@@ -104,7 +108,9 @@ impl Member {
         self.repair_limit.store(order.repair_bytes_per_second, Ordering::Relaxed);
         self.challenge_interval.store(order.challenge_interval_ms, Ordering::Relaxed);
         self.scrub_period.store(order.scrub_period_seconds, Ordering::Relaxed);
-        self.shard_limit.store(order.shard_bytes_limit, Ordering::Relaxed);
+        if let Some(limit) = order.shard_bytes_limit {
+            self.shard_limit.store(limit, Ordering::Relaxed);
+        }
         let (retire, listed) = (order.retire.clone(), order.listed.clone());
         let time_floor = order.time_floor.clone();
         self.heed_declared(order.seal.as_ref())?;
@@ -162,13 +168,19 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
         listed: _,
         repair_bytes_per_second: _,
         challenge_interval_ms: _,
-        scrub_period_seconds: _,
-        shard_bytes_limit: _,
+        scrub_period_seconds,
+        shard_bytes_limit,
         time_floor: _,
     } = order;
     let before = records::fence(tx)?;
     let mut fence = before.clone();
     fence.claim(&claim).map_err(MemberError::order)?;
+    // It holds for the next process too, whether an operator is there or not. What only runs is written now and then.
+    let limits = records::limits(tx)?;
+    let limits_now = Limits { scrub_period_seconds, shard_bytes: shard_bytes_limit.unwrap_or(limits.shard_bytes) };
+    if limits_now.differs(&limits) {
+        records::put_limits(tx, &limits_now);
+    }
     if let Some(first) = first_view.filter(|_| fence.newest().is_none()) {
         views::begin(tx, &mut fence, first)?;
     }

@@ -43,6 +43,8 @@ pub(super) struct Found {
     pub(super) sound: Vec<Sliver>,
     /// Those whose bytes aren't the committed ones any more.
     pub(super) rotten: Vec<SliverKey>,
+    /// Those that the disk doesn't give.
+    pub(super) unread: Vec<(SliverKey, StoreError)>,
 }
 
 impl Member {
@@ -55,10 +57,15 @@ impl Member {
         index: u16,
     ) -> Result<Option<Bytes>, MemberError> {
         let found = self.read_slivers(blob, stripe, move |_, _| Ok(vec![(axis, index)])).await?;
-        Ok(found.and_then(|mut found| found.sound.pop()).map(|(_, _, data)| data))
+        let Some(mut found) = found else { return Ok(None) };
+        if let Some((_, error)) = found.unread.pop() {
+            return Err(error.into());
+        }
+        Ok(found.sound.pop().map(|(_, _, data)| data))
     }
 
-    /// The hashes of a blob's first stripe, and those of its source rows that are here, checked as one sliver is.
+    /// The hashes of a blob's first stripe, and those of its source rows that are here and can be read, checked as one sliver
+    /// is.
     pub(crate) async fn source_rows(
         &self,
         blob: &BlobId,
@@ -88,7 +95,7 @@ impl Member {
             let Some(description) = view.stripe(upload, stripe)? else { return Ok(None) };
             let (_, hashes) = read_description(&description)?;
             let wanted = wanted(&view, upload)?;
-            find(&view, upload, stripe, hashes, wanted).map(Some)
+            Ok(Some(find(&view, upload, stripe, hashes, wanted)))
         };
         let read = weft_client::apart(read).await;
         let found = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
@@ -96,12 +103,16 @@ impl Member {
             let axis = coded(place.axis).name();
             tracing::warn!(%blob, stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
             self.metrics.sliver_rotten();
-            self.drop_rotten(blob, *place).await?;
+            // A store that takes no writes any more still reads the others.
+            if let Err(error) = self.drop_rotten(blob, *place).await {
+                tracing::warn!(%blob, %error, "a rotten sliver could not be dropped");
+            }
         }
         Ok(found)
     }
 
-    async fn drop_rotten(&self, blob: BlobId, place: SliverKey) -> Result<(), MemberError> {
+    /// Drops a sliver, and puts its shard on the work list.
+    pub(super) async fn drop_rotten(&self, blob: BlobId, place: SliverKey) -> Result<(), MemberError> {
         let shards = self.must_hold();
         let Some(Entry::Live { metadata, .. }) = self.entry(&blob)? else { return Ok(()) };
         let shard = metadata.code().shard_of(coded(place.axis), u16::from(place.index)) as u8;
@@ -148,14 +159,8 @@ impl Member {
     }
 }
 
-fn find(
-    view: &ReadTx,
-    upload: UploadNumber,
-    stripe: u32,
-    hashes: StripeHashes,
-    wanted: Vec<(Axis, u16)>,
-) -> Result<Found, MemberError> {
-    let mut found = Found { hashes, sound: Vec::with_capacity(wanted.len()), rotten: Vec::new() };
+fn find(view: &ReadTx, upload: UploadNumber, stripe: u32, hashes: StripeHashes, wanted: Vec<(Axis, u16)>) -> Found {
+    let mut found = Found { hashes, sound: Vec::with_capacity(wanted.len()), rotten: Vec::new(), unread: Vec::new() };
     for (axis, index) in wanted {
         let Ok(number) = u8::try_from(index) else { continue };
         let place = SliverKey { upload, stripe, axis: stored(axis), index: number };
@@ -163,8 +168,8 @@ fn find(
             Ok(None) => {}
             Ok(Some(data)) if found.hashes.matches(axis, index, &data) => found.sound.push((axis, index, data.into())),
             Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => found.rotten.push(place),
-            Err(error) => return Err(error.into()),
+            Err(error) => found.unread.push((place, error)),
         }
     }
-    Ok(found)
+    found
 }

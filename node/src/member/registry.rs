@@ -148,14 +148,12 @@ impl Member {
         self.index.sketch(cells)
     }
 
-    /// What a registry of these digests and this sketch has that this one hasn't.
-    pub(crate) fn compare_registry(&self, digests: &[Hash], sketch: &Sketch<ROW>) -> Compared {
-        self.index.compare(digests, sketch)
-    }
-
-    /// By how many rows at least a registry of this sketch differs.
-    pub(crate) fn registry_excess(&self, sketch: &Sketch<ROW>) -> u64 {
-        self.index.excess(sketch)
+    /// What a registry of these digests and this sketch has that this one hasn't; where that is unclear, by how many rows they
+    /// differ at least.
+    pub(crate) async fn compare_registry(&self, digests: Vec<Hash>, sketch: Sketch<ROW>) -> (Compared, u64) {
+        let index = Arc::clone(&self.index);
+        let compared = weft_client::apart(move || (index.compare(&digests, &sketch), index.excess(&sketch)));
+        compared.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Kind of a blob's entry.

@@ -1,7 +1,9 @@
 //! What members tell each other of their registries: a row for each blob, and digests of rows.
 
 use weft_protocol::{Entry, Rank};
-use weft_redstuff::{Axis, BlobId, Hash};
+use weft_redstuff::{BlobId, Hash};
+
+use super::slivers::bytes_of_a_shard;
 
 /// The registry is digested in parts, by the first byte of the ID: equal digests tell which parts are shared.
 pub(crate) const PARTS: usize = 256;
@@ -39,14 +41,11 @@ impl Kind {
         match entry {
             Entry::Deleted(_) => Self::Deleted,
             Entry::Void(_) => Self::Void { position: rank.position },
-            Entry::Live { metadata, .. } => {
-                let bytes = |axis| metadata.layout.iter().map(|stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
-                Self::Live {
-                    slivers: 2 * u64::from(metadata.layout.stripes()),
-                    bytes: bytes(Axis::Primary) + bytes(Axis::Secondary),
-                    position: rank.position,
-                }
-            }
+            Entry::Live { metadata, .. } => Self::Live {
+                slivers: 2 * u64::from(metadata.layout.stripes()),
+                bytes: bytes_of_a_shard(&metadata.layout),
+                position: rank.position,
+            },
         }
     }
 

@@ -219,6 +219,12 @@ pub(crate) fn are_of(view: &impl View, upload: UploadNumber, metadata: &Metadata
     Ok(Some(merkle::root(&roots) == metadata.root))
 }
 
+/// Bytes of both slivers of one shard of all stripes.
+pub(crate) fn bytes_of_a_shard(layout: &Layout) -> u64 {
+    let bytes = |axis| layout.iter().map(|stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
+    Axis::BOTH.map(bytes).iter().sum()
+}
+
 /// Those of `shards` of which both slivers of all stripes are there.
 pub(crate) fn whole(
     view: &impl View,

@@ -41,6 +41,13 @@ impl Member {
         self.counts() && !refuses
     }
 
+    /// Refuses what asks for an ack that this member couldn't give now, as far as is known without looking further.
+    pub(crate) fn may_ack(&self, view: &Hash) -> Result<(), MemberError> {
+        let known = self.known();
+        let view = known.fence.permit(view).map_err(|source| MemberError::view(&known.fence, source))?;
+        if knows_before(known.synced, view) { Ok(()) } else { Err(MemberError::NotSynced(view.id())) }
+    }
+
     /// The views to be synced to, oldest first: refused here, later than what is synced, and known.
     pub(crate) fn to_sync(&self) -> Vec<ToSync> {
         let known = self.known();

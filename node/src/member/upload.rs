@@ -8,7 +8,7 @@ use weft_protocol::ShardSet;
 use weft_redstuff::{Axis, Code, Hash, Layout, Metadata, StripeHashes, merkle};
 use weft_store::{Room, SliverKey, Tx, UploadNumber, View};
 
-use super::{Member, MemberError, slivers};
+use super::{Member, MemberError, index::Index, slivers};
 
 /// How long a session is kept that gets no stripe and isn't finished, seconds: stripes of slow content are minutes apart.
 const SESSION_SECONDS: u64 = 3600;
@@ -74,13 +74,34 @@ impl StripeUpload {
 
     /// Puts it into its session.
     pub(crate) fn put(self, tx: &mut Tx<'_>, now: u64) -> Result<UploadNumber, MemberError> {
-        let Self { session, stripe, description, slivers, .. } = self;
-        let upload = tx.open_upload(&session, now, &[])?.number;
+        let upload = tx.open_upload(&self.session, now, &[])?.number;
+        self.add(tx, upload)?;
+        Ok(upload)
+    }
+
+    /// Puts it into an upload or a holding, beside what is there.
+    pub(crate) fn add(self, tx: &mut Tx<'_>, upload: UploadNumber) -> Result<(), MemberError> {
+        let Self { stripe, description, slivers, .. } = self;
         tx.put_stripe(upload, stripe, description)?;
         for (axis, index, data) in slivers {
             tx.put_sliver(&SliverKey { upload, stripe, axis: slivers::stored(axis), index: index as u8 }, data)?;
         }
-        Ok(upload)
+        Ok(())
+    }
+}
+
+/// What one shard may have of all blobs, in bytes, so that what is lost still fits on the others; 0: no limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShardLimit(u64);
+
+impl ShardLimit {
+    /// Refuses a blob that would bring so many bytes to each shard, if that is too much.
+    pub(crate) fn admit(self, index: &Index, bytes: u64) -> Result<(), MemberError> {
+        let (limit, all) = (self.0, index.totals().bytes.saturating_add(bytes));
+        if limit == 0 || bytes == 0 || all <= limit {
+            return Ok(());
+        }
+        Err(MemberError::NoRoomForRepair { bytes: all, limit })
     }
 }
 
@@ -88,24 +109,17 @@ impl Member {
     /// Stores a stripe of an upload session; it is durable when this returns.
     pub(crate) async fn store_stripe(&self, stripe: StripeUpload) -> Result<(), MemberError> {
         self.must_be_healthy()?;
-        // Stripes before the last one are no smaller.
-        self.must_have_room_for(u64::from(stripe.stripe + 1) * stripe.pair)?;
+        // Sooner than when it's finished; stripes before the last one are no smaller. Whose blob it is isn't known yet: what is
+        // stored already is refused too, once there is no room.
+        self.shard_limit().admit(&self.index, u64::from(stripe.stripe + 1) * stripe.pair)?;
         let now = self.env.clock.unix_seconds();
         let room = Room::Grows { bytes: stripe.bytes };
         self.store.write(room, move |tx| stripe.put(tx, now)).await?;
         Ok(())
     }
 
-    /// Refuses a blob after which what is lost might not be rebuilt any more, for want of room.
-    pub(super) fn must_have_room(&self, layout: &Layout) -> Result<(), MemberError> {
-        let bytes = |axis| layout.iter().map(|stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
-        self.must_have_room_for(Axis::BOTH.map(bytes).iter().sum())
-    }
-
-    /// The same of bytes of slivers of one shard.
-    fn must_have_room_for(&self, bytes: u64) -> Result<(), MemberError> {
-        let (limit, bytes) = (self.shard_limit.load(Ordering::Relaxed), self.index.totals().bytes + bytes);
-        if limit == 0 || bytes <= limit { Ok(()) } else { Err(MemberError::NoRoomForRepair { bytes, limit }) }
+    pub(super) fn shard_limit(&self) -> ShardLimit {
+        ShardLimit(self.shard_limit.load(Ordering::Relaxed))
     }
 
     /// Drops sessions that got their last stripe an hour ago and were never finished.

@@ -85,6 +85,7 @@ impl Repair {
             self.attempts.clear();
             self.doubts.clear();
             self.evidence.clear(&self.member);
+            self.pass = pass::Pass::default();
             return Ok(Progress::None);
         }
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };

@@ -15,7 +15,7 @@ use super::{
     blob,
     caller::{Gate, Service},
 };
-use crate::member::{Filter, Member, sliver_axis};
+use crate::member::{Filter, Member, MemberError, sliver_axis};
 
 #[derive(Debug)]
 pub(super) struct Reads {
@@ -25,7 +25,7 @@ pub(super) struct Reads {
 
 impl Reads {
     /// What is held of the source rows of a blob's only stripe.
-    async fn source_rows(&self, id: &BlobId, code: Code) -> Result<Option<SourceRows>, Status> {
+    async fn source_rows(&self, id: &BlobId, code: Code) -> Result<Option<SourceRows>, MemberError> {
         let Some((hashes, rows)) = self.member.source_rows(id, code).await? else { return Ok(None) };
         self.member.metrics().sent("reads", rows.iter().map(|(_, _, data)| data.len()).sum());
         let sliver = |(axis, index, data)| Sliver { axis: axis as u32, index: u32::from(index), data };
@@ -62,7 +62,11 @@ impl reads_server::Reads for Reads {
         let content = request.get_ref().content && !caller.is_closed(&self.member, &id);
         let rows = match &entry {
             Some(Entry::Live { metadata, .. }) if content && is_small(metadata) => {
-                self.source_rows(&id, metadata.code()).await?
+                // The entry is worth as much without them.
+                self.source_rows(&id, metadata.code()).await.unwrap_or_else(|error| {
+                    tracing::debug!(blob = %id, %error, "a small blob's rows can't be read");
+                    None
+                })
             }
             _ => None,
         };

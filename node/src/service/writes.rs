@@ -57,6 +57,8 @@ impl writes_server::Writes for Writes {
         let metadata = Metadata::decode(&request.metadata).map_err(MemberError::from)?;
         let stripe = match request.stripe {
             Some(stripe) => {
+                // Hashing takes a while, and what a view that is being sealed refuses comes again and again.
+                self.member.may_ack(&view(&request.view)?)?;
                 let stripe = UploadRequest { session: Bytes::new(), ..stripe };
                 Some(parse(&self.member, metadata.code(), Some(session), stripe).await?)
             }

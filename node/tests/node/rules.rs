@@ -191,7 +191,7 @@ async fn r8_what_a_blob_brings_with_its_metadata_is_acked_only_if_it_is_the_blob
         assert!(member.held_slivers(&metadata.id(), 0).unwrap().is_empty());
     };
     // Another blob's stripe, another number, another symbol size, a sliver of other bytes, no pair of any shard.
-    let (_, other) = small(&view, 2, &vec![7; 5000]);
+    let (other_metadata, other) = small(&view, 2, &[7; 5000]);
     refused(other.of(&[0, 1]), Code::InvalidArgument).await;
     refused(UploadRequest { stripe: 1, ..part.of(&[0, 1]) }, Code::InvalidArgument).await;
     refused(
@@ -205,12 +205,25 @@ async fn r8_what_a_blob_brings_with_its_metadata_is_acked_only_if_it_is_the_blob
     let mut halves = part.of(&[0, 1]);
     halves.slivers.retain(|sliver| sliver.axis == 0);
     refused(halves, Code::NotFound).await;
-    // A part, then all of it, then again: what is acked grows, and stays.
-    for (brought, acked) in [(&[1][..], &[1][..]), (&[0, 1, 2, 3], &[0, 1, 2, 3]), (&[0, 1], &[0, 1, 2, 3])] {
+    // What overlaps with what is there, and again: what is acked grows, and stays.
+    let steps = [(&[1, 2][..], &[1, 2][..]), (&[0, 1], &[0, 1, 2]), (&[2, 3], &[0, 1, 2, 3]), (&[0], &[0, 1, 2, 3])];
+    for (brought, acked) in steps {
         let reply = writes(&fleet, 0).finish(with(&metadata, part.of(brought))).await.expect("acked").into_inner();
         let Statement::Ack { shards, .. } = Signed::decode(&reply.ack).unwrap().statement else { panic!("no ack") };
         assert_eq!(shards, acked.iter().copied().collect());
     }
+    // Under a view that is being sealed nothing is taken, nor of what was deleted.
+    let tombstone = Tombstone::sign(FLEET, other_metadata.id(), &fleet.deletes);
+    let delete = DeleteRequest { view: view.hash().0.to_vec().into(), tombstone: tombstone.encode().into() };
+    writes(&fleet, 0).delete(delete).await.expect("receipted");
+    let status = writes(&fleet, 0).finish(with(&other_metadata, other.of(&[0]))).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    assert!(fleet.member(0).held_slivers(&other_metadata.id(), 0).unwrap().is_empty());
+    let order = fleet.seal_order(&fleet.without(&[6]));
+    fleet.order(0, OrderChanges { seal_order: Some(order), ..OrderChanges::default() }).await.unwrap();
+    let (third, part) = small(&view, 3, &[9; 5000]);
+    let status = writes(&fleet, 0).finish(with(&third, part.of(&[0]))).await.unwrap_err();
+    assert!(changed(&status).sealing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ pub struct Standing<'a> {
     pub challenges: Duration,
     /// In which a member reads everything that it holds once.
     pub scrub: Duration,
-    /// Bytes that a shard may have of all blobs; `None`: it isn't known what there is room for.
+    /// Bytes that a shard may have of all blobs; `None`: it isn't known what there is room for, and what was ordered last holds.
     pub room: Option<u64>,
     /// The fleet's time, in seconds since 1970 (R15).
     pub floor: Option<u64>,
@@ -205,7 +205,7 @@ impl Common {
             challenge_interval_ms: standing.challenges.as_millis() as u64,
             scrub_period_seconds: standing.scrub.as_secs(),
             // 0 is no limit: where there is no room at all, it's one byte.
-            shard_bytes_limit: standing.room.map_or(0, |limit| limit.max(1)),
+            shard_bytes_limit: standing.room.map(|limit| limit.max(1)),
             time_floor: self.time_floor.clone(),
             unrecoverable: order.map(|order| order.unrecoverable.iter().map(id).collect()).unwrap_or_default(),
         }

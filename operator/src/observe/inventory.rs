@@ -47,8 +47,11 @@ pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
         v1::Ailment::ForeignVolume => Some(Ailment::ForeignVolume),
         v1::Ailment::WaitingForPeers => Some(Ailment::WaitingForPeers),
     };
-    let room =
-        said.volume.map(|volume| Room { used: volume.used_bytes, free: volume.free_bytes, shard: said.shard_bytes });
+    let room = said.volume.map(|volume| Room {
+        free: volume.free_bytes.saturating_add(volume.reclaimable_bytes),
+        lacks: said.shards.iter().fold(0, |all, shard| shard.missing_bytes.saturating_add(all)),
+        shard: said.shard_bytes,
+    });
     let moved = said.moved.iter().map(moved).collect();
     let inventory = Inventory {
         fleet: FleetId(fixed("fleet ID", &identity.fleet)?),

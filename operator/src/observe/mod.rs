@@ -152,7 +152,7 @@ pub fn standing<'a, 'p>(
     let view = record.view.as_ref().map(|view| &view.view);
     let floor = floor::advance(session, view, now, context.env.monotonic());
     let (challenges, scrub) = (wish::challenges(subject)?, wish::scrub(subject)?);
-    let room = room::shares(record, session, subject.status.survives).map(|room| room.limit);
+    let room = room::shares(record, session).map(|room| room.limit);
     Ok(fleet::Standing { fleet, record, key, shares, challenges, scrub, room, floor })
 }
 

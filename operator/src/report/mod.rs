@@ -80,7 +80,7 @@ pub fn fill(status: &mut StorageCommitteeStatus, findings: &Findings<'_>, now: T
     status.accusations = accusations(world);
     let generation = Some(subject.generation);
     let told = hindered(plan, growing, &session.refusals, now);
-    let capacity = capacity(status, world, session);
+    let capacity = capacity(status, room::shares(&world.record, session));
     for (kind, said) in [
         (committee_condition::AVAILABLE, told.available.into()),
         (committee_condition::READY, told.ready.into()),
@@ -183,26 +183,23 @@ fn accusations(world: &World) -> Vec<Accusation> {
 
 /// Whether what any member holds, or any zone, would fit on the others, and how far puts may go on. Once that was nearly used
 /// up, it takes some room to say that there is some.
-fn capacity(status: &StorageCommitteeStatus, world: &World, session: &Session) -> Said {
-    let Some(Shard { held, limit }) = room::shares(&world.record, session, status.survives) else {
-        return Said::unknown("NotHeard", "not every member has told its room".to_owned());
+fn capacity(status: &StorageCommitteeStatus, room: Option<Shard>) -> Said {
+    let Some(Shard { held, limit }) = room else {
+        let few = "too few members have told their room, or some are of before members did";
+        return Said::unknown("NotHeard", few.to_owned());
     };
     let before = status.conditions.iter().find(|condition| condition.type_ == committee_condition::CAPACITY_FOR_REPAIR);
     let scarce = before.is_some_and(|before| before.status == "False");
     // Puts stop at the limit.
     let enough = if scarce { ENOUGH_AGAIN } else { ENOUGH };
-    let lost = if status.survives.is_some_and(|survives| survives.zones > 0) { "zone" } else { "member" };
     if held as f64 <= limit as f64 * enough {
-        return Said::yes("RoomLeft", format!("what any one {lost} holds would fit on the others"));
+        let fits = "what any one member holds, or zone where one may go, would fit on the others";
+        return Said::yes("RoomLeft", fits.to_owned());
     }
-    let told = if held < limit { "will soon be" } else { "are" };
-    Said::no(
-        "NoRoom",
-        format!(
-            "what any one {lost} holds hardly fits on the others, so that puts {told} refused (507): delete blobs, add members, or let \
-             storage.size grow"
-        ),
-    )
+    // Always in the same words: free space changes with every breath of a disk.
+    let hardly = "what a lost member holds, or a zone where one may go, would hardly fit on the others: before it doesn't, \
+                  puts are refused (507); delete blobs, add members, or let storage.size grow";
+    Said::no("NoRoom", hardly.to_owned())
 }
 
 /// Writes the status if it says something new, on the condition that nobody else wrote in between. What only runs,
@@ -275,4 +272,24 @@ pub fn measure(telemetry: &Telemetry, subject: &Subject, plan: &Plan) {
     telemetry.missing_bytes.get_or_create(&labels).set(plan.missing.bytes as i64);
     telemetry.unrecoverable_blobs.get_or_create(&labels).set(plan.unrecoverable.blobs as i64);
     telemetry.members_serving.get_or_create(&labels).set(serving as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_scarce_before_puts_stop_and_for_a_while_after() {
+        let mut status = StorageCommitteeStatus::default();
+        let mut told = |held| {
+            let said = capacity(&status, Some(Shard { held, limit: 100 }));
+            let now = calendar(Timestamp(0));
+            conditions::set(&mut status.conditions, committee_condition::CAPACITY_FOR_REPAIR, &said, None, now);
+            said.status
+        };
+        let all = [0, 95, 96, 94, 91, 90, 95].map(&mut told);
+        let (yes, no) = (Truth::True, Truth::False);
+        assert_eq!(all, [yes, yes, no, no, no, yes, yes]);
+        assert_eq!(capacity(&status, None).status, Truth::Unknown);
+    }
 }

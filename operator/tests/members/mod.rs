@@ -67,6 +67,8 @@ pub(crate) struct Told {
     challenges: u64,
     /// Seconds in which everything is read once.
     scrub: u64,
+    /// Whether there is a limit to what a shard may hold.
+    limited: bool,
 }
 
 /// Members by address, each made when it is first called, and the key that their pods are told to trust.
@@ -334,7 +336,12 @@ impl Member {
         }
         let fence = fence.clone();
         let bandwidth = order.budgets.map(|budgets| budgets.repair_bytes_per_second).unwrap_or_default();
-        let told = Told { bandwidth, challenges: order.challenge_interval_ms, scrub: order.scrub_period_seconds };
+        let told = Told {
+            bandwidth,
+            challenges: order.challenge_interval_ms,
+            scrub: order.scrub_period_seconds,
+            limited: order.shard_bytes_limit.is_some_and(|limit| limit > 0),
+        };
         self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(self.who(), told);
         state.sequence += 1;
         let target = order.target.iter().flat_map(|target| shards(target).map(|shard| (target.epoch, shard)));
@@ -386,7 +393,13 @@ impl Member {
             shards: held.chain(wanted).collect(),
             reachable: self.reachable(),
             ailment: if self.rewound.all().contains(&self.who()) { Ailment::Rewound } else { Ailment::None }.into(),
-            volume: Some(weft_proto::v1::Volume { capacity_bytes: 1 << 30, free_bytes: 1 << 30, used_bytes: 0 }),
+            volume: Some(weft_proto::v1::Volume {
+                capacity_bytes: 1 << 30,
+                free_bytes: 1 << 30,
+                used_bytes: 1 << 20,
+                reclaimable_bytes: 1 << 20,
+            }),
+            shard_bytes: Some(1 << 20),
             newest_signed_view: fence.newest().map(|view| Bytes::from(view.encode())).unwrap_or_default(),
             newest_seal: fence.seal().map(|seal| Bytes::from(seal.encode())).unwrap_or_default(),
             ..Inventory::default()

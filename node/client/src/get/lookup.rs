@@ -6,14 +6,11 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;
-use weft_proto::{
-    SMALL_BLOB,
-    v1::{LookupReply, LookupRequest, SourceRows},
-};
+use weft_proto::v1::{LookupReply, LookupRequest, Sliver, SourceRows};
 use weft_protocol::{Entry, ShardSet, check_content};
 use weft_redstuff::{Axis, BlobId, Metadata};
 
-use super::GetError;
+use super::{GetError, is_small};
 use crate::{Client, Current, Fleet, Holder};
 
 /// For one member's answer.
@@ -154,11 +151,22 @@ impl<'a> Lookup<'a> {
 
     /// Whether source rows of the blob are still to come.
     fn awaits_rows(&self) -> bool {
-        let small = |live: &Live| {
-            let layout = &live.metadata.layout;
-            live.inline.is_none() && layout.stripes() == 1 && layout.length() <= SMALL_BLOB
+        self.awaited > 0 && self.live.as_ref().is_some_and(|live| is_small(&live.metadata))
+    }
+
+    /// Keeps what a member gives of a small blob, as far as it may be source rows: of others nothing was to come.
+    fn keep(&mut self, mut rows: SourceRows) {
+        let Some(live) = self.live.as_ref().filter(|live| is_small(&live.metadata)) else { return };
+        let (code, stripes) = (live.metadata.code(), live.metadata.layout.iter());
+        let length = stripes.map(|stripe| stripe.sliver_length(Axis::Primary)).sum::<usize>();
+        let may_be = |sliver: &Sliver| {
+            sliver.axis == Axis::Primary as u32
+                && sliver.index < u32::from(code.source_rows())
+                && sliver.data.len() == length
         };
-        self.awaited > 0 && self.live.as_ref().is_some_and(small)
+        rows.slivers.retain(may_be);
+        rows.slivers.truncate(code.source_rows().into());
+        self.rows.push(rows);
     }
 
     /// Shards of which any n - f have f + 1 in common with.
@@ -245,7 +253,9 @@ impl<'a> Lookup<'a> {
                     self.known = self.known.union(holder.shards());
                 }
                 self.live.get_or_insert(live);
-                self.rows.extend(rows);
+                if let Some(rows) = rows {
+                    self.keep(rows);
+                }
                 Ok(())
             }
             Ok(Found::Deleted) => Err(GetError::Deleted(self.id)),

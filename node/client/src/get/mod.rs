@@ -119,12 +119,10 @@ impl Client {
         range: Option<ByteRange>,
         consistency: Consistency,
     ) -> Result<Content, GetError> {
-        // A part of a blob may be less than what would come with its entry.
-        let want = if range.is_none() { Want::Content } else { Want::Entry };
-        let room = match want {
-            Want::Content => Some(self.read_memory.room(SMALL_BLOB).await),
-            Want::Entry => None,
-        };
+        // A part of a blob may be less than what would come with its entry. Where memory is scarce, what needs none isn't to
+        // wait for it.
+        let room = if range.is_none() { self.read_memory.try_room(SMALL_BLOB) } else { None };
+        let want = if room.is_some() { Want::Content } else { Want::Entry };
         let live = self.lookup(id, want).await?;
         let length = live.metadata.length();
         let range = match range {
@@ -142,12 +140,21 @@ impl Client {
             return Ok(Content { metadata, range, bytes: stream::once(async { Ok(part) }).boxed() });
         }
         let (client, range_read) = (self.clone(), range.clone());
-        let came = live.rows;
-        // Held until the first bytes have been read: all, where rows came. Else each stripe asks for room of its own.
-        let _room = room.filter(|_| !came.is_empty());
-        let reader = Reader { client, id, metadata: metadata.clone(), range: range_read, consistency, came };
+        // A small blob's is held until its bytes have been read; of others each stripe asks for its own.
+        let room = room.filter(|_| is_small(&metadata));
+        let has_room = room.is_some();
+        let reader = Reader {
+            client,
+            id,
+            metadata: metadata.clone(),
+            range: range_read,
+            consistency,
+            came: live.rows,
+            has_room,
+        };
         let mut rows = Box::pin(Arc::new(reader).rows());
         let first = rows.try_next().await?;
+        drop(room);
         let bytes = stream::iter(first.map(Ok)).chain(rows).boxed();
         Ok(Content { metadata, range, bytes })
     }
@@ -161,6 +168,13 @@ struct Reader {
     consistency: Consistency,
     /// What came with the entry of a small blob.
     came: Vec<SourceRows>,
+    /// Whether there is memory for its only stripe.
+    has_room: bool,
+}
+
+/// Whether a blob's content comes with its entry.
+fn is_small(metadata: &Metadata) -> bool {
+    !metadata.layout.is_inline() && metadata.layout.stripes() == 1 && metadata.length() <= SMALL_BLOB
 }
 
 impl Reader {
@@ -191,7 +205,7 @@ impl Reader {
         let (first, last) = ((begin / row) as u16, ((end - 1) / row) as u16);
         let code = self.metadata.code();
         let room = self.client.read_memory.room(code.stripe_capacity(layout.symbol_size));
-        let _room = if self.came.is_empty() { Some(room.await) } else { None };
+        let _room = if self.has_room { None } else { Some(room.await) };
         let rows = match self.consistency {
             Consistency::Committed => self.fetch(layout, first..=last).await?.rows,
             Consistency::Strict => {

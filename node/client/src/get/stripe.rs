@@ -121,7 +121,7 @@ pub(super) async fn read_rows(
     if rows.len() == wanted.len() {
         return Ok(Rows { rows: rows.into_values().collect(), hashes });
     }
-    let mut read = StripeRead::new(current, id, metadata.code(), layout, hashes, wanted);
+    let mut read = StripeRead::new(current, id, metadata.code(), layout, hashes, wanted, &rows);
     read.have[Axis::Primary as usize] = rows;
     read.run().await
 }
@@ -134,6 +134,7 @@ impl<'a> StripeRead<'a> {
         layout: StripeLayout,
         hashes: Arc<StripeHashes>,
         wanted: RangeInclusive<u16>,
+        came: &BTreeMap<u16, Bytes>,
     ) -> Self {
         let held = |(axis, index)| {
             current.holder(code.shard_of(axis, index)).map(|holder| Candidate {
@@ -146,7 +147,10 @@ impl<'a> StripeRead<'a> {
             [Axis::Secondary, Axis::Primary].into_iter().flat_map(|axis| (0..code.shards()).map(move |i| (axis, i)));
         let mut untried: Vec<Candidate> = all.filter_map(held).collect();
         let is_wanted = |candidate: &Candidate| candidate.axis == Axis::Primary && wanted.contains(&candidate.index);
-        let sound = untried.iter().filter(|candidate| is_wanted(candidate) && !candidate.holder.is_suspect()).count();
+        let is_sound = |candidate: &&Candidate| {
+            is_wanted(candidate) && (!candidate.holder.is_suspect() || came.contains_key(&candidate.index))
+        };
+        let sound = untried.iter().filter(is_sound).count();
         let trouble = sound < wanted.len();
         // Wanted rows first, then those of members that answer; spread over the members by the stripe's number.
         let spread = |index: u16| (u32::from(index) + layout.index) % u32::from(code.shards());

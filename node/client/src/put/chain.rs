@@ -1,6 +1,12 @@
 //! What a put asks of one holder once the metadata are known: its ack, then its receipt (R8).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::stream;
@@ -9,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tonic::{Code, Status};
-use weft_proto::v1::{CertifyRequest, FinishRequest};
+use weft_proto::v1::{CertifyRequest, FinishRequest, UploadRequest};
 use weft_protocol::{DecodeError, MemberId, Signed};
 
 use super::{Carried, Prepared, encode::Stripe, upload::STANDSTILL};
@@ -17,6 +23,10 @@ use crate::{Client, Fleet, Holder, fleet::reached};
 
 /// For a commit on the holder's disk, which may be busy.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The slowest link that a holder may be behind, in bytes a second: many puts may share it.
+const SLOWEST: f64 = 100e3;
+/// How often a holder is sent its part of a small blob that it says it hasn't.
+const CARRIES: usize = 4;
 /// Between askings of a holder that is sealing, syncing, behind, or unreachable for a moment.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often an unreachable holder is asked.
@@ -36,10 +46,11 @@ pub(super) enum Event {
 /// One holder under one view.
 pub(super) struct Chain {
     pub(super) client: Client,
-    pub(super) prepared: Arc<Prepared>,
     pub(super) holder: Arc<Holder>,
     /// Hash of the view that is asked for.
     pub(super) view: Bytes,
+    /// Whether it was asked under a view before, so that it is likely to have what it needs.
+    pub(super) again: bool,
     /// The encoded entry, once there is a certificate.
     pub(super) entry: watch::Receiver<Option<Bytes>>,
     pub(super) events: mpsc::UnboundedSender<Event>,
@@ -47,16 +58,18 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Asks for the ack, and for the receipt as soon as there is a certificate. A holder that lags may still finish
-    /// its upload, so that it needn't rebuild, but not for ever.
-    pub(super) async fn run(mut self) {
+    /// its upload, so that it needn't rebuild, but not for ever. What was to be uploaded is let go as soon as it is acked or
+    /// given up.
+    pub(super) async fn run(mut self, prepared: Arc<Prepared>) {
         let member = self.holder.member();
         tokio::select! {
             biased;
-            ack = self.ack() => self.tell(ack.map_or_else(|status| Event::NoAck(member, status), Event::Ack)),
-            () = self.given_up() => if let Carried::Uploaded(uploaded) = &self.prepared.carried {
+            ack = self.ack(&prepared) => self.tell(ack.map_or_else(|status| Event::NoAck(member, status), Event::Ack)),
+            () = self.given_up(&prepared) => if let Carried::Uploaded(uploaded) = &prepared.carried {
                 uploaded.give_up(member);
             },
         }
+        drop(prepared);
         let Ok(entry) = self.entry.wait_for(Option::is_some).await.map(|entry| entry.clone()) else { return };
         let receipt = self.certify(entry.unwrap_or_default()).await;
         self.tell(receipt.map_or_else(|status| Event::NoReceipt(member, status), Event::Receipt));
@@ -64,21 +77,21 @@ impl Chain {
 
     /// Waits until the holder isn't needed and isn't worth the memory of what it lacks: it stands still, has failed
     /// lately, or others want the memory.
-    async fn given_up(&self) {
+    async fn given_up(&self, prepared: &Prepared) {
         let mut certified = self.entry.clone();
         // The sender is dropped when the put has failed: then nobody is needed either.
         let _ = certified.wait_for(Option::is_some).await;
         if !self.holder.is_suspect() {
             tokio::select! {
                 biased;
-                () = self.standstill() => {}
+                () = self.standstill(prepared) => {}
                 () = self.client.write_memory.wanted() => {}
             }
         }
     }
 
-    async fn standstill(&self) {
-        match &self.prepared.carried {
+    async fn standstill(&self, prepared: &Prepared) {
+        match &prepared.carried {
             Carried::Uploaded(uploaded) => uploaded.standstill(self.holder.member()).await,
             Carried::Inline(_) | Carried::Whole(_) => sleep(STANDSTILL).await,
         }
@@ -89,53 +102,68 @@ impl Chain {
         let _ = self.events.send(event);
     }
 
-    async fn ack(&self) -> Result<Signed, Status> {
-        if let Carried::Uploaded(uploaded) = &self.prepared.carried {
-            uploaded.complete(self.holder.member()).await?;
-        }
-        let acked = self.finish().await;
-        match (&self.prepared.carried, acked) {
-            // Members of before take stripes by stream alone.
-            (Carried::Whole(stripe), Err(status)) if status.code() == Code::NotFound => {
-                self.upload(stripe).await?;
-                self.finish().await
+    async fn ack(&self, prepared: &Prepared) -> Result<Signed, Status> {
+        let stripe = match &prepared.carried {
+            Carried::Inline(_) => return self.finish(prepared, None).await.0,
+            Carried::Uploaded(uploaded) => {
+                uploaded.complete(self.holder.member()).await?;
+                return self.finish(prepared, None).await.0;
             }
-            (_, acked) => acked,
+            Carried::Whole(stripe) => stripe,
+        };
+        // Whoever has it, or says for now that it won't take it, needn't be sent it again.
+        let mut carry = !self.again;
+        for _ in 0..CARRIES {
+            let (acked, carried) = self.finish(prepared, carry.then_some(stripe)).await;
+            match acked {
+                Err(status) if status.code() == Code::NotFound && carried => break,
+                Err(status) if status.code() == Code::NotFound => carry = true,
+                acked => return acked,
+            }
         }
+        // Members of before take stripes by stream alone.
+        self.upload(prepared, stripe).await?;
+        self.finish(prepared, None).await.0
     }
 
-    async fn finish(&self) -> Result<Signed, Status> {
-        let Prepared { metadata, encoded, carried, begun, id: _ } = &*self.prepared;
-        let inline = self.prepared.inline();
-        let stripe = match carried {
-            Carried::Whole(stripe) => Some(stripe.request(&[], &[], self.holder.shards())),
-            Carried::Inline(_) | Carried::Uploaded(_) => None,
-        };
-        let request = FinishRequest {
+    /// Asks for the ack until it is given or refused for good; with the stripe the first time, where there is one. Whether the
+    /// last time was with it.
+    async fn finish(&self, prepared: &Prepared, stripe: Option<&Stripe>) -> (Result<Signed, Status>, bool) {
+        let Prepared { metadata, encoded, begun, .. } = prepared;
+        let inline = prepared.inline();
+        let bare = FinishRequest {
             view: self.view.clone(),
             session: Bytes::copy_from_slice(&metadata.nonce),
             metadata: encoded.clone(),
             inline: inline.cloned().unwrap_or_default(),
             is_inline: inline.is_some(),
             begun: begun.clone(),
-            stripe,
+            stripe: None,
         };
+        let part = stripe.map(|stripe| stripe.request(&[], &[], self.holder.shards()));
+        let limit = ANSWER + transfer(part.as_ref());
+        let (times, with) = (AtomicU32::new(0), part.is_some());
+        let part = std::sync::Mutex::new(part);
         let ask = || {
-            let (holder, request) = (Arc::clone(&self.holder), request.clone());
-            async move { signed(&holder.call(ANSWER, holder.writes().finish(request)).await?.ack) }
+            times.fetch_add(1, Ordering::Relaxed);
+            let stripe = part.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (holder, request) = (Arc::clone(&self.holder), FinishRequest { stripe, ..bare.clone() });
+            async move { signed(&holder.call(limit, holder.writes().finish(request)).await?.ack) }
         };
-        repeat(self.client.fleet(), &self.holder, ask).await
+        let acked = repeat(self.client.fleet(), &self.holder, ask).await;
+        (acked, with && times.load(Ordering::Relaxed) == 1)
     }
 
     /// Uploads the only stripe by itself.
-    async fn upload(&self, stripe: &Stripe) -> Result<(), Status> {
-        let request = stripe.request(&self.prepared.metadata.nonce, &self.view, self.holder.shards());
+    async fn upload(&self, prepared: &Prepared, stripe: &Stripe) -> Result<(), Status> {
+        let request = stripe.request(&prepared.metadata.nonce, &self.view, self.holder.shards());
+        let limit = ANSWER + transfer(Some(&request));
         let mut writes = self.holder.writes();
         let upload = async move {
             let mut replies = writes.upload(stream::once(async { request })).await?.into_inner();
             replies.message().await?.ok_or_else(|| Status::aborted("the upload stream ended early"))
         };
-        timeout(ANSWER, upload).await.map_err(|_| Status::deadline_exceeded("the upload took too long"))?.map(drop)
+        timeout(limit, upload).await.map_err(|_| Status::deadline_exceeded("the upload took too long"))?.map(drop)
     }
 
     async fn certify(&self, entry: Bytes) -> Result<Signed, Status> {
@@ -146,6 +174,12 @@ impl Chain {
         };
         repeat(self.client.fleet(), &self.holder, ask).await
     }
+}
+
+/// What a slow link may take for a part.
+fn transfer(part: Option<&UploadRequest>) -> Duration {
+    let bytes: usize = part.into_iter().flat_map(|part| &part.slivers).map(|sliver| sliver.data.len()).sum();
+    Duration::from_secs_f64(bytes as f64 / SLOWEST)
 }
 
 /// Reads an ack or a receipt.

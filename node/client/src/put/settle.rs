@@ -26,14 +26,16 @@ const AFTERWARDS: Duration = Duration::from_secs(30);
 pub(super) async fn settle(client: &Client, prepared: Prepared) -> Result<Stored, PutError> {
     let (fleet, prepared) = (client.fleet(), Arc::new(prepared));
     let deadline = Instant::now() + SETTLE;
+    let mut again = false;
     loop {
         let current = fleet.current().await?;
         tokio::select! {
             biased;
-            outcome = Round::start(client, &current, &prepared).run() => return outcome,
+            outcome = Round::start(client, &current, &prepared, again).run() => return outcome,
             () = fleet.changed_from(current.hash) => tracing::info!("the view changed under a put"),
             () = sleep_until(deadline) => return Err(PutError::Late { after: SETTLE }),
         }
+        again = true;
     }
 }
 
@@ -49,20 +51,20 @@ struct Round {
 }
 
 impl Round {
-    fn start(client: &Client, current: &Arc<Current>, prepared: &Arc<Prepared>) -> Self {
+    fn start(client: &Client, current: &Arc<Current>, prepared: &Arc<Prepared>, again: bool) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
         let (entry, known) = watch::channel(None);
         let mut chains = JoinSet::new();
         for holder in &current.holders {
             let chain = Chain {
                 client: client.clone(),
-                prepared: Arc::clone(prepared),
                 holder: Arc::clone(holder),
                 view: Bytes::copy_from_slice(current.hash.as_bytes()),
+                again,
                 entry: known.clone(),
                 events: tell.clone(),
             };
-            chains.spawn(chain.run());
+            chains.spawn(chain.run(Arc::clone(prepared)));
         }
         let (current, prepared) = (Arc::clone(current), Arc::clone(prepared));
         Self { client: client.clone(), current, prepared, chains, events, entry, failures: Vec::new() }

@@ -39,13 +39,13 @@ async fn two_members_that_are_away_or_lie_stop_no_get() {
     let client = fleet.client();
     let bytes = content(stripe(FakeFleet::code()) + 100_000);
     let large = put(&client, 1, &bytes).await.unwrap().id;
-    let small = put(&client, 2, &bytes[..1000]).await.unwrap().id;
+    let small = put(&client, 2, &bytes[..5000]).await.unwrap().id;
     for fault in [Fault::Unavailable, Fault::Hangs, Fault::Lies] {
         // These hold source rows: their rows must be rebuilt from others.
         fleet.members[..2].iter().for_each(|member| member.set(fault));
         assert!(get(&client, large, None).await.unwrap() == bytes, "{fault:?}");
         assert!(get(&client, large, Some(ByteRange::From(0, Some(9)))).await.unwrap() == bytes[..10], "{fault:?}");
-        assert!(get(&client, small, None).await.unwrap() == bytes[..1000], "{fault:?}");
+        assert!(get(&client, small, None).await.unwrap() == bytes[..5000], "{fault:?}");
     }
 }
 

@@ -86,11 +86,14 @@ async fn two_members_that_fail_or_hang_stop_no_put() {
     let bytes = content(stripe(FakeFleet::code()) * 6);
     for (nonce, fault) in [(1, Fault::Unavailable), (2, Fault::Hangs), (3, Fault::NoUploads)] {
         fleet.members[5..].iter().for_each(|member| member.set(fault));
-        let stored = put(&client, nonce, &bytes).await.unwrap();
-        assert!(get(&client, stored.id, None).await.unwrap() == bytes, "{fault:?}");
+        for (nonce, bytes) in [(nonce, &bytes[..]), (10 + nonce, &bytes[..5000])] {
+            let stored = put(&client, nonce, bytes).await.unwrap();
+            assert!(get(&client, stored.id, None).await.unwrap() == bytes, "{fault:?}");
+        }
     }
-    fleet.members[4].set(Fault::Unavailable);
+    fleet.members[4..].iter().for_each(|member| member.set(Fault::Unavailable));
     assert!(put(&client, 4, &bytes).await.is_err());
+    assert!(put(&client, 14, &bytes[..5000]).await.is_err());
 }
 
 /// Three of seven can't, and that is too many: no other needs to be waited for, whether it hangs or, like members whose view

@@ -55,7 +55,7 @@ impl Fleet {
             budgets: None,
             challenge_interval_ms: self.challenge_interval_ms,
             scrub_period_seconds: self.scrub_period_seconds,
-            shard_bytes_limit: self.shard_bytes_limit,
+            shard_bytes_limit: Some(self.shard_bytes_limit),
             time_floor: changes.time_floor.or_else(|| self.time_floor()).map(|f| f.encode().into()).unwrap_or_default(),
             unrecoverable: changes.unrecoverable.iter().map(|blob| blob.0.to_vec().into()).collect(),
         };
