@@ -56,6 +56,7 @@ fn describe(id: BlobId, metadata: &Metadata) -> Value {
         "digest": metadata.digest.to_string(),
         "labels": metadata.labels.as_map(),
         "expires": metadata.expiry.map(time::format),
+        "nonce": hex::encode(metadata.nonce),
     })
 }
 

@@ -14,6 +14,8 @@ const LABEL: HeaderName = HeaderName::from_static("weft-label");
 const DIGEST: HeaderName = HeaderName::from_static("weft-digest");
 /// `Weft-Expires: 2027-01-31T12:00:00Z` (RFC 3339): when the blob is gone (R15).
 const EXPIRES: HeaderName = HeaderName::from_static("weft-expires");
+/// `Weft-Nonce: <32 hexadecimal digits>`: what the put of another blob chose, for a copy of it.
+const NONCE_HEADER: HeaderName = HeaderName::from_static("weft-nonce");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The label that keeps the `Content-Type`.
 const CONTENT_TYPE_LABEL: &str = "content-type";
@@ -41,9 +43,17 @@ pub(super) fn labels(headers: &HeaderMap) -> Result<Labels, Problem> {
     Labels::new(labels).map_err(|error| bad(error.to_string()))
 }
 
-/// The nonce of a put: that of its `Idempotency-Key`, or a random one.
+/// The nonce of a put: its `Weft-Nonce`, that of its `Idempotency-Key`, or a random one.
 pub(super) fn nonce(headers: &HeaderMap) -> Result<[u8; 16], Problem> {
     let mut nonce = [0; 16];
+    if let Some(given) = headers.get(NONCE_HEADER) {
+        let bad = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, format!("the header {NONCE_HEADER}: {detail}"));
+        if headers.contains_key(IDEMPOTENCY_KEY) {
+            return Err(bad("it takes the place of an Idempotency-Key, so that one of them is too many"));
+        }
+        hex::decode_to_slice(given, &mut nonce).map_err(|_| bad("it isn't 32 hexadecimal digits"))?;
+        return Ok(nonce);
+    }
     match headers.get(IDEMPOTENCY_KEY) {
         Some(key) => nonce.copy_from_slice(&blake3::derive_key(NONCE, key.as_bytes())[..16]),
         None => getrandom::fill(&mut nonce)
@@ -161,6 +171,11 @@ mod tests {
         assert_eq!(key("one"), key("one"));
         assert_ne!(key("one"), key("two"));
         assert_ne!(nonce(&headers(&[])).unwrap(), nonce(&headers(&[])).unwrap());
+        let digits = "00112233445566778899aabbccddeeff";
+        assert_eq!(hex::encode(nonce(&headers(&[(NONCE_HEADER, digits)])).unwrap()), digits);
+        for bad in [&[(NONCE_HEADER, "00")][..], &[(NONCE_HEADER, digits), (IDEMPOTENCY_KEY, "one")]] {
+            assert_eq!(nonce(&headers(bad)).unwrap_err().status(), StatusCode::BAD_REQUEST, "{bad:?}");
+        }
         // Frozen: gateways of different releases must agree.
         assert_eq!(hex::encode(key("one")), hex::encode(&blake3::derive_key("weft v1 idempotency key", b"one")[..16]));
     }

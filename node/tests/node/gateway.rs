@@ -21,14 +21,14 @@ use weft_client::{
 };
 
 /// A gateway over plain HTTP on loopback, until dropped.
-struct Running {
+pub(crate) struct Running {
     gateway: Arc<Gateway>,
     url: String,
     _tasks: JoinSet<()>,
 }
 
 impl Running {
-    async fn start(fleet: &Fleet, access: Access) -> Self {
+    pub(crate) async fn start(fleet: &Fleet, access: Access) -> Self {
         let client = fleet.client();
         let mut tasks = JoinSet::new();
         let tracked = client.fleet().clone();
@@ -41,7 +41,7 @@ impl Running {
         Self { gateway, url, _tasks: tasks }
     }
 
-    fn client(&self, token: Option<&str>) -> Gateways {
+    pub(crate) fn client(&self, token: Option<&str>) -> Gateways {
         let urls = vec![self.url.clone()];
         let config = GatewaysConfig { urls, token: token.map(str::to_owned), ..GatewaysConfig::default() };
         Gateways::new(config).expect("the URL is one")
@@ -109,8 +109,7 @@ async fn labels_lists_and_deletes() {
         key: "one".to_owned(),
         labels: vec![("app".to_owned(), "grün".to_owned())],
         content_type: Some("text/plain".to_owned()),
-        expiry: None,
-        length: None,
+        ..Put::default()
     };
     let one = gateways.put(&labelled, Bytes::from_static(b"one")).await.expect("stored");
     let two = put(&gateways, "two", &content(2, 5000)).await.expect("stored");

@@ -8,6 +8,7 @@ mod fleet;
 mod gateway;
 mod memory;
 mod mending;
+mod mirror;
 mod orphans;
 mod returns;
 mod room;

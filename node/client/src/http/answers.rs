@@ -34,6 +34,9 @@ pub struct BlobAnswer {
     /// When it expires (RFC 3339), if it does.
     #[serde(default)]
     pub expires: Option<String>,
+    /// What its put chose, in hexadecimal; gateways of before don't tell.
+    #[serde(default)]
+    pub nonce: Option<String>,
 }
 
 /// A page of a list.

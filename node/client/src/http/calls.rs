@@ -21,6 +21,8 @@ use crate::{Consistency, time};
 pub struct Put {
     /// Repeated by retries, which then store the same blob.
     pub key: String,
+    /// In its place the nonce of another blob, in hexadecimal: of a copy, which has the same ID where all else is the same.
+    pub nonce: Option<String>,
     pub labels: Vec<(String, String)>,
     pub content_type: Option<String>,
     /// When the blob expires, in seconds since 1970, if it does.
@@ -151,7 +153,10 @@ impl Gateways {
 fn put_head(put: &Put) -> Result<Request<()>, HttpError> {
     let mut head = request(Method::PUT, "/v1/blobs")?;
     let headers = head.headers_mut();
-    headers.insert("idempotency-key", HeaderValue::try_from(&put.key)?);
+    match &put.nonce {
+        Some(nonce) => headers.insert("weft-nonce", HeaderValue::try_from(nonce)?),
+        None => headers.insert("idempotency-key", HeaderValue::try_from(&put.key)?),
+    };
     for (key, value) in &put.labels {
         headers.append("weft-label", HeaderValue::from_bytes(format!("{key}={value}").as_bytes())?);
     }

@@ -7,6 +7,7 @@ mod answers;
 mod baton;
 mod calls;
 mod hedge;
+pub mod mirror;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -26,6 +26,7 @@ enum Command {
     #[command(name = "stat")]
     Stat(online::StatBlob),
     Blob(online::Blob),
+    Mirror(online::Mirror),
     Status(kubernetes::Status),
     Plan(kubernetes::Plan),
     Epoch(kubernetes::EpochCommand),
@@ -55,6 +56,7 @@ impl Arguments {
             Command::Remove(command) => command.run(),
             Command::Stat(command) => command.run(),
             Command::Blob(command) => command.run(),
+            Command::Mirror(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Epoch(command) => command.run(),

@@ -12,7 +12,7 @@ use weft_crds::{Epoch, StorageCommittee};
 use crate::failure::BoxError as Error;
 
 /// Which namespace of which cluster.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct KubeOptions {
     /// The kubeconfig's context
     #[arg(long, help_heading = "Kubernetes")]
@@ -29,6 +29,10 @@ pub(crate) struct Cluster {
 }
 
 impl KubeOptions {
+    pub(crate) fn of(context: Option<String>, namespace: Option<String>) -> Self {
+        Self { context, namespace }
+    }
+
     /// Connects as the kubeconfig says, or, in a pod, as its service account may.
     pub(crate) async fn connect(&self) -> Result<Cluster, Error> {
         // One provider of cryptography for the process; a second one to be set changes nothing.

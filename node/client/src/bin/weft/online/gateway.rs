@@ -9,7 +9,7 @@ use super::kubeconfig::{self, Forward};
 use crate::{failure::BoxError as Error, kubernetes::KubeOptions};
 
 /// Where the fleet's gateways are; without a URL, they are found through the kubeconfig.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Fleet")]
 pub(crate) struct GatewayOptions {
     /// URL of a gateway; repeat it for several
@@ -35,6 +35,27 @@ pub(crate) struct GatewayOptions {
 }
 
 impl GatewayOptions {
+    /// Of a fleet that is named in one word: a URL, a committee, or a namespace and a committee.
+    pub(super) fn of(
+        fleet: &str,
+        context: Option<String>,
+        token_file: Option<PathBuf>,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
+        let mut options = Self { token_file, ca_file, ..Self::default() };
+        if fleet.contains("://") {
+            options.gateway = vec![fleet.to_owned()];
+            return options;
+        }
+        let (namespace, committee) = match fleet.split_once('/') {
+            Some((namespace, committee)) => (Some(namespace.to_owned()), committee),
+            None => (None, fleet),
+        };
+        options.committee = Some(committee.to_owned());
+        options.kube = KubeOptions::of(context, namespace);
+        options
+    }
+
     /// Gateways, and what forwards to them, if something must.
     pub(super) async fn connect(&self) -> Result<(Gateways, Option<Forward>), Error> {
         let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("can't read {}: {error}", path.display()));
@@ -63,5 +84,20 @@ impl GatewayOptions {
             ..GatewaysConfig::default()
         };
         Ok((Gateways::new(config)?, Some(found.forward)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_is_a_url_or_a_committee() {
+        let url = GatewayOptions::of("https://gateway.example:8443", None, None, None);
+        assert_eq!((url.gateway.len(), url.committee), (1, None));
+        let committee = GatewayOptions::of("team-a/media", Some("west".to_owned()), None, None);
+        assert_eq!(committee.committee.as_deref(), Some("media"));
+        let kube = format!("{:?}", committee.kube);
+        assert!(kube.contains("west") && kube.contains("team-a"), "{kube}");
     }
 }

@@ -5,6 +5,7 @@ mod gateway;
 mod get;
 mod kubeconfig;
 mod list;
+mod mirror;
 mod progress;
 mod put;
 mod remove;
@@ -14,7 +15,7 @@ mod stat;
 use clap::Args;
 use weft_client::http::Gateways;
 
-pub(crate) use self::{blob::Blob, get::Get, list::List, put::Put, remove::Remove, stat::StatBlob};
+pub(crate) use self::{blob::Blob, get::Get, list::List, mirror::Mirror, put::Put, remove::Remove, stat::StatBlob};
 use crate::{
     failure::{Outcome, block_on},
     kubernetes::Output,

@@ -91,6 +91,7 @@ impl Put {
         let length = found.is_file().then_some(found.len());
         let put = http::Put {
             key: random_key()?,
+            nonce: None,
             labels: self.label.clone(),
             content_type: self.content_type.clone(),
             expiry: self.expires,
