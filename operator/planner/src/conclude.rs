@@ -207,8 +207,13 @@ fn unfinished(draft: &Draft<'_>, measure: &Measure) -> Option<(&'static str, Str
     } else if let Some(told) = no_assignment(draft) {
         Some(told)
     } else if let Some(member) = unwell {
-        let (state, reason) = (member.current.state, &member.current.reason);
-        Some(("MembersNotServing", format!("member {} is {state:?} {reason}", member.id)))
+        // Of one that serves, its successor is waited for.
+        let (who, record) = match &member.successor {
+            Some(successor) if member.current.state == MemberState::Serving => ("the successor of member", successor),
+            _ => ("member", &member.current),
+        };
+        let told = format!("{who} {} is {:?} {}", member.id, record.state, record.reason);
+        Some(("MembersNotServing", told.trim_end().to_owned()))
     } else if record.pending.is_some() || draft.changes_view() {
         Some(("Sealing", "a view is being sealed".to_owned()))
     } else if custody > 0 {

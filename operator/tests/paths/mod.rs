@@ -37,10 +37,16 @@ const BASE: &str = ", image: 'example.com/weft:1', epochs: {settle: 10s, retainF
 /// Never changed once a fleet has begun.
 const FROZEN: [&str; 3] = ["encoding.faultTolerance", "encoding.shards", "fleetId"];
 
-/// Nothing would come of the others with these: a pause, a drain of one where the others make the members few, and a time at
-/// which members restart.
-const APART: [&str; 5] =
-    ["drain[]", "maintenanceWindows[].days[]", "maintenanceWindows[].duration", "maintenanceWindows[].start", "paused"];
+/// Nothing would come of the others with these: a pause, a drain of one where the others make the members few, a time at
+/// which members restart, and hours for which changes are collected.
+const APART: [&str; 6] = [
+    "drain[]",
+    "epochs.settle",
+    "maintenanceWindows[].days[]",
+    "maintenanceWindows[].duration",
+    "maintenanceWindows[].start",
+    "paused",
+];
 
 /// Rounds between changes that don't wait for one another.
 const HASTE: usize = 3;
