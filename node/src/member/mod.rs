@@ -16,6 +16,7 @@ mod index;
 mod inventory;
 mod lacking;
 mod leftovers;
+mod limits;
 mod moved;
 mod open;
 mod order;

@@ -8,7 +8,7 @@ use std::{
 use weft_protocol::{Fence, FleetId, Incarnation, MemberId, PublicKey, SigningKey, VolumeId};
 use weft_store::{Room, Store, View};
 
-use super::{Condition, Floor, Identity, Index, Known, Member, MemberError, readmit, records};
+use super::{Condition, Floor, Identity, Index, Known, Member, MemberError, limits, readmit, records};
 use crate::{env::Env, metrics::Metrics};
 
 /// Who the process was started as.
@@ -76,7 +76,7 @@ impl Member {
 
     fn new(store: Store, identity: Identity, env: Env) -> Result<Self, MemberError> {
         let view = store.view();
-        let (fence, limits) = (records::fence(&view)?, records::limits(&view)?);
+        let (fence, limits) = (records::fence(&view)?, limits::limits(&view)?);
         let condition = match records::rewound(&view)? {
             Some((here, remembered)) => Condition::Rewound { here, remembered },
             None => Condition::WaitingForPeers,

@@ -11,9 +11,9 @@ use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx};
 
 use super::{
-    Blobs, Condition, Member, MemberError, Peer, Peers, Retire, Target, lock, moved,
-    records::{self, Limits},
-    views,
+    Blobs, Condition, Member, MemberError, Peer, Peers, Retire, Target,
+    limits::{Limits, limits, put_limits},
+    lock, moved, records, views,
 };
 
 /// An order, read.
@@ -175,11 +175,11 @@ fn apply(tx: &mut Tx<'_>, order: Order, may_refuse: bool) -> Result<bool, Member
     let before = records::fence(tx)?;
     let mut fence = before.clone();
     fence.claim(&claim).map_err(MemberError::order)?;
-    // It holds for the next process too, whether an operator is there or not. What only runs is written now and then.
-    let limits = records::limits(tx)?;
-    let limits_now = Limits { scrub_period_seconds, shard_bytes: shard_bytes_limit.unwrap_or(limits.shard_bytes) };
-    if limits_now.differs(&limits) {
-        records::put_limits(tx, &limits_now);
+    // What only runs is written now and then.
+    let recorded = limits(tx)?;
+    let ordered = Limits { scrub_period_seconds, shard_bytes: shard_bytes_limit.unwrap_or(recorded.shard_bytes) };
+    if ordered.differs(&recorded) {
+        put_limits(tx, &ordered);
     }
     if let Some(first) = first_view.filter(|_| fence.newest().is_none()) {
         views::begin(tx, &mut fence, first)?;

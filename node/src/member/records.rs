@@ -9,7 +9,7 @@ use weft_protocol::{
 use weft_redstuff::BlobId;
 use weft_store::{IDENTITY, Tx, UploadNumber, View};
 
-use super::{MemberError, Pass, moved::Moved};
+use super::{MemberError, moved::Moved};
 
 const FENCE: &str = "fence";
 const SYNCED: &str = "synced";
@@ -26,8 +26,6 @@ const CANDIDATES: &str = "candidates";
 const MOVED: &str = "moved";
 const HORIZON: &str = "horizon";
 const FLOOR: &str = "time floor";
-const PASS: &str = "scrub";
-const LIMITS: &str = "limits";
 
 /// Who a volume belongs to (R1), and the key made on it.
 #[derive(Debug, Clone)]
@@ -82,7 +80,8 @@ pub type Peer = (MemberId, u32);
 /// Where they are, `host:port`.
 pub type Peers = BTreeMap<Peer, String>;
 
-fn load<T>(
+/// Reads a record; `None` where there is none.
+pub(super) fn load<T>(
     from: &impl View,
     name: &'static str,
     read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
@@ -241,58 +240,6 @@ pub(crate) fn verified(from: &impl View) -> Result<ShardSet, MemberError> {
 
 pub(crate) fn put_verified(to: &mut Tx<'_>, verified: ShardSet) {
     to.put_state(VERIFIED, verified.to_bytes().to_vec());
-}
-
-/// What orders say of how a member goes on by itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// 0: it reads nothing again.
-    pub(crate) scrub_period_seconds: u64,
-    /// What a shard may have of all blobs; 0: no limit.
-    pub(crate) shard_bytes: u64,
-}
-
-impl Limits {
-    /// Whether they are others, or so far from those that it's worth a write.
-    pub(crate) fn differs(&self, recorded: &Self) -> bool {
-        let (now, before) = (self.shard_bytes, recorded.shard_bytes);
-        self.scrub_period_seconds != recorded.scrub_period_seconds
-            || (now == 0) != (before == 0)
-            || now.abs_diff(before) > before / 32
-    }
-}
-
-pub(crate) fn limits(from: &impl View) -> Result<Limits, MemberError> {
-    let limits = load(from, LIMITS, |from| Ok(Limits { scrub_period_seconds: from.u64()?, shard_bytes: from.u64()? }))?;
-    Ok(limits.unwrap_or_default())
-}
-
-pub(crate) fn put_limits(to: &mut Tx<'_>, limits: &Limits) {
-    to.put_state(LIMITS, Encoder::new().u64(limits.scrub_period_seconds).u64(limits.shard_bytes).finish());
-}
-
-/// How far the scrub is.
-pub(crate) fn pass(from: &impl View) -> Result<Option<Pass>, MemberError> {
-    load(from, PASS, |from| {
-        Ok(Pass {
-            began: from.u64()?,
-            after: from.option(|from| from.fixed().map(BlobId))?,
-            at: from.option(|from| Ok((BlobId(from.fixed()?), from.u32()?)))?,
-            found: from.u64()?,
-            ended: from.option(Decoder::u64)?,
-        })
-    })
-}
-
-pub(crate) fn put_pass(to: &mut Tx<'_>, pass: &Pass) {
-    let Pass { began, after, at, found, ended } = pass;
-    let bytes = Encoder::new()
-        .u64(*began)
-        .option(after.as_ref(), |to, blob| to.fixed(&blob.0))
-        .option(at.as_ref(), |to, (blob, stripe)| to.fixed(&blob.0).u32(*stripe))
-        .u64(*found)
-        .option(ended.as_ref(), |to, ended| to.u64(*ended));
-    to.put_state(PASS, bytes.finish());
 }
 
 /// The sequence at which the volume was when a process opened it that no peers have told yet what they remember (R1).

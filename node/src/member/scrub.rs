@@ -2,11 +2,13 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use weft_protocol::Entry;
+use weft_protocol::{Decoder, Encoder, Entry};
 use weft_redstuff::{Axis, BlobId};
-use weft_store::{Room, View};
+use weft_store::{Room, Tx, View};
 
 use super::{Kind, Member, MemberError, records, slivers};
+
+const PASS: &str = "scrub";
 
 /// A pass through everything that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +64,12 @@ impl Member {
 
     /// The pass that was recorded last.
     pub(crate) fn pass(&self) -> Result<Option<Pass>, MemberError> {
-        records::pass(&self.store.view())
+        pass(&self.store.view())
     }
 
     pub(crate) async fn record_pass(&self, pass: Pass) -> Result<(), MemberError> {
         let write = self.store.write(Room::Reserved, move |tx| {
-            records::put_pass(tx, &pass);
+            put_pass(tx, &pass);
             Ok::<_, MemberError>(())
         });
         write.await.map(drop)
@@ -149,6 +151,30 @@ impl Member {
     fn is_live(&self, blob: &BlobId) -> bool {
         self.kind(blob).is_some_and(Kind::is_live)
     }
+}
+
+/// How far the scrub is.
+fn pass(from: &impl View) -> Result<Option<Pass>, MemberError> {
+    records::load(from, PASS, |from| {
+        Ok(Pass {
+            began: from.u64()?,
+            after: from.option(|from| from.fixed().map(BlobId))?,
+            at: from.option(|from| Ok((BlobId(from.fixed()?), from.u32()?)))?,
+            found: from.u64()?,
+            ended: from.option(Decoder::u64)?,
+        })
+    })
+}
+
+fn put_pass(to: &mut Tx<'_>, pass: &Pass) {
+    let Pass { began, after, at, found, ended } = pass;
+    let bytes = Encoder::new()
+        .u64(*began)
+        .option(after.as_ref(), |to, blob| to.fixed(&blob.0))
+        .option(at.as_ref(), |to, (blob, stripe)| to.fixed(&blob.0).u32(*stripe))
+        .u64(*found)
+        .option(ended.as_ref(), |to, ended| to.u64(*ended));
+    to.put_state(PASS, bytes.finish());
 }
 
 #[cfg(test)]

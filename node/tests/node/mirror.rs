@@ -33,7 +33,7 @@ async fn run(from: &Gateways, to: &Gateways) -> (BTreeMap<&'static str, u32>, BT
         };
         *counts.entry(kind).or_default() += 1;
     };
-    mirror.run(|_, _| {}, told).await.expect("both can be listed");
+    mirror.run(|_| {}, told).await.expect("both can be listed");
     (counts, copies)
 }
 

@@ -47,16 +47,12 @@ pub enum Outcome {
 type Key = (String, String);
 
 impl Mirror {
-    /// Copies what the target hasn't, in the order of the source's IDs, and tells of each blob; `wanted` is told how many are
-    /// to be copied of each page, and their bytes, before they are.
+    /// Copies what the target hasn't, in the order of the source's IDs, and tells of each blob; `wanted` is told how many
+    /// bytes are to be copied of each page, before they are.
     ///
     /// # Errors
     /// Where a fleet can't be listed. A blob that can't be copied is told of, and holds up no other.
-    pub async fn run(
-        &self,
-        wanted: impl Fn(u64, u64),
-        mut told: impl FnMut(&BlobAnswer, Outcome),
-    ) -> Result<(), HttpError> {
+    pub async fn run(&self, wanted: impl Fn(u64), mut told: impl FnMut(&BlobAnswer, Outcome)) -> Result<(), HttpError> {
         let there = self.there().await?;
         let mut pages = std::pin::pin!(pages(&self.from));
         while let Some(page) = pages.next().await {
@@ -67,7 +63,7 @@ impl Mirror {
             for blob in &known {
                 told(blob, Outcome::There);
             }
-            wanted(lacking.len() as u64, lacking.iter().map(|blob| blob.length).sum());
+            wanted(lacking.iter().map(|blob| blob.length).sum());
             let copy = |blob: BlobAnswer| async move { (self.copy(&blob).await, blob) };
             let mut copied = stream::iter(lacking).map(copy).buffer_unordered(self.parallel);
             while let Some((outcome, blob)) = copied.next().await {

@@ -89,7 +89,7 @@ impl Mirror {
                 bar.suspend(|| eprintln!("weft: {}: {error}", blob.id));
             }
         };
-        mirror.run(|_, bytes| bar.inc_length(bytes), told).await?;
+        mirror.run(|bytes| bar.inc_length(bytes), told).await?;
         bar.finish_and_clear();
         let Counts { copied, bytes, there, gone, failed } = counts;
         let bytes = HumanBytes(bytes);
