@@ -23,6 +23,13 @@ pub struct Room {
     pub shard: Option<u64>,
 }
 
+impl Room {
+    /// What new slivers may take when its own shards lack nothing any more.
+    pub fn left(&self) -> u64 {
+        self.free.saturating_sub(self.lacks)
+    }
+}
+
 /// What came to a member of one shard, for the epoch that gave it the shard: bytes of slivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
