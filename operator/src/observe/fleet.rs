@@ -14,7 +14,10 @@ use weft_protocol::{FleetId, Seal, SealOrder, ShardSet, SigningKey, TermClaim, T
 use weft_redstuff::BlobId;
 
 use crate::{
-    observe::inventory::{self, Answer, InventoryError},
+    observe::{
+        inventory::{self, Answer, InventoryError},
+        seal,
+    },
     session::{Incarnation, Session},
     traffic::Shares,
 };
@@ -96,6 +99,11 @@ pub async fn order(
                 tracing::debug!(%member, incarnation, error, "a member does not answer");
             }
         }
+    }
+    let view = standing.record.view.as_ref().map(|view| view.view.position());
+    if session.seal.as_ref().map(|seal| seal.successor.view.position()) < view {
+        let heard = session.heard.values().map(|heard| &heard.inventory);
+        session.seal = seal::recalled(standing.record, heard).or_else(|| session.seal.take());
     }
     silent
 }

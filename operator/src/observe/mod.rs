@@ -9,6 +9,7 @@ pub mod nodes;
 mod objects;
 pub mod record;
 pub mod room;
+mod seal;
 pub mod wish;
 
 use std::collections::BTreeSet;
