@@ -50,7 +50,7 @@ mod tests {
         Incarnation { number: 1, volume: VolumeId([id; 16]) }
     }
 
-    /// Four members with a shard each, f = 1; and the view after it, without the last.
+    /// Four members with a shard each, f = 1; and the view after it, whose last shard is vacant.
     fn views() -> [SignedView; 2] {
         let seat = |id: u8| Seat {
             member: MemberId(id.into()),
@@ -70,7 +70,6 @@ mod tests {
             declared: vec![],
         };
         let mut next = View { revision: 1, predecessor: Some(first.id()), ..first.clone() };
-        next.seats[0].shards.insert(3);
         next.seats.pop();
         [first, next].map(|view| SignedView::sign(view, &operator()))
     }
