@@ -90,6 +90,45 @@ async fn what_rots_is_found_by_nobodys_reading_it_and_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_disk_does_not_give_is_rebuilt_and_a_disk_that_gives_nothing_is_not_emptied() {
+    let mut fleet = Fleet::start(7).await;
+    let mut blobs = Vec::new();
+    for nonce in 0..12 {
+        blobs.push(put(&fleet.client(), nonce, &content(u64::from(nonce), 30_000)).await.id);
+    }
+    fleet.whole().await;
+    // Member 0's disk has bad sectors here and there, and member 1's gives nothing of all that it holds.
+    let mut bad = Vec::new();
+    for blob in blobs.iter().step_by(4) {
+        bad.push(slivers(&fleet, 0, *blob).await.swap_remove(3));
+    }
+    for (.., data) in &bad {
+        fleet.make_unreadable(0, data);
+    }
+    for blob in &blobs {
+        for (.., data) in slivers(&fleet, 1, *blob).await {
+            fleet.make_unreadable(1, &data);
+        }
+    }
+    scrub(&mut fleet).await;
+    fleet.clock.pass(HOUR);
+    for id in [0, 1] {
+        eventually(&format!("member {id} has been through everything"), || async {
+            count(&fleet, id, "weft_scrub_passes_total") > 0
+        })
+        .await;
+    }
+    let dropped = |id| count(&fleet, id, "weft_store_rotten_slivers_total");
+    assert_eq!(dropped(0), bad.len() as u64);
+    assert_eq!(dropped(1), 1, "the first looks like a bad sector, and after it nothing does");
+    fleet.whole().await;
+    for (blob, axis, index, data) in bad {
+        let read = fleet.member(0).read_sliver(&blob, 0, axis, index).await.unwrap();
+        assert_eq!(read, Some(data), "{axis:?} {index} of {blob}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pass_takes_its_period_and_goes_on_where_it_was_after_a_restart() {
     let mut fleet = Fleet::start(4).await;
     let mut blobs = Vec::new();

@@ -170,6 +170,16 @@ impl Fleet {
         assert!(disk.flip_bit(&segment, at + 10, 3));
     }
 
+    /// The disk of a member doesn't give a sliver any more.
+    pub(crate) fn make_unreadable(&self, id: u32, sliver: &[u8]) {
+        let disk = &self.places[&id].disk;
+        let places = disk.find(sliver);
+        assert!(!places.is_empty(), "the sliver is on the disk");
+        for (segment, at) in places {
+            disk.make_unreadable(&segment, at..at + sliver.len() as u64);
+        }
+    }
+
     /// Ends a member's process, and cuts its disk's power.
     pub(crate) async fn kill(&mut self, id: u32) {
         let place = self.places.get_mut(&id).expect("the member has a place");
