@@ -39,8 +39,12 @@ impl Desk {
 
     /// Runs `weft`, which must fail; what it complained about.
     fn refused(&self, arguments: &str) -> String {
+        self.refused_as(arguments, 1)
+    }
+
+    fn refused_as(&self, arguments: &str, code: i32) -> String {
         let output = self.weft(arguments);
-        assert_eq!(output.status.code(), Some(1), "weft {arguments}: {}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(output.status.code(), Some(code), "weft {arguments}: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stderr).unwrap()
     }
 
@@ -77,6 +81,27 @@ fn content(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     bytes
+}
+
+#[test]
+fn bash_completes_commands_and_their_options() {
+    let desk = Desk::with(b"");
+    fs::write(desk.path("script"), desk.done("completion bash")).unwrap();
+    let complete = |words: &[&str]| -> Vec<String> {
+        let (last, before) = words.split_last().unwrap();
+        let line = format!(
+            ". ./script; COMP_WORDS=(weft {words}); COMP_CWORD={at}; _weft weft '{last}' '{before}'; echo \"${{COMPREPLY[@]}}\"",
+            words = words.join(" "),
+            at = words.len(),
+            before = before.last().unwrap_or(&"weft"),
+        );
+        let output = Command::new("bash").current_dir(desk.folder.path()).args(["-c", &line]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(complete(&["re"]), ["recover", "repair"]);
+    assert!(complete(&["encode", "--sh"]).contains(&"--shards".to_owned()));
+    assert!(desk.refused_as("completion cmd", 2).contains("possible values: bash"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{ffi::OsStr, path::PathBuf};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::Outcome;
-use crate::{decode, encode, kubernetes, online, repair};
+use crate::{completion, decode, encode, kubernetes, online, repair};
 
 /// Store and fetch blobs, look after fleets, and work the code by hand
 #[derive(Parser)]
@@ -35,6 +35,7 @@ enum Command {
     Encode(encode::Encode),
     Repair(repair::Repair),
     Decode(decode::Decode),
+    Completion(completion::Completion),
 }
 
 impl Arguments {
@@ -65,6 +66,7 @@ impl Arguments {
             Command::Encode(command) => command.run(),
             Command::Repair(command) => command.run(),
             Command::Decode(command) => command.run(),
+            Command::Completion(command) => command.run(),
         }
     }
 }

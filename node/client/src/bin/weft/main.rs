@@ -1,6 +1,7 @@
 //! `weft`: stores and fetches blobs, looks after fleets, and works the code by hand; as `kubectl-weft`, a plugin of kubectl.
 
 mod arguments;
+mod completion;
 mod decode;
 mod encode;
 mod failure;
