@@ -32,6 +32,14 @@ fn count(fleet: &Fleet, id: u32, name: &str) -> u64 {
     line.expect("there is such a counter").parse().expect("a counter is a number")
 }
 
+/// Waits until a member has been through everything that it holds.
+async fn passed(fleet: &Fleet, id: u32) {
+    eventually(&format!("member {id} has been through everything"), || async {
+        count(fleet, id, "weft_scrub_passes_total") > 0
+    })
+    .await;
+}
+
 /// Both slivers of each of a member's shards.
 async fn slivers(fleet: &Fleet, id: u32, blob: BlobId) -> Vec<Sliver> {
     let (member, mut slivers) = (fleet.member(id), Vec::new());
@@ -74,10 +82,7 @@ async fn what_rots_is_found_by_nobodys_reading_it_and_is_mended() {
     scrub(&mut fleet).await;
     fleet.clock.pass(HOUR);
     for id in rotting {
-        eventually(&format!("member {id} has read everything"), || async {
-            count(&fleet, id, "weft_scrub_passes_total") > 0
-        })
-        .await;
+        passed(&fleet, id).await;
     }
     let found: u64 = rotting.iter().map(|id| count(&fleet, *id, "weft_store_rotten_slivers_total")).sum();
     println!("slivers found rotten / flipped: {found} / {}", flipped.len());
@@ -113,10 +118,7 @@ async fn what_a_disk_does_not_give_is_rebuilt_and_a_disk_that_gives_nothing_is_n
     scrub(&mut fleet).await;
     fleet.clock.pass(HOUR);
     for id in [0, 1] {
-        eventually(&format!("member {id} has been through everything"), || async {
-            count(&fleet, id, "weft_scrub_passes_total") > 0
-        })
-        .await;
+        passed(&fleet, id).await;
     }
     let dropped = |id| count(&fleet, id, "weft_store_rotten_slivers_total");
     assert_eq!(dropped(0), bad.len() as u64);
@@ -161,7 +163,7 @@ async fn a_pass_takes_its_period_and_goes_on_where_it_was_after_a_restart() {
     fleet.settled().await;
     scrub(&mut fleet).await;
     fleet.clock.pass(HOUR);
-    eventually("the rest has been read", || async { count(&fleet, 0, "weft_scrub_passes_total") > 0 }).await;
+    passed(&fleet, 0).await;
     let all = before + read(&fleet);
     assert!(
         (held..=held + held / 8).contains(&all),

@@ -101,9 +101,11 @@ pub async fn order(
         }
     }
     let view = standing.record.view.as_ref().map(|view| view.view.position());
-    if session.seal.as_ref().map(|seal| seal.successor.view.position()) < view {
-        let heard = session.heard.values().map(|heard| &heard.inventory);
-        session.seal = seal::recalled(standing.record, heard).or_else(|| session.seal.take());
+    let heard = session.heard.values().map(|heard| &heard.inventory);
+    if session.seal.as_ref().map(|seal| seal.successor.view.position()) < view
+        && let Some(seal) = seal::recalled(standing.record, heard)
+    {
+        session.seal = Some(seal);
     }
     silent
 }

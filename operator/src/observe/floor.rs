@@ -30,38 +30,17 @@ fn has_heard(session: &Session, view: &View) -> bool {
 mod tests {
     use weft_planner::Heard;
     use weft_proto::v1;
-    use weft_protocol::{Authority, FleetId, Incarnation, MemberId, PublicKey, Seat, VolumeId};
-    use weft_redstuff::Code;
+    use weft_protocol::MemberId;
 
     use super::*;
-    use crate::observe::inventory;
+    use crate::observe::{inventory, testing};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const SECONDS: u64 = 1_800_000_000;
 
-    fn incarnation(id: u8) -> Incarnation {
-        Incarnation { number: 1, volume: VolumeId([id; 16]) }
-    }
-
     /// Four members with a shard each, f = 1: three make a quorum.
     fn view() -> View {
-        let seat = |id: u8| Seat {
-            member: MemberId(id.into()),
-            incarnation: incarnation(id),
-            key: PublicKey([id; 32]),
-            shards: [id].into_iter().collect(),
-        };
-        View {
-            fleet: FleetId([1; 16]),
-            epoch: 1,
-            revision: 0,
-            term: 1,
-            predecessor: None,
-            code: Code::new(4, 1).unwrap(),
-            seats: (0..4).map(seat).collect(),
-            authority: Authority { views: PublicKey([100; 32]), deletes: vec![] },
-            declared: vec![],
-        }
+        testing::view(4, 1, 1)
     }
 
     fn hear(session: &mut Session, id: u8, volume: u8) {
@@ -71,8 +50,11 @@ mod tests {
             incarnation: 1,
             volume: vec![volume; 16].into(),
         };
-        let said =
-            v1::Inventory { identity: Some(identity), public_key: vec![id; 32].into(), ..v1::Inventory::default() };
+        let said = v1::Inventory {
+            identity: Some(identity),
+            public_key: testing::key(id).public().0.to_vec().into(),
+            ..v1::Inventory::default()
+        };
         let inventory = inventory::decode(said).unwrap().inventory;
         let (member, incarnation) = (MemberId(id.into()), 1);
         session.heard.insert((member, incarnation), Heard { member, incarnation, at: NOW, inventory });

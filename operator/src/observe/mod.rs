@@ -10,6 +10,8 @@ mod objects;
 pub mod record;
 pub mod room;
 mod seal;
+#[cfg(test)]
+mod testing;
 pub mod wish;
 
 use std::collections::BTreeSet;

@@ -58,32 +58,16 @@ fn agreed(mut told: Vec<(u64, u16)>, f: u16) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use weft_protocol::{Authority, FleetId, Incarnation, MemberId, PublicKey, Signature, SignedView, View, VolumeId};
-    use weft_redstuff::Code;
+    use weft_protocol::{MemberId, Signature, SignedView};
 
     use super::*;
+    use crate::observe::testing::view;
 
     const GIB: u64 = 1 << 30;
 
     /// Seven members of four shards each.
     fn record() -> Record {
-        let seat = |id: u8| Seat {
-            member: MemberId(id.into()),
-            incarnation: Incarnation { number: 1, volume: VolumeId([id; 16]) },
-            key: PublicKey([id; 32]),
-            shards: (4 * id..4 * (id + 1)).collect(),
-        };
-        let view = View {
-            fleet: FleetId([1; 16]),
-            epoch: 1,
-            revision: 0,
-            term: 1,
-            predecessor: None,
-            code: Code::new(28, 9).unwrap(),
-            seats: (0..7).map(seat).collect(),
-            authority: Authority { views: PublicKey([100; 32]), deletes: vec![] },
-            declared: vec![],
-        };
+        let view = view(7, 4, 9);
         Record { view: Some(SignedView { view, signature: Signature([0; 64]) }), ..Record::default() }
     }
 

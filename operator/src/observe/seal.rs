@@ -15,60 +15,28 @@ pub(super) fn recalled<'h>(record: &Record, heard: impl Iterator<Item = &'h Inve
     let declarations = orders.filter_map(|order| order.declaration.as_ref());
     let sealed = heard.filter_map(|said| said.newest_signed.as_ref()).filter(|signed| signed.view.id() == before);
     // Whichever of them is forged doesn't pass the check.
-    sealed.into_iter().find_map(|sealed| {
-        let declared = declarations.clone().map(Some).chain([None]);
-        declared.into_iter().find_map(|declaration| {
-            let seal = Seal::gathered(sealed, successor, declaration, refusals.iter().copied())?;
-            seal.check(&sealed.view.authority.views).is_ok().then_some(seal)
-        })
+    let mut pairs =
+        sealed.flat_map(|sealed| declarations.clone().map(Some).chain([None]).map(move |said| (sealed, said)));
+    pairs.find_map(|(sealed, declaration)| {
+        let seal = Seal::gathered(sealed, successor, declaration, refusals.iter().copied())?;
+        seal.check(&sealed.view.authority.views).is_ok().then_some(seal)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use weft_proto::v1;
-    use weft_protocol::{
-        Authority, BatchHeader, Encoder, Fence, FleetId, Incarnation, MemberId, SealOrder, Seat, Signature, SignedView,
-        SigningKey, View, VolumeId, sign_batch,
-    };
-    use weft_redstuff::Code;
+    use weft_protocol::{BatchHeader, Encoder, Fence, MemberId, SealOrder, Signature, SignedView, View, sign_batch};
 
     use super::*;
-    use crate::observe::inventory;
-
-    const FLEET: FleetId = FleetId([1; 16]);
-
-    fn operator() -> SigningKey {
-        SigningKey::from_seed([100; 32])
-    }
-
-    fn key(id: u8) -> SigningKey {
-        SigningKey::from_seed([id; 32])
-    }
-
-    fn incarnation(id: u8) -> Incarnation {
-        Incarnation { number: 1, volume: VolumeId([id; 16]) }
-    }
+    use crate::observe::{
+        inventory,
+        testing::{FLEET, incarnation, key, operator, view},
+    };
 
     /// Four members with a shard each, f = 1; and the view after it, whose last shard is vacant.
     fn views() -> [SignedView; 2] {
-        let seat = |id: u8| Seat {
-            member: MemberId(id.into()),
-            incarnation: incarnation(id),
-            key: key(id).public(),
-            shards: [id].into_iter().collect(),
-        };
-        let first = View {
-            fleet: FLEET,
-            epoch: 1,
-            revision: 0,
-            term: 1,
-            predecessor: None,
-            code: Code::new(4, 1).unwrap(),
-            seats: (0..4).map(seat).collect(),
-            authority: Authority { views: operator().public(), deletes: vec![] },
-            declared: vec![],
-        };
+        let first = view(4, 1, 1);
         let mut next = View { revision: 1, predecessor: Some(first.id()), ..first.clone() };
         next.seats.pop();
         [first, next].map(|view| SignedView::sign(view, &operator()))
