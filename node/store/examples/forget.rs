@@ -2,7 +2,14 @@
 //!
 //! `cargo run -p weft-store --example forget -- DIR`, while no process has the volume open (it is locked).
 
-use std::{env, error::Error, path::Path, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    fs, io,
+    os::unix::fs::{MetadataExt as _, chown},
+    path::Path,
+    sync::Arc,
+};
 
 use weft_store::{FILE, HostDisk, Options, Room, Store, StoreError, View};
 
@@ -32,6 +39,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         removed += written.value;
     }
     store.shutdown();
+    give_back(Path::new(&dir))?;
     println!("{removed} slivers removed");
+    Ok(())
+}
+
+/// What was written anew belongs to whom the volume does: its member could not open it otherwise.
+fn give_back(dir: &Path) -> io::Result<()> {
+    let owner = fs::metadata(dir.join(FILE))?;
+    for entry in fs::read_dir(dir)? {
+        chown(entry?.path(), Some(owner.uid()), Some(owner.gid()))?;
+    }
     Ok(())
 }
