@@ -34,8 +34,8 @@ pub use policies::{
 };
 pub use quantity::{QuantityError, QuantityText};
 pub use status::{
-    Accusation, Destruction, EpochPointer, Margin, Missing, PlannedAct, Rewound, Sealing, StorageCommitteeStatus,
-    Survives, Unrecoverable,
+    Accusation, Destruction, EpochPointer, ListedBlobs, Margin, Missing, PlannedAct, Rewound, Sealing,
+    StorageCommitteeStatus, Survives,
 };
 pub use storage_committee::{StorageCommittee, StorageCommitteeSpec};
 pub use template::{Amounts, MemberTemplate, Resources};

@@ -66,9 +66,14 @@ pub struct StorageCommitteeStatus {
     /// What holders still lack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
-    /// Blobs of which too little is left to read or mend them (R20); no margin counts them. Silent: none are known.
+    /// Blobs of which too little is left to read or mend them (R20); no margin counts them. They leave by DELETE, or by a volume
+    /// that comes back. Silent: none are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unrecoverable: Option<Unrecoverable>,
+    pub unrecoverable: Option<ListedBlobs>,
+    /// Blobs whose writers were proven to have lied: their slivers contradict each other, so that nobody reads them (R19). No
+    /// margin counts them, and nothing waits for them; they leave by DELETE. Silent: none are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<ListedBlobs>,
     /// Every member, by id.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".to_owned()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -155,9 +160,9 @@ pub struct Missing {
     pub bytes: u64,
 }
 
-/// Blobs of which too little is left (R20). They leave by DELETE, or by a volume that comes back.
+/// Blobs that members with more than f shards say the same of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-pub struct Unrecoverable {
+pub struct ListedBlobs {
     /// How many there are.
     pub blobs: u64,
     /// The first of them.

@@ -15,3 +15,4 @@ mod scrub;
 pub mod serve;
 pub mod service;
 pub mod tls;
+mod verdicts;

@@ -44,6 +44,7 @@ struct Gauges {
     healthy: Gauge,
     reachable: Gauge,
     unrecoverable: Gauge,
+    invalid: Gauge,
 }
 
 /// What the gauges show, taken together.
@@ -70,6 +71,7 @@ pub struct Levels {
     pub healthy: bool,
     pub reachable: u64,
     pub unrecoverable: u64,
+    pub invalid: u64,
 }
 
 /// A member's counters. Bytes are of payload: what was asked for, without framing.
@@ -255,6 +257,7 @@ impl Metrics {
             healthy,
             reachable,
             unrecoverable,
+            invalid,
         } = &self.gauges;
         capacity_bytes.set(levels.capacity_bytes as i64);
         available_bytes.set(levels.available_bytes as i64);
@@ -273,10 +276,11 @@ impl Metrics {
         healthy.set(i64::from(levels.healthy));
         reachable.set(levels.reachable as i64);
         unrecoverable.set(levels.unrecoverable as i64);
+        invalid.set(levels.invalid as i64);
     }
 
     fn register_gauges(&self, registry: &mut Registry) {
-        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 17] = [
+        let gauges: [(&str, &str, &Gauge<i64, AtomicI64>); 18] = [
             ("store_capacity_bytes", "Size of the volume's filesystem", &self.gauges.capacity_bytes),
             ("store_available_bytes", "What new data may still take of the volume", &self.gauges.available_bytes),
             ("store_file_bytes", "What the store's files take", &self.gauges.file_bytes),
@@ -294,6 +298,7 @@ impl Metrics {
             ("member_healthy", "1 while the member takes writes", &self.gauges.healthy),
             ("peers_reachable", "Peers that answered the last round", &self.gauges.reachable),
             ("unrecoverable_blobs", "Blobs found to be unrecoverable", &self.gauges.unrecoverable),
+            ("invalid_blobs", "Blobs whose writers were proven to have lied", &self.gauges.invalid),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());

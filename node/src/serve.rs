@@ -27,6 +27,7 @@ use crate::{
     member::{Member, MemberError, Opened, WhoAmI},
     repair, scrub, service,
     tls::{Tls, TlsError},
+    verdicts,
 };
 
 /// Large enough for several slivers, so that one slow stream doesn't stall a connection.
@@ -183,6 +184,7 @@ fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>) {
     tasks.spawn(repair::run(member.clone()));
     tasks.spawn(challenge::run(member.clone()));
     tasks.spawn(scrub::run(member.clone()));
+    tasks.spawn(verdicts::run(member.clone()));
 }
 
 async fn take_calls<IO>(

@@ -222,7 +222,7 @@ async fn write(
         image: proven_image(subject, plan),
     };
     let mut status = subject.status.clone();
-    let listed_before = status.unrecoverable.is_some();
+    let listed_before = (status.unrecoverable.is_some(), status.invalid.is_some());
     record::record(&mut status, plan, &recording);
     let growing = volumes::growing(subject, &observed.objects.claims);
     let findings = Findings { subject, session, world: &observed.world, plan, growing: growing.as_deref() };
@@ -233,8 +233,11 @@ async fn write(
         session.seal = Some(seal.clone());
     }
     context.events.recorded(subject, plan).await;
-    if !listed_before && subject.status.unrecoverable.is_some() {
+    if !listed_before.0 && subject.status.unrecoverable.is_some() {
         context.events.unrecoverable(subject, plan).await;
+    }
+    if !listed_before.1 && subject.status.invalid.is_some() {
+        context.events.invalid(subject, plan).await;
     }
     subject.status.fleet_id.as_deref().map(str::parse).transpose().map_err(ReconcileError::Fleet)
 }

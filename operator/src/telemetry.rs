@@ -74,6 +74,7 @@ pub struct Telemetry {
     pub missing_slivers: Family<Committee, Gauge>,
     pub missing_bytes: Family<Committee, Gauge>,
     pub unrecoverable_blobs: Family<Committee, Gauge>,
+    pub invalid_blobs: Family<Committee, Gauge>,
     pub members_serving: Family<Committee, Gauge>,
     ready: AtomicBool,
     /// Seconds since the epoch at which the event loop last turned.
@@ -93,6 +94,7 @@ impl Telemetry {
             missing_slivers: Family::default(),
             missing_bytes: Family::default(),
             unrecoverable_blobs: Family::default(),
+            invalid_blobs: Family::default(),
             members_serving: Family::default(),
             ready: AtomicBool::new(false),
             pulse: AtomicI64::new(jiff::Timestamp::now().as_second()),
@@ -129,6 +131,11 @@ impl Telemetry {
             "Blobs of which too little is left to read or mend them",
             self.unrecoverable_blobs.clone(),
         );
+        to.register(
+            "weft_committee_invalid_blobs",
+            "Blobs whose writers were proven to have lied",
+            self.invalid_blobs.clone(),
+        );
         to.register("weft_committee_members_serving", "Members that answer", self.members_serving.clone());
     }
 
@@ -140,6 +147,7 @@ impl Telemetry {
             &self.missing_slivers,
             &self.missing_bytes,
             &self.unrecoverable_blobs,
+            &self.invalid_blobs,
             &self.members_serving,
         ] {
             family.remove(committee);

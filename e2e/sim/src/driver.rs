@@ -8,7 +8,7 @@ use std::{
 };
 
 use turmoil::Sim;
-use weft_planner::Unrecoverable;
+use weft_planner::Agreed;
 
 use super::{
     Options, Outcome,
@@ -195,7 +195,7 @@ impl Run<'_> {
         self.stage.borrow_mut().violation("a fleet at rest is never silent".to_owned());
     }
 
-    fn listed(&self) -> Option<Unrecoverable> {
+    fn listed(&self) -> Option<Agreed> {
         self.stage.borrow().last.as_ref().map(|plan| plan.unrecoverable.clone())
     }
 

@@ -211,7 +211,7 @@ pub(super) fn ordered(stage: &mut Stage, orders: &[MemberOrder]) {
             stage.violation(format!("{} is to drop its copies {age:?} after epoch {epoch} began (R23)", host_of(who)));
         } else if let Some(lack) = lack(stage, shards) {
             stage.violation(format!("{} is to drop its copies while {lack} (R23)", host_of(who)));
-        } else if let Some(blob) = keeps_lost(stage, who, &order.unrecoverable) {
+        } else if let Some(blob) = keeps_lost(stage, who, &order.listed) {
             stage.violation(format!("{} is to drop what it has of lost blob {blob} (R20)", host_of(who)));
         }
     }

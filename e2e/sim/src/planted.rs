@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use weft_planner::{Act, Claim, IncarnationRecord, MemberState, Plan, Step, Unrecoverable, World};
+use weft_planner::{Act, Agreed, Claim, IncarnationRecord, MemberState, Plan, Step, World};
 use weft_protocol::ShardSet;
 use weft_store::{Disk, DiskFile, Space, fake::FakeDisk};
 
@@ -49,12 +49,12 @@ impl Bug {
             Self::EarlyDrop => drop_at_once(planned, world),
             Self::NoPods => planned.steps.retain(|step| !matches!(step.act, Act::CreatePod { .. })),
             Self::ListsNothing => {
-                planned.unrecoverable = Unrecoverable::default();
-                planned.orders.iter_mut().for_each(|order| order.unrecoverable.clear());
+                planned.unrecoverable = Agreed::default();
+                planned.orders.iter_mut().for_each(|order| order.listed.clear());
             }
             Self::KeepsNothing => {
                 let orders = planned.orders.iter_mut();
-                orders.filter(|order| order.retire.is_some()).for_each(|order| order.unrecoverable.clear());
+                orders.filter(|order| order.retire.is_some()).for_each(|order| order.listed.clear());
                 planned.steps.extend(destroy_withheld(planned, world));
             }
             Self::NoFsync

@@ -43,11 +43,13 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
         let peers: Vec<Peer> = member.peers().into_keys().filter(|peer| *peer != own).collect();
         let replies = join_all(peers.iter().map(|peer| async { (*peer, ask(&member, *peer, None).await) })).await;
         let (mut digests, mut remembered, mut lacking) = (Heard::new(), Vec::new(), Lacking::default());
+        let mut invalid = BTreeMap::new();
         let mut reachable = BTreeSet::new();
         for (peer, reply) in replies {
             match reply {
                 Ok(reply) => {
                     reachable.insert(peer);
+                    invalid.extend(Hash::from_slice(&reply.invalid).map(|digest| (peer, digest)));
                     if reply.read_only {
                         // What it remembers may be old, and its registry will never be like ours: it is there to be read.
                         continue;
@@ -71,6 +73,7 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
         }
         member.set_reachable(reachable);
         member.set_peers_lacking(lacking);
+        member.set_told_invalid(invalid);
         if let Err(error) = member.judge(&remembered).await {
             tracing::warn!(%error, "exchange: what peers remember of this volume could not be recorded");
         }
@@ -154,6 +157,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         lacking: member.lacking()?.wire(),
         horizon: horizon.map(|horizon| sync::write_horizon(horizon).into()).unwrap_or_default(),
         read_only,
+        invalid: member.invalid_digest().map(|digest| digest.0.to_vec().into()).unwrap_or_default(),
     })
 }
 

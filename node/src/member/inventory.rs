@@ -43,6 +43,7 @@ impl Member {
         let (ailment, ailment_message) = self.ailment();
         // One list for all that is told: who reads it sees by `set_aside` what the rest leaves out.
         let (listed, unrecoverable) = (self.listed(), self.tell_unrecoverable()?);
+        let (invalid_blobs, invalid) = self.tell_invalid();
         Ok(Inventory {
             identity: Some(self.identity.wire()),
             public_key: self.identity.public_key().0.to_vec().into(),
@@ -80,6 +81,8 @@ impl Member {
             moved: records::moved(&view)?.iter().map(Moved::wire).collect(),
             unrecoverable: unrecoverable.blobs,
             unrecoverable_blobs: unrecoverable.total,
+            invalid,
+            invalid_blobs,
             shard_bytes: Some(totals.bytes),
             set_aside: unrecoverable::wire(unrecoverable::set_aside(&view, &listed)?.keys()),
         })
@@ -202,6 +205,7 @@ impl Member {
             healthy: self.condition() == Condition::Healthy && !self.is_read_only(),
             reachable: self.reachable().len() as u64,
             unrecoverable: self.unrecoverable()?.len() as u64,
+            invalid: self.tell_invalid().0,
         })
     }
 }

@@ -13,6 +13,7 @@ mod finish;
 mod floor;
 mod fresh;
 mod index;
+mod invalid;
 mod inventory;
 mod lacking;
 mod leftovers;
@@ -60,6 +61,8 @@ use floor::Floor;
 use fresh::Fresh;
 pub(crate) use index::Compared;
 use index::Index;
+use invalid::Invalid;
+pub(crate) use invalid::{Verdict, verdict};
 pub(crate) use lacking::Lacking;
 pub(crate) use leftovers::{Step, step};
 pub use moved::Way;
@@ -130,6 +133,9 @@ pub struct Member {
     reachable: Mutex<BTreeSet<Peer>>,
     /// What the peers that answered the last exchange lack, summed.
     peers_lacking: Mutex<Lacking>,
+    /// The digests of the invalid blobs that peers have told, in the last exchange.
+    told_invalid: Mutex<BTreeMap<Peer, Hash>>,
+    invalid: Mutex<Invalid>,
     /// When blobs were certified here, while their uploads may still be coming in.
     fresh: Mutex<Fresh>,
     /// Refusals of the newest view, by successor, until they seal it (R5).
@@ -256,6 +262,15 @@ impl Member {
 
     pub(crate) fn set_reachable(&self, reachable: BTreeSet<Peer>) {
         *lock(&self.reachable) = reachable;
+    }
+
+    /// The peers that have convicted blobs (R19), each with the digest over these.
+    pub(crate) fn told_invalid(&self) -> BTreeMap<Peer, Hash> {
+        lock(&self.told_invalid).clone()
+    }
+
+    pub(crate) fn set_told_invalid(&self, told: BTreeMap<Peer, Hash>) {
+        *lock(&self.told_invalid) = told;
     }
 
     pub fn condition(&self) -> Condition {

@@ -8,7 +8,7 @@ use std::{
 use weft_protocol::{Fence, FleetId, Incarnation, MemberId, PublicKey, SigningKey, VolumeId};
 use weft_store::{Room, Store, View};
 
-use super::{Condition, Floor, Identity, Index, Known, Member, MemberError, limits, readmit, records};
+use super::{Condition, Floor, Identity, Index, Invalid, Known, Member, MemberError, limits, readmit, records};
 use crate::{env::Env, metrics::Metrics};
 
 /// Who the process was started as.
@@ -105,6 +105,8 @@ impl Member {
             condition: RwLock::new(condition),
             reachable: Mutex::default(),
             peers_lacking: Mutex::default(),
+            told_invalid: Mutex::default(),
+            invalid: Mutex::new(Invalid::load(&view)?),
             fresh: Mutex::default(),
             refusals: Mutex::default(),
             declared: Mutex::default(),

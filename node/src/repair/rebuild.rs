@@ -15,7 +15,10 @@ use super::{
     symbols,
     work::{Fleet, Item},
 };
-use crate::member::{Member, Way};
+use crate::{
+    member::{Member, Verdict, Way},
+    verdicts,
+};
 
 /// One sliver to rebuild.
 pub(super) struct Unit {
@@ -91,10 +94,22 @@ impl Rebuild<'_> {
             }
         }
         for (blob, unit) in wrong {
-            for peer in suspects::liars(self.member, &self.fleet.newest.view, &unit).await {
+            let liars = suspects::liars(self.member, &self.fleet.newest.view, &unit).await;
+            if liars.is_empty() {
+                self.suspect_writer(&unit).await;
+            }
+            for peer in liars {
                 tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
                 self.doubts.add(blob, peer);
             }
+        }
+    }
+
+    /// Where every helper told the truth it was the writer who didn't (R19).
+    async fn suspect_writer(&self, unit: &Unit) {
+        let verdict = Verdict { stripe: unit.stripe, axis: unit.axis, index: unit.index };
+        if let Err(error) = verdicts::look_into(self.member, unit.blob, verdict).await {
+            tracing::warn!(blob = %unit.blob, %error, "whether the blob's writer lied can't be told yet");
         }
     }
 

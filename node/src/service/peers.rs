@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status};
 use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Lack, LackingReply,
     LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest, SketchReply,
-    SketchRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, peers_server,
+    SketchRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest, Verdict,
+    VerdictsReply, VerdictsRequest, peers_server,
 };
 use weft_redstuff::BlobId;
 
@@ -136,6 +137,22 @@ impl peers_server::Peers for Peers {
     async fn stripes(&self, request: Request<StripesRequest>) -> Result<Response<Self::StripesStream>, Status> {
         self.gate.admit(&request, Service::Peers)?;
         Ok(Response::new(peers_transfer::stripes(self.member.clone(), request.into_inner())?))
+    }
+
+    async fn verdicts(&self, request: Request<VerdictsRequest>) -> Result<Response<VerdictsReply>, Status> {
+        self.gate.admit(&request, Service::Peers)?;
+        let VerdictsRequest { after, limit } = request.into_inner();
+        let after: Option<BlobId> = if after.is_empty() { None } else { Some(blob(&after)?) };
+        let limit = (limit as usize).clamp(1, MAX_ENTRIES);
+        let page = self.member.verdicts(after, limit);
+        let more = page.len() == limit;
+        let verdicts = page.into_iter().map(|(blob, verdict)| Verdict {
+            blob: Bytes::copy_from_slice(&blob.0),
+            stripe: verdict.stripe,
+            axis: verdict.axis as u32,
+            index: verdict.index.into(),
+        });
+        Ok(Response::new(VerdictsReply { verdicts: verdicts.collect(), more }))
     }
 }
 

@@ -73,7 +73,8 @@ impl reads_server::Reads for Reads {
         let entry: Bytes = entry.map(|entry| entry.encode().into()).unwrap_or_default();
         self.member.metrics().sent("reads", entry.len());
         let view = newest.map(|newest| newest.view.hash().0.to_vec().into()).unwrap_or_default();
-        Ok(Response::new(LookupReply { entry, counts, view, rows }))
+        let invalid = self.member.is_invalid(&id);
+        Ok(Response::new(LookupReply { entry, counts, view, rows, invalid }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {

@@ -6,6 +6,7 @@ mod declared;
 mod expiring;
 mod fleet;
 mod gateway;
+mod invalid;
 mod memory;
 mod mending;
 mod mirror;

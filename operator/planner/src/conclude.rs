@@ -8,9 +8,9 @@ use crate::{
     beyond,
     budget::budget,
     draft::{Draft, shards},
-    epochs,
+    epochs, listed,
     measure::{Measure, measure},
-    rewind, rollout, unrecoverable,
+    rewind, rollout,
 };
 
 /// The reason of Ready when all that isn't as the spec says waits for a maintenance window: others may run yet than it names.
@@ -28,7 +28,7 @@ pub(crate) fn conclude(mut draft: Draft<'_>) -> Plan {
         draft.withhold("AllowEviction", "a member's pod", "a Node may be drained", budget.reason.as_str());
     }
     let Measure { margin, survives, missing, answering: _, gone: _ } = measured.unwrap_or_default();
-    let Draft { members, mut steps, withheld, wake_at, unrecoverable, .. } = draft;
+    let Draft { members, mut steps, withheld, wake_at, unrecoverable, invalid, .. } = draft;
     // What is recorded comes before what is made: a view, a loss, a number is known before anyone acts on it.
     steps.sort_by_key(|step| !step.act.is_record());
     Plan {
@@ -41,6 +41,7 @@ pub(crate) fn conclude(mut draft: Draft<'_>) -> Plan {
         survives,
         missing,
         unrecoverable,
+        invalid,
         budget,
         conditions,
         wake_at,
@@ -56,6 +57,7 @@ fn orders(draft: &Draft<'_>) -> Vec<MemberOrder> {
     whos.dedup();
     let mut targets = epochs::targets(draft);
     targets.extend(beyond::spares(draft));
+    let listed = listed::all(&draft.unrecoverable, &draft.invalid);
     let all = ShardSet::first(draft.code.shards());
     let proposes = |act: &Act| match act {
         Act::ProposeView(view) => view.predecessor.is_some(),
@@ -80,8 +82,7 @@ fn orders(draft: &Draft<'_>) -> Vec<MemberOrder> {
             Some((view.hash(), all.difference(needed)))
         });
         let seal = sealing && world.view().and_then(seat).is_some();
-        let unrecoverable = draft.unrecoverable.ids.clone();
-        MemberOrder { member: who.0, incarnation: who.1, seal, target, retire, unrecoverable }
+        MemberOrder { member: who.0, incarnation: who.1, seal, target, retire, listed: listed.clone() }
     };
     whos.into_iter().map(order).collect()
 }
@@ -124,7 +125,7 @@ fn conditions(draft: &Draft<'_>, measured: Option<Measure>) -> Conditions {
         (None, _) => condition(false, "Idle", ""),
     };
     // Nothing works at what can't be mended: it waits for a person, or for a volume.
-    let unrecoverable = unrecoverable::message(draft).map(|message| ("Unrecoverable", message));
+    let unrecoverable = listed::message(draft).map(|message| ("Unrecoverable", message));
     let ready = match unrecoverable.clone().or(unfinished) {
         None => match rollout::awaiting(draft) {
             Some(message) => condition(true, AWAITING_MAINTENANCE, message),

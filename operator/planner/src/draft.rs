@@ -6,9 +6,9 @@ use weft_protocol::{MemberId, View};
 use weft_redstuff::Code;
 
 use crate::{
-    Act, IncarnationRecord, MemberRecord, MemberState, Rewind, Step, Timestamp, Unrecoverable, Withheld, World,
+    Act, Agreed, IncarnationRecord, MemberRecord, MemberState, Rewind, Step, Timestamp, Withheld, World,
     assign::{Place, Who},
-    beyond, unrecoverable,
+    beyond, listed,
 };
 
 /// What the stages of planning share and add to, one after another.
@@ -25,8 +25,9 @@ pub(crate) struct Draft<'w> {
     pub(crate) stalled: Option<(&'static str, String)>,
     /// How the objects were found behind the fleet: nothing is destroyed (R26).
     pub(crate) rewound: Option<Rewind>,
-    /// The blobs that are listed (R20).
-    pub(crate) unrecoverable: Unrecoverable,
+    /// The blobs that are listed (R19, R20).
+    pub(crate) unrecoverable: Agreed,
+    pub(crate) invalid: Agreed,
 }
 
 impl<'w> Draft<'w> {
@@ -41,7 +42,8 @@ impl<'w> Draft<'w> {
             wake_at: None,
             stalled: None,
             rewound: None,
-            unrecoverable: unrecoverable::listed(world),
+            unrecoverable: listed::unrecoverable(world),
+            invalid: listed::invalid(world),
         }
     }
 

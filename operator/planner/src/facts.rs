@@ -160,7 +160,10 @@ pub struct Inventory {
     /// Blobs that are unrecoverable by its own evidence, the smallest first, bounded; and how many there are (R20).
     pub unrecoverable: Vec<BlobId>,
     pub unrecoverable_blobs: u64,
-    /// Blobs that it lacks something of, and leaves out of everything above, because the order listed them (R20).
+    /// The same of blobs whose writers it has proven to have lied (R19).
+    pub invalid: Vec<BlobId>,
+    pub invalid_blobs: u64,
+    /// Blobs that it lacks something of, and leaves out of everything above, because the order listed them (R19, R20).
     pub set_aside: Vec<BlobId>,
     /// The accusations that it stands by, unchecked (R29).
     pub accusations: Vec<Accusation>,

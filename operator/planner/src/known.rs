@@ -5,9 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 use weft_protocol::{MemberId, Seat, ShardSet, View};
 use weft_redstuff::{BlobId, Code};
 
-use crate::{
-    Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, PodPhase, Timestamp, World, unrecoverable,
-};
+use crate::{Claim, EpochRecord, Heard, IncarnationRecord, Inventory, Node, Pod, PodPhase, Timestamp, World, listed};
 
 /// How old a member's last answer may be for the member to count as answering. At rest nobody plans without having asked just before; else orders go out more often.
 pub const ANSWER_HOLDS: Duration = Duration::from_secs(15);
@@ -97,7 +95,7 @@ impl World {
     /// Shards of the view that some blob may lack at their holder, by what holders that answer say; those of holders
     /// that don't answer are left out.
     pub(crate) fn lacking(&self, view: &View, now: Timestamp) -> ShardSet {
-        let listed = unrecoverable::set(self);
+        let listed = listed::set(self);
         let lacks = |seat| self.seat_answer(seat, now).map(|answer| lacking_at(view, seat, answer, &listed));
         view.seats.iter().filter_map(lacks).fold(view.vacant(), ShardSet::union)
     }
@@ -124,10 +122,9 @@ fn lacking_at(view: &View, seat: &Seat, answer: &Inventory, listed: &BTreeSet<Bl
     if knows(view, answer) { told_lacking(seat, answer, listed) } else { seat.shards }
 }
 
-/// The shards of a seat that some blob lacks, of those blobs that the member knows, and that aren't listed as
-/// unrecoverable: all of them, where it leaves out another one.
+/// The shards of a seat that some blob lacks, of those blobs that the member knows, and that aren't listed: all of them, where it leaves out another one.
 pub(crate) fn told_lacking(seat: &Seat, answer: &Inventory, listed: &BTreeSet<BlobId>) -> ShardSet {
-    if unrecoverable::hides(answer, listed) {
+    if listed::hides(answer, listed) {
         return seat.shards;
     }
     let whole: ShardSet = (answer.shards.iter())

@@ -15,6 +15,7 @@ mod facts;
 mod floor;
 mod judge;
 mod known;
+mod listed;
 mod maintenance;
 mod measure;
 mod newcomers;
@@ -29,7 +30,6 @@ mod room;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
-mod unrecoverable;
 mod views;
 mod world;
 
@@ -39,15 +39,14 @@ pub use evidence::NODE_GONE_AFTER;
 pub use facts::{Ailment, Claim, ClaimPhase, Gateway, Heard, Inventory, Node, Pod, PodPhase, ShardReport, Volume};
 pub use floor::FloorClock;
 pub use known::ANSWER_HOLDS;
+pub use listed::LISTED;
 pub use maintenance::MaintenanceWindow;
 pub use measure::SLOTS;
 pub use plan::{
-    Act, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Unrecoverable,
-    Withheld,
+    Act, Agreed, Condition, Conditions, EpochPlan, Margin, MemberOrder, Missing, Plan, Step, Survives, Truth, Withheld,
 };
 pub use room::{Holding, shard_limit};
 pub use time::Timestamp;
-pub use unrecoverable::LISTED;
 pub use world::{
     Committee, EpochPhase, EpochRecord, EpochWish, IncarnationRecord, MemberRecord, MemberState, Pending, Record,
     Rewind, Spread, World,

@@ -1,25 +1,38 @@
-//! Unrecoverable blobs (R20): which of them count as such, and what follows for the rest.
+//! Listed blobs: those that are unrecoverable (R20) and those that are invalid (R19); and what follows for the rest.
 //!
 //! A blob of which fewer than k1 = n − 2f slivers are left is lacked by more than 2f shards, so by more than f of honest
-//! members: those say so, and f shards of liars don't make one up. What is listed goes back to the members, who leave it
-//! out of what they miss and drop no copy of it; so epochs go on, and what is left of it stays.
+//! members: those say so, and f shards of liars don't make one up. That a blob's writer lied is said by who has proven it, in
+//! the end by all honest members. What is listed goes back to the members, who leave it out of what they miss and drop no copy
+//! of it; so epochs go on, and what is left of it stays. What is unrecoverable may heal, so the volumes are kept that may have
+//! slivers of it; what is invalid can't.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::ShardSet;
 use weft_redstuff::BlobId;
 
-use crate::{Inventory, Unrecoverable, World, draft::Draft};
+use crate::{Agreed, Inventory, World, draft::Draft};
 
-/// How many blobs are listed at the most, the smallest IDs first: the others count as missing until some of these go.
+/// How many blobs are listed at the most of either kind, the smallest IDs first: the others count as missing until some of
+/// these go.
 pub const LISTED: usize = 1024;
 
 /// How many IDs a condition names.
 const NAMED: usize = 4;
 
-/// The blobs that members with more than f shards of the view in effect say are unrecoverable, as they told last.
-pub(crate) fn listed(world: &World) -> Unrecoverable {
-    let Some(view) = world.view() else { return Unrecoverable::default() };
+/// The blobs that are unrecoverable.
+pub(crate) fn unrecoverable(world: &World) -> Agreed {
+    agreed(world, |said| (&*said.unrecoverable, said.unrecoverable_blobs))
+}
+
+/// The blobs that are invalid.
+pub(crate) fn invalid(world: &World) -> Agreed {
+    agreed(world, |said| (&said.invalid, said.invalid_blobs))
+}
+
+/// What members with more than f shards of the view in effect say of blobs, as they told last.
+fn agreed(world: &World, of: impl Fn(&Inventory) -> (&[BlobId], u64)) -> Agreed {
+    let Some(view) = world.view() else { return Agreed::default() };
     let said = view.seats.iter().filter_map(|seat| {
         let heard = world.heard(seat.member, seat.incarnation.number)?;
         let its = (heard.inventory.incarnation, heard.inventory.key) == (seat.incarnation, seat.key);
@@ -28,8 +41,9 @@ pub(crate) fn listed(world: &World) -> Unrecoverable {
     let mut by_blob: BTreeMap<BlobId, ShardSet> = BTreeMap::new();
     let mut totals = Vec::new();
     for (shards, inventory) in said {
-        totals.push((inventory.unrecoverable_blobs, shards));
-        for blob in &inventory.unrecoverable {
+        let (blobs, total) = of(inventory);
+        totals.push((total, shards));
+        for blob in blobs {
             let told = by_blob.entry(*blob).or_default();
             *told = told.union(shards);
         }
@@ -38,7 +52,7 @@ pub(crate) fn listed(world: &World) -> Unrecoverable {
     let agreed = by_blob.into_iter().filter(|(_, shards)| shards.len() > f).map(|(blob, _)| blob);
     let ids: Vec<BlobId> = agreed.take(LISTED).collect();
     let blobs = if ids.len() < LISTED { ids.len() as u64 } else { agreed_total(totals, f).max(LISTED as u64) };
-    Unrecoverable { blobs, ids }
+    Agreed { blobs, ids }
 }
 
 /// The greatest number that members with more than f shards reach.
@@ -64,7 +78,13 @@ pub(crate) fn set(world: &World) -> BTreeSet<BlobId> {
     if world.heard.iter().all(|heard| heard.inventory.set_aside.is_empty()) {
         return BTreeSet::new();
     }
-    listed(world).ids.into_iter().collect()
+    all(&unrecoverable(world), &invalid(world)).into_iter().collect()
+}
+
+/// All listed blobs, in order.
+pub(crate) fn all(unrecoverable: &Agreed, invalid: &Agreed) -> Vec<BlobId> {
+    let all: BTreeSet<BlobId> = unrecoverable.ids.iter().chain(&invalid.ids).copied().collect();
+    all.into_iter().collect()
 }
 
 /// What keeps volumes from being destroyed on which slivers of listed blobs may be.
@@ -77,7 +97,7 @@ pub(crate) fn obstacle(draft: &Draft<'_>) -> Option<String> {
 
 /// What a person is told; `None` while nothing is listed.
 pub(crate) fn message(draft: &Draft<'_>) -> Option<String> {
-    let Unrecoverable { blobs, ids } = &draft.unrecoverable;
+    let Agreed { blobs, ids } = &draft.unrecoverable;
     if *blobs == 0 {
         return None;
     }

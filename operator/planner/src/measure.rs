@@ -9,7 +9,7 @@ use crate::{
     draft::Draft,
     judge::NEW_VIEW,
     known::{knows, told_lacking},
-    unrecoverable,
+    listed,
 };
 
 /// For how long after a view change what members told before counts for the margin.
@@ -37,7 +37,7 @@ pub(crate) fn measure(draft: &Draft<'_>, view: &View) -> Measure {
     let lost = lost.map(|seat| seat.shards).collect();
     let mut gone = view.vacant().union(lost);
     let mut worst = Worst::new(gone);
-    let listed = unrecoverable::set(world);
+    let listed = listed::set(world);
     for seat in &view.seats {
         let answer = world.seat_answer(seat, now);
         let answer = answer.filter(|answer| knows_lacks(draft, view, seat, answer));
@@ -207,6 +207,8 @@ mod tests {
             lacking,
             unrecoverable: Vec::new(),
             unrecoverable_blobs: 0,
+            invalid: Vec::new(),
+            invalid_blobs: 0,
             set_aside: Vec::new(),
         }
     }

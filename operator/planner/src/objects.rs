@@ -9,7 +9,7 @@ use crate::{
     assign::Who,
     draft::{Draft, named},
     known::ANSWER_HOLDS,
-    nodes, returns, rewind, rollout, unrecoverable,
+    listed, nodes, returns, rewind, rollout,
 };
 
 /// Makes and removes objects. Nothing is made before the fleet has its name.
@@ -163,7 +163,7 @@ fn obstacle(draft: &Draft<'_>) -> Option<String> {
     if !world.is_whole(view, draft.now) {
         return Some("R23: margins are not full".to_owned());
     }
-    unrecoverable::obstacle(draft)
+    listed::obstacle(draft)
 }
 
 /// Whether nothing can come back of it: no volume is behind the claim, and no process runs.

@@ -27,7 +27,10 @@ pub struct Plan {
     pub margin: Margin,
     pub survives: Survives,
     pub missing: Missing,
-    pub unrecoverable: Unrecoverable,
+    /// Blobs of which too little is left to read or mend them (R20). No margin counts them.
+    pub unrecoverable: Agreed,
+    /// Blobs whose writers were proven to have lied (R19). No margin counts them either.
+    pub invalid: Agreed,
     /// How many members may be evicted. What it forbids is forbidden before any step is taken, records too.
     pub budget: Budget,
     pub conditions: Conditions,
@@ -47,7 +50,7 @@ pub struct MemberOrder {
     /// The hash of the view in effect, and the shards whose spare copies may go under it (R23).
     pub retire: Option<(Hash, ShardSet)>,
     /// The listed blobs: what they lack isn't missing, and no copy of them goes (R20).
-    pub unrecoverable: Vec<BlobId>,
+    pub listed: Vec<BlobId>,
 }
 
 impl MemberOrder {
@@ -268,9 +271,9 @@ pub struct Missing {
     pub bytes: u64,
 }
 
-/// Blobs of which too little is left to read or mend them (R20). No margin counts them.
+/// Blobs that members with more than f shards say the same of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Unrecoverable {
+pub struct Agreed {
     pub blobs: u64,
     /// The smallest IDs, in order, [`LISTED`](crate::LISTED) at the most.
     pub ids: Vec<BlobId>,

@@ -217,7 +217,7 @@ impl Common {
             // 0 is no limit: where there is no room at all, it's one byte.
             shard_bytes_limit: standing.room.map(|limit| limit.max(1)),
             time_floor: self.time_floor.clone(),
-            unrecoverable: order.map(|order| order.unrecoverable.iter().map(id).collect()).unwrap_or_default(),
+            unrecoverable: order.map(|order| order.listed.iter().map(id).collect()).unwrap_or_default(),
         }
     }
 }

@@ -79,6 +79,8 @@ pub fn decode(said: v1::Inventory) -> Result<Answer, InventoryError> {
         accusations: said.accusations.iter().filter_map(|accusation| Accusation::decode(accusation).ok()).collect(),
         unrecoverable: blobs(&said.unrecoverable)?,
         unrecoverable_blobs: said.unrecoverable_blobs,
+        invalid: blobs(&said.invalid)?,
+        invalid_blobs: said.invalid_blobs,
         set_aside: blobs(&said.set_aside)?,
     };
     // Likewise.

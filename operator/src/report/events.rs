@@ -6,7 +6,7 @@ use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use weft_planner::{Act, EpochPhase, Plan, Step};
+use weft_planner::{Act, Agreed, EpochPhase, Plan, Step};
 
 use crate::subject::Subject;
 
@@ -62,6 +62,17 @@ impl Events {
     pub async fn unrecoverable(&self, subject: &Subject, plan: &Plan) {
         let message = &plan.conditions.degraded.message;
         self.publish(subject, (EventType::Warning, "Unrecoverable"), "ListUnrecoverable", message).await;
+    }
+
+    /// Tells that writers have turned out to have lied, when none had before (R19).
+    pub async fn invalid(&self, subject: &Subject, plan: &Plan) {
+        let Agreed { blobs, ids } = &plan.invalid;
+        let first = ids.first().map(ToString::to_string).unwrap_or_default();
+        let note = format!(
+            "the gateway that stored blob {first} lied, or is broken: its slivers contradict each other, so that nobody reads \
+             it (R19); {blobs} in all, see status.invalid. weft rm ID ends that"
+        );
+        self.publish(subject, (EventType::Warning, "Invalid"), "ListInvalid", &note).await;
     }
 
     async fn publish(&self, subject: &Subject, (type_, reason): (EventType, &'static str), action: &str, note: &str) {

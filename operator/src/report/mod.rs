@@ -11,10 +11,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use thiserror::Error;
 use weft_crds::{
-    Accusation, EpochPointer, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus, Survives,
-    Unrecoverable, committee_condition,
+    Accusation, EpochPointer, ListedBlobs, Margin, Missing, PlannedAct, StorageCommittee, StorageCommitteeStatus,
+    Survives, committee_condition,
 };
-use weft_planner::{Condition, Conditions, MemberState, Plan, Timestamp, Truth, World};
+use weft_planner::{Agreed, Condition, Conditions, MemberState, Plan, Timestamp, Truth, World};
 use weft_protocol::Statement;
 
 use crate::{
@@ -33,8 +33,8 @@ use crate::{
 const PACE: Duration = Duration::from_secs(5);
 /// How many steps and withheld steps status tells.
 const STEPS: usize = 20;
-/// How many unrecoverable blobs status names.
-const UNRECOVERABLE: usize = 16;
+/// How many listed blobs of one kind status names.
+const LISTED: usize = 16;
 /// How much of the room that there is for slivers may be used before that is told, and when it's enough again.
 const ENOUGH: f64 = 0.95;
 const ENOUGH_AGAIN: f64 = 0.9;
@@ -71,7 +71,8 @@ pub fn fill(status: &mut StorageCommitteeStatus, findings: &Findings<'_>, now: T
     status.margin = Some(Margin { read: plan.margin.read, write: plan.margin.write });
     status.survives = Some(Survives { members: plan.survives.members, zones: plan.survives.zones });
     status.missing = Some(Missing { slivers: plan.missing.slivers, bytes: plan.missing.bytes });
-    status.unrecoverable = unrecoverable(plan);
+    status.unrecoverable = listed(&plan.unrecoverable);
+    status.invalid = listed(&plan.invalid);
     status.storage_factor = status.encoding.map(|encoding| {
         let (n, f) = (f64::from(encoding.shards), f64::from(encoding.fault_tolerance));
         format!("{:.2}", n / (n - 2.0 * f) + n / (n - f))
@@ -158,11 +159,11 @@ fn steps(plan: &Plan, refusals: &Refusals) -> Vec<PlannedAct> {
     steps.chain(refused).chain(withheld).take(STEPS).collect()
 }
 
-/// What a person has to know of blobs that can't be had back (R20).
-fn unrecoverable(plan: &Plan) -> Option<Unrecoverable> {
-    let weft_planner::Unrecoverable { blobs, ids } = &plan.unrecoverable;
-    let ids = ids.iter().take(UNRECOVERABLE).map(ToString::to_string).collect();
-    (*blobs > 0).then_some(Unrecoverable { blobs: *blobs, ids })
+/// What a person has to know of blobs that can't be had back (R20), or never were what they should be (R19).
+fn listed(agreed: &Agreed) -> Option<ListedBlobs> {
+    let Agreed { blobs, ids } = agreed;
+    let ids = ids.iter().take(LISTED).map(ToString::to_string).collect();
+    (*blobs > 0).then_some(ListedBlobs { blobs: *blobs, ids })
 }
 
 /// The newest accusations, with what anyone can check them by.
@@ -228,7 +229,7 @@ pub async fn write(
 /// A status without what only runs.
 fn lasting(mut status: Value) -> Value {
     if let Some(fields) = status.as_object_mut() {
-        for running in ["plan", "missing", "margin", "replicas", "unrecoverable"] {
+        for running in ["plan", "missing", "margin", "replicas", "unrecoverable", "invalid"] {
             fields.remove(running);
         }
     }
@@ -271,6 +272,7 @@ pub fn measure(telemetry: &Telemetry, subject: &Subject, plan: &Plan) {
     telemetry.missing_slivers.get_or_create(&labels).set(plan.missing.slivers as i64);
     telemetry.missing_bytes.get_or_create(&labels).set(plan.missing.bytes as i64);
     telemetry.unrecoverable_blobs.get_or_create(&labels).set(plan.unrecoverable.blobs as i64);
+    telemetry.invalid_blobs.get_or_create(&labels).set(plan.invalid.blobs as i64);
     telemetry.members_serving.get_or_create(&labels).set(serving as i64);
 }
 

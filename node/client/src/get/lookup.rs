@@ -28,6 +28,8 @@ pub(crate) struct Live {
     pub(crate) inline: Option<Bytes>,
     /// Of a small blob, what came with its entry where that was wanted; not checked yet.
     pub(crate) rows: Vec<SourceRows>,
+    /// Members with more than f shards have proven that its writer lied: one of them is honest (R19).
+    pub(crate) invalid: bool,
 }
 
 /// Whether the content is wanted with the entry of a small blob.
@@ -80,6 +82,8 @@ struct Lookup<'a> {
     /// Of those among them that are synced and of our view: shards of those who know the blob, and of those who don't.
     known: ShardSet,
     unknown: ShardSet,
+    /// Shards of those who say that the blob's writer lied.
+    invalid: ShardSet,
     live: Option<Live>,
     /// Holders of source rows that were asked and haven't answered.
     awaited: usize,
@@ -90,9 +94,9 @@ struct Lookup<'a> {
 impl<'a> Lookup<'a> {
     fn new(fleet: &'a Fleet, current: &'a Current, id: BlobId, want: Want, last: bool) -> Self {
         let none = ShardSet::EMPTY;
-        let (answered, known, unknown) = (none, none, none);
+        let (answered, known, unknown, invalid) = (none, none, none, none);
         let (awaited, rows, failures) = (0, Vec::new(), Vec::new());
-        Self { fleet, current, id, want, last, answered, known, unknown, live: None, awaited, rows, failures }
+        Self { fleet, current, id, want, last, answered, known, unknown, invalid, live: None, awaited, rows, failures }
     }
 
     /// Whom to ask, the first first. Where content is wanted, holders of source rows come before the others, but for those
@@ -214,6 +218,7 @@ impl<'a> Lookup<'a> {
         let changing = answered >= self.enough() && !self.has_seen_deletes();
         if let Some(mut live) = self.live.take() {
             live.rows = std::mem::take(&mut self.rows);
+            live.invalid = self.invalid.len() >= least;
             // Of a coded blob so many have to give slivers, and nobody does that knows of its delete.
             if answered >= least || live.inline.is_none() {
                 return Ok(Known { live, changing });
@@ -227,7 +232,7 @@ impl<'a> Lookup<'a> {
     fn take(&mut self, holder: &Holder, answer: Result<LookupReply, Status>) -> Result<(), GetError> {
         let member = holder.member();
         self.awaited -= usize::from(self.brings_rows(holder));
-        let LookupReply { entry, counts, view, rows } = match answer {
+        let LookupReply { entry, counts, view, rows, invalid } = match answer {
             Ok(reply) => reply,
             Err(status) => {
                 self.failures.push(format!("member {member}: {}", status.message()));
@@ -249,10 +254,13 @@ impl<'a> Lookup<'a> {
             Ok(Found::Live(live)) if self.fleet.has_expired(&live.metadata) => Err(GetError::NotFound(self.id)),
             Ok(Found::Live(live)) => {
                 self.answered = self.answered.union(holder.shards());
+                if invalid {
+                    self.invalid = self.invalid.union(holder.shards());
+                }
                 if counts {
                     self.known = self.known.union(holder.shards());
                 }
-                self.live.get_or_insert(live);
+                self.live.get_or_insert(*live);
                 if let Some(rows) = rows {
                     self.keep(rows);
                 }
@@ -277,7 +285,8 @@ impl<'a> Lookup<'a> {
             // that nobody here knows. That a blob was acknowledged is told by more than f shards' members who know it.
             Entry::Live { metadata, inline, certificate: _ } => {
                 check_content(&metadata, inline.as_deref()).map_err(|error| error.to_string())?;
-                Ok(Found::Live(Live { metadata, inline: inline.map(Bytes::from), rows: Vec::new() }))
+                let live = Live { metadata, inline: inline.map(Bytes::from), rows: Vec::new(), invalid: false };
+                Ok(Found::Live(Box::new(live)))
             }
             Entry::Deleted(_) => {
                 let checked = entry.check(self.fleet.id(), |_| None, |key| self.fleet.may_delete(key));
@@ -290,7 +299,7 @@ impl<'a> Lookup<'a> {
 }
 
 enum Found {
-    Live(Live),
+    Live(Box<Live>),
     Deleted,
 }
 

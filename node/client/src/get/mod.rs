@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use weft_proto::{SMALL_BLOB, v1::SourceRows};
 use weft_redstuff::{Axis, BlobId, Hash, Metadata, StripeLayout};
 
+use self::lookup::Live;
 pub(crate) use self::lookup::Want;
 use self::stripe::{Rows, RowsError, read_rows};
 pub use self::{
@@ -104,7 +105,9 @@ impl fmt::Debug for Content {
 impl Client {
     /// What is known of a blob.
     pub async fn stat(&self, id: BlobId) -> Result<Metadata, GetError> {
-        Ok(self.lookup(id, Want::Entry).await?.metadata)
+        let live = self.lookup(id, Want::Entry).await?;
+        live.must_be_valid(id)?;
+        Ok(live.metadata)
     }
 
     /// A blob's content, or the part of it in `range`. The first bytes have been read when this returns.
@@ -124,6 +127,7 @@ impl Client {
         let room = if range.is_none() { self.read_memory.try_room(SMALL_BLOB) } else { None };
         let want = if room.is_some() { Want::Content } else { Want::Entry };
         let live = self.lookup(id, want).await?;
+        live.must_be_valid(id)?;
         let length = live.metadata.length();
         let range = match range {
             None => 0..length,
@@ -157,6 +161,14 @@ impl Client {
         drop(room);
         let bytes = stream::iter(first.map(Ok)).chain(rows).boxed();
         Ok(Content { metadata, range, bytes })
+    }
+}
+
+impl Live {
+    /// Refuses what reads as invalid everywhere, whatever slivers a reader would get.
+    fn must_be_valid(&self, blob: BlobId) -> Result<(), GetError> {
+        let what = || "the fleet has proven that its slivers contradict each other".to_owned();
+        if self.invalid { Err(GetError::Inconsistent { blob, what: what() }) } else { Ok(()) }
     }
 }
 

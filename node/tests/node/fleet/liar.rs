@@ -25,7 +25,7 @@ use weft_proto::v1::{
     EntriesReply, EntriesRequest, EntryIdsReply, EntryIdsRequest, ExchangeReply, ExchangeRequest, Identity,
     LackingReply, LackingRequest, LeftoversReply, LeftoversRequest, RegistryDigestsReply, RegistryDigestsRequest,
     SketchReply, SketchRequest, SliverItem, SliversRequest, StripeItem, StripesRequest, SymbolBatch, SymbolsRequest,
-    peers_server,
+    VerdictsReply, VerdictsRequest, peers_server,
 };
 use weft_protocol::{
     BatchHeader, Entry, FleetId, Incarnation, MemberId, SignedView, SigningKey, Statement, sign_batch,
@@ -186,6 +186,10 @@ impl peers_server::Peers for Lies {
     }
 
     async fn slivers(&self, _: Request<SliversRequest>) -> Result<Response<Self::SliversStream>, Status> {
+        mute()
+    }
+
+    async fn verdicts(&self, _: Request<VerdictsRequest>) -> Result<Response<VerdictsReply>, Status> {
         mute()
     }
 

@@ -215,7 +215,7 @@ impl Look<'_> {
         let whole = only.map(|(of, only)| format!("{of:?} drops {only:?}, which it alone has"));
         let lost = self.planned.orders.iter().filter(|order| {
             let drops = order.retire.map(|(_, shards)| shards).unwrap_or_default();
-            self.has_of_lost((order.member, order.incarnation), drops, &order.unrecoverable)
+            self.has_of_lost((order.member, order.incarnation), drops, &order.listed)
         });
         whole
             .chain(lost.map(|order| format!("member {} drops what it has of lost blobs (R20)", order.member)))

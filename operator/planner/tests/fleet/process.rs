@@ -53,6 +53,8 @@ pub(crate) struct Process {
     pub(crate) keeps: BTreeMap<BlobId, ShardSet>,
     /// What it says instead of those that it lacks.
     pub(crate) makes_up: Option<BTreeSet<BlobId>>,
+    /// Blobs whose writers it says that it has proven to have lied.
+    pub(crate) convicts: BTreeSet<BlobId>,
     /// Those that the last order listed.
     listed: BTreeSet<BlobId>,
     /// What it says of others.
@@ -85,6 +87,7 @@ impl Process {
             knows: false,
             keeps: BTreeMap::new(),
             makes_up: None,
+            convicts: BTreeSet::new(),
             listed: BTreeSet::new(),
             accusations: Vec::new(),
             unanswered: Vec::new(),
@@ -159,12 +162,12 @@ impl Process {
         {
             assert!(self.seat().intersection(shards).is_empty(), "a member is told to drop what it serves");
             self.held.retain(|shard, _| !shards.contains(*shard));
-            let listed = order.extras.map(|order| order.unrecoverable.as_slice()).unwrap_or_default();
+            let listed = order.extras.map(|order| order.listed.as_slice()).unwrap_or_default();
             for (_, kept) in self.keeps.iter_mut().filter(|(blob, _)| !listed.contains(blob)) {
                 *kept = kept.difference(shards);
             }
         }
-        self.listed = order.extras.into_iter().flat_map(|order| order.unrecoverable.iter().copied()).collect();
+        self.listed = order.extras.into_iter().flat_map(|order| order.listed.iter().copied()).collect();
         for shard in self.seat().union(self.target).iter() {
             self.held.entry(shard).or_insert(existing);
         }
@@ -206,6 +209,7 @@ impl Process {
             verified: missing + counted == 0,
         };
         let unrecoverable = self.makes_up.clone().unwrap_or(lacks);
+        let unrecoverable: Vec<BlobId> = unrecoverable.difference(&self.convicts).copied().collect();
         let wanted = seat.union(self.target);
         let shards: Vec<ShardReport> =
             self.held.iter().filter(|(shard, _)| wanted.contains(**shard)).map(report).collect();
@@ -247,7 +251,9 @@ impl Process {
             accusations: self.accusations.clone(),
             unanswered: self.unanswered.clone(),
             unrecoverable_blobs: unrecoverable.len() as u64,
-            unrecoverable: unrecoverable.into_iter().collect(),
+            unrecoverable,
+            invalid_blobs: self.convicts.len() as u64,
+            invalid: self.convicts.iter().copied().collect(),
             set_aside: uncounted.into_iter().collect(),
         }
     }

@@ -186,3 +186,23 @@ fn r20_another_leader_knows_what_is_listed_before_it_destroys_anything() {
         assert_eq!((listed(&model), withheld_claims(&model).len()), (&[blob(7)][..], 1));
     }
 }
+
+#[test]
+fn r19_what_more_than_f_shards_convict_is_in_nobodys_way_and_keeps_nothing() {
+    let mut model = rested();
+    lose_blob(&mut model, 7, &[5, 6]);
+    for member in 0..7 {
+        model.volumes.get_mut(&(MemberId(member), 1)).unwrap().convicts.insert(blob(7));
+    }
+    // Liars of 8 shards convict another one.
+    for member in [0, 1] {
+        model.volumes.get_mut(&(MemberId(member), 1)).unwrap().convicts.insert(blob(3));
+    }
+    model.committee.replace.insert((MemberId(6), 1));
+    model.rest();
+    let plan = last(&model);
+    assert_eq!((&plan.invalid.ids[..], plan.invalid.blobs, listed(&model)), (&[blob(7)][..], 1, &[][..]));
+    assert_eq!((plan.margin.read, plan.margin.write, plan.missing.slivers), (18, 9, 0));
+    assert_eq!((plan.conditions.ready.status, plan.conditions.degraded.status), (Truth::True, Truth::False));
+    assert!(!model.volumes.contains_key(&(MemberId(6), 1)), "no volume is kept for what nobody can mend");
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use weft_crds::{Incarnation, Margin, MemberState, MemberStatus, Missing, Survives, Unrecoverable};
+use weft_crds::{Incarnation, ListedBlobs, Margin, MemberState, MemberStatus, Missing, Survives};
 
 use super::report::{Place, Report};
 use crate::kubernetes::text::{age, bytes, columns, count, duration, ranges, table};
@@ -81,19 +81,21 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         facts.push(("Missing", line));
     }
     if let Some(unrecoverable) = &report.unrecoverable {
-        facts.push(("Lost", lost(unrecoverable)));
+        let what = ["is unrecoverable", "are unrecoverable"];
+        facts.push(("Lost", listed(unrecoverable, what, "a volume that comes back may heal, weft rm ID gives up")));
+    }
+    if let Some(invalid) = &report.invalid {
+        let what = ["was never sound, its writer lied", "were never sound, their writers lied"];
+        facts.push(("Invalid", listed(invalid, what, "nobody reads them, weft rm ID clears up")));
     }
     facts
 }
 
-fn lost(Unrecoverable { blobs, ids }: &Unrecoverable) -> String {
-    let what = if *blobs == 1 { "is unrecoverable" } else { "are unrecoverable" };
+/// `what` is said of one blob, and of many.
+fn listed(ListedBlobs { blobs, ids }: &ListedBlobs, what: [&str; 2], then: &str) -> String {
+    let what = what[usize::from(*blobs != 1)];
     let more = if *blobs > ids.len() as u64 { ", …" } else { "" };
-    format!(
-        "{} {what}: {}{more}; a volume that comes back may heal, weft rm ID gives up",
-        count(*blobs, "blob"),
-        ids.join(", ")
-    )
+    format!("{} {what}: {}{more}; {then}", count(*blobs, "blob"), ids.join(", "))
 }
 
 fn members(members: &[MemberStatus], now: Timestamp) -> String {
@@ -155,14 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn unrecoverable_blobs_are_named() {
+    fn listed_blobs_are_named() {
         let mut committee = testing::committee();
-        committee.status.as_mut().unwrap().unrecoverable =
-            Some(Unrecoverable { blobs: 3, ids: vec!["aa11".to_owned(), "bb22".to_owned()] });
+        let status = committee.status.as_mut().unwrap();
+        status.unrecoverable = Some(ListedBlobs { blobs: 3, ids: vec!["aa11".to_owned(), "bb22".to_owned()] });
+        status.invalid = Some(ListedBlobs { blobs: 1, ids: vec!["cc33".to_owned()] });
         let text = render(&Report::new(committee, None), testing::now());
         let line = text.lines().find(|line| line.starts_with("Lost")).unwrap();
         let told = "3 blobs are unrecoverable: aa11, bb22, …; a volume that comes back may heal, weft rm ID gives up";
         assert_eq!(line, format!("Lost      {told}"));
+        let line = text.lines().find(|line| line.starts_with("Invalid")).unwrap();
+        let told = "1 blob was never sound, its writer lied: cc33; nobody reads them, weft rm ID clears up";
+        assert_eq!(line, format!("Invalid   {told}"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 use weft_crds::{
-    Encoding, EpochPointer, Margin, MemberStatus, Missing, StorageCommittee, StorageCommitteeStatus, Survives,
-    Unrecoverable, committee_condition as kind,
+    Encoding, EpochPointer, ListedBlobs, Margin, MemberStatus, Missing, StorageCommittee, StorageCommitteeStatus,
+    Survives, committee_condition as kind,
 };
 
 use super::super::pace::Repair;
@@ -29,7 +29,8 @@ pub(super) struct Report {
     pub(super) margin: Option<Margin>,
     pub(super) survives: Option<Survives>,
     pub(super) missing: Option<Missing>,
-    pub(super) unrecoverable: Option<Unrecoverable>,
+    pub(super) unrecoverable: Option<ListedBlobs>,
+    pub(super) invalid: Option<ListedBlobs>,
     /// None when nothing is mended, or it isn't known how fast.
     pub(super) repair: Option<Repair>,
     /// Those that aren't as they are on a good day.
@@ -72,6 +73,7 @@ impl Report {
             survives,
             missing,
             unrecoverable: status.unrecoverable,
+            invalid: status.invalid,
             repair: repair.filter(|_| missing.is_some_and(|missing| missing.bytes > 0)),
             conditions: status.conditions.into_iter().filter(|condition| !is_fine(condition)).collect(),
             members: status.members,
