@@ -12,6 +12,7 @@ mod mending;
 mod mirror;
 mod orphans;
 mod returns;
+mod roles;
 mod room;
 mod rules;
 mod scrub;

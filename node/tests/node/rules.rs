@@ -327,15 +327,3 @@ async fn a_member_tells_the_size_that_its_volume_has_by_now() {
     let text = member.metrics().render(&member.levels().unwrap());
     assert!(text.contains(&format!("\nweft_store_capacity_bytes {}\n", 2 * before)), "{text}");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_operator_orders() {
-    let fleet = Fleet::start(4).await;
-    let address = fleet.places[&0].address.to_string();
-    for role in ["gateway", "member/1/1"] {
-        let channel = fleet.connector(role).channel(&address).unwrap();
-        let mut control = weft_proto::v1::control_client::ControlClient::new(channel);
-        let status = control.order(weft_proto::v1::OrderRequest::default()).await.unwrap_err();
-        assert_eq!(status.code(), Code::PermissionDenied);
-    }
-}
