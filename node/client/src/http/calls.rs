@@ -1,6 +1,10 @@
 //! What gateways can be asked.
 
-use std::{io, ops::RangeInclusive, sync::Arc};
+use std::{
+    io,
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream::BoxStream};
@@ -97,15 +101,24 @@ impl Gateways {
 
     /// A whole blob as it comes. Once it has begun, another gateway is of no help.
     pub async fn download(&self, id: &str, consistency: Consistency) -> Result<Download, HttpError> {
-        let query = match consistency {
-            Consistency::Committed => "",
-            Consistency::Strict => "?consistency=strict",
-        };
-        let head = request(Method::GET, &format!("/v1/blobs/{id}{query}"))?;
+        let head = read(id, consistency)?;
         let response = self.simple(&head).await?;
         let stat = Stat::read(id, response.headers())?;
         let bytes = BodyDataStream::new(response.into_body()).map_err(|error| broken("the gateway".to_owned(), error));
         Ok(Download { stat, bytes: Box::pin(bytes) })
+    }
+
+    /// A part of a blob, in memory, of as many bytes as the range has. A gateway that is slow to send it isn't hedged.
+    pub async fn part(&self, id: &str, range: Range<u64>, consistency: Consistency) -> Result<Bytes, HttpError> {
+        let mut head = read(id, consistency)?;
+        let bytes = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        head.headers_mut().insert(header::RANGE, HeaderValue::try_from(bytes)?);
+        let body = self.simple(&head).await?.into_body().collect().await;
+        let bytes = body.map_err(|error| broken("the gateway".to_owned(), error))?.to_bytes();
+        if bytes.len() as u64 == range.end - range.start {
+            return Ok(bytes);
+        }
+        Err(HttpError::Answer(format!("{} bytes came of {range:?}", bytes.len())))
     }
 
     /// What is known of a blob.
@@ -170,6 +183,14 @@ fn put_head(put: &Put) -> Result<Request<()>, HttpError> {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Ok(head)
+}
+
+fn read(id: &str, consistency: Consistency) -> Result<Request<()>, HttpError> {
+    let query = match consistency {
+        Consistency::Committed => "",
+        Consistency::Strict => "?consistency=strict",
+    };
+    request(Method::GET, &format!("/v1/blobs/{id}{query}"))
 }
 
 /// A body that is read as it is sent.
