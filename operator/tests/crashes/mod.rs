@@ -7,9 +7,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
+    num::ParseIntError,
+    ops::Range,
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{PersistentVolumeClaim, Pod, Secret, Service},
@@ -32,8 +34,8 @@ use crate::{
 /// Stories that are told at once.
 const TOGETHER: usize = 4;
 
-/// How many writes are disturbed, evenly over the story, where `WEFT_CRASHES` says no other number; `all` is each of them, in
-/// every way.
+/// How many writes are disturbed, evenly over the story, where `WEFT_CRASHES` says no other number; `all` is each of them in
+/// every way, and `48..118` each of these.
 const SAMPLE: usize = 12;
 
 /// Each of these at each write.
@@ -172,14 +174,7 @@ async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> 
     let undisturbed = Story::begin(&bench, "undisturbed", None).await?.life().await?;
     let writes = undisturbed.writes;
     println!("{writes} writes, {} objects made or deleted", undisturbed.written.len());
-    let troubles: Vec<(usize, Trouble)> = match std::env::var("WEFT_CRASHES").as_deref() {
-        Ok("all") => (0..writes).flat_map(|write| TROUBLES.map(|trouble| (write, trouble))).collect(),
-        wanted => {
-            let sample = wanted.map_or(Ok(SAMPLE), str::parse)?;
-            let place = |turn| (2 * turn + 1) * writes / (2 * sample);
-            (0..sample).map(|turn| (place(turn), TROUBLES[turn % TROUBLES.len()])).collect()
-        }
-    };
+    let troubles = troubles(std::env::var("WEFT_CRASHES").ok().as_deref(), writes)?;
     let tell = async |(write, trouble): (usize, Trouble)| -> Outcome {
         let wrong = |what: String| format!("{trouble:?} at write {write}: {what}");
         let namespace = format!("{trouble:?}-{write}").to_lowercase().replace(['(', ')'], "");
@@ -206,9 +201,27 @@ async fn a_fleet_ends_the_same_whatever_befalls_the_operator_at_its_writes() -> 
             Err(wrong(format!("made or deleted otherwise: {different:?}")).into())
         }
     };
-    stream::iter(troubles).map(tell).buffer_unordered(TOGETHER).try_collect::<Vec<()>>().await?;
+    let told: Vec<Outcome> = stream::iter(troubles).map(tell).buffer_unordered(TOGETHER).collect().await;
+    let wrong: Vec<String> = told.into_iter().filter_map(|told| Some(told.err()?.to_string())).collect();
+    if !wrong.is_empty() {
+        return Err(format!("{} of the lives ended otherwise: {}", wrong.len(), wrong.join("; ")).into());
+    }
     scenario.ends();
     Ok(())
+}
+
+/// Which trouble befalls which write: some of all, so many as are wanted, `all`, or all of some writes, as `48..118`.
+fn troubles(wanted: Option<&str>, writes: usize) -> Result<Vec<(usize, Trouble)>, ParseIntError> {
+    let every = |of: Range<usize>| of.flat_map(|write| TROUBLES.map(|trouble| (write, trouble))).collect();
+    if wanted == Some("all") {
+        return Ok(every(0..writes));
+    }
+    if let Some((first, end)) = wanted.and_then(|wanted| wanted.split_once("..")) {
+        return Ok(every(first.parse()?..end.parse::<usize>()?.min(writes)));
+    }
+    let sample = wanted.map_or(Ok(SAMPLE), str::parse)?;
+    let place = |turn| (2 * turn + 1) * writes / (2 * sample);
+    Ok((0..sample).map(|turn| (place(turn), TROUBLES[turn % TROUBLES.len()])).collect())
 }
 
 /// With everything that an operator may look after by time: certificates, floors, epochs' moves, its own intents.
