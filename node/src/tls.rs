@@ -62,12 +62,14 @@ pub struct Tls {
     /// Where renewed certificates appear.
     dir: Option<PathBuf>,
     callers: Callers,
+    /// Between looks at them.
+    reload: Duration,
 }
 
 impl Tls {
     /// From PEM: the authority, this side's certificate (with its chain) and its key.
     pub fn new(ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Ok(Self { config: config(Some(ca), certificate, key)?, dir: None, callers: Callers::Certified })
+        Ok(Self { config: config(Some(ca), certificate, key)?, dir: None, callers: Callers::Certified, reload: RELOAD })
     }
 
     /// From a mounted Secret's `ca.crt`, `tls.crt` and `tls.key`, read again from time to time.
@@ -81,7 +83,7 @@ impl Tls {
     }
 
     fn read(dir: &Path, callers: Callers) -> Result<Self, TlsError> {
-        Ok(Self { config: read(dir, callers)?, dir: Some(dir.to_owned()), callers })
+        Ok(Self { config: read(dir, callers)?, dir: Some(dir.to_owned()), callers, reload: RELOAD })
     }
 
     /// Connections whose handshake is done. The tasks that accept them end with `tasks`.
@@ -92,7 +94,7 @@ impl Tls {
     ) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
         let (sender, configured) = watch::channel(self.config.clone());
         if let Some(dir) = self.dir.clone() {
-            tasks.spawn(reload(dir, self.callers, sender));
+            tasks.spawn(reload(dir, self.callers, self.reload, sender));
         }
         let (accepted, streams) = mpsc::channel(WAITING);
         tasks.spawn(accept(listener, configured, accepted));
@@ -133,9 +135,9 @@ async fn accept(
     }
 }
 
-async fn reload(dir: PathBuf, callers: Callers, config: watch::Sender<Arc<ServerConfig>>) {
+async fn reload(dir: PathBuf, callers: Callers, interval: Duration, config: watch::Sender<Arc<ServerConfig>>) {
     loop {
-        sleep(RELOAD).await;
+        sleep(interval).await;
         match read(&dir, callers) {
             Ok(read) => drop(config.send_replace(read)),
             Err(error) => tracing::warn!(%error, "the certificates stay as they were"),
@@ -176,4 +178,86 @@ fn config(ca: Option<&[u8]>, certificate: &[u8], key: &[u8]) -> Result<Arc<Serve
     let mut config = builder.with_client_cert_verifier(callers).with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+    use rustls::{ClientConfig, pki_types::ServerName};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::{TlsConnector, client};
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    const NAME: &str = "gateway.weft";
+
+    /// Connects, and gives the connection and the certificate that was shown.
+    async fn connect(address: std::net::SocketAddr, ca: &[u8]) -> (client::TlsStream<TcpStream>, Vec<u8>) {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(ca).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(NAME).unwrap();
+        let stream = TlsConnector::from(config).connect(name, stream).await.expect("each handshake succeeds");
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        (stream, shown)
+    }
+
+    async fn echoes(stream: &mut client::TlsStream<TcpStream>) {
+        stream.write_all(b"weft").await.unwrap();
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"weft");
+    }
+
+    #[tokio::test]
+    async fn certificates_are_renewed_without_a_failed_handshake_and_under_open_connections() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issue = || {
+            let key = KeyPair::generate().unwrap();
+            let leaf = CertificateParams::new(vec![NAME.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+            (leaf, key.serialize_pem())
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, pem: &str| std::fs::write(dir.path().join(name), pem).unwrap();
+        let ((old, old_key), (new, new_key)) = (issue(), issue());
+        write("tls.crt", &old.pem());
+        write("tls.key", &old_key);
+
+        let tls = Tls { reload: Duration::from_millis(1), ..Tls::for_anybody(dir.path()).unwrap() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, mut tasks) = (listener.local_addr().unwrap(), JoinSet::new());
+        let mut streams = tls.accept(listener, &mut tasks);
+        tasks.spawn(async move {
+            let mut served = JoinSet::new();
+            while let Some(stream) = streams.next().await {
+                let (mut from, mut to) = tokio::io::split(stream.unwrap());
+                served.spawn(async move { drop(tokio::io::copy(&mut from, &mut to).await) });
+            }
+        });
+        let pem = ca.pem().into_bytes();
+        let (mut open, shown) = connect(address, &pem).await;
+        assert_eq!(shown, old.der().to_vec());
+
+        write("tls.crt", &new.pem());
+        for _ in 0..50 {
+            assert_eq!(connect(address, &pem).await.1, old.der().to_vec(), "a certificate without its key");
+        }
+        write("tls.key", &new_key);
+        loop {
+            let (mut stream, shown) = connect(address, &pem).await;
+            echoes(&mut stream).await;
+            if shown == new.der().to_vec() {
+                break;
+            }
+            assert_eq!(shown, old.der().to_vec());
+        }
+        echoes(&mut open).await;
+    }
 }

@@ -64,7 +64,8 @@ pub struct TlsConnector {
 
 struct State {
     files: TlsFiles,
-    looked: Instant,
+    /// When the files were looked at last; `None`: they are to be looked at again.
+    looked: Option<Instant>,
     generation: u64,
     channels: HashMap<String, Channel>,
 }
@@ -95,17 +96,18 @@ impl TlsConnector {
     }
 
     fn with(dir: Option<PathBuf>, files: TlsFiles) -> Self {
-        let state = State { files, looked: Instant::now(), generation: 0, channels: HashMap::new() };
+        let state = State { files, looked: Some(Instant::now()), generation: 0, channels: HashMap::new() };
         Self { dir, state: Mutex::new(state) }
     }
 
     /// The state, with the files looked at again if it's time.
     fn fresh(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = self.dir.as_ref().filter(|_| state.looked.elapsed() > RELOAD);
+        let due = self.dir.as_ref().filter(|_| state.looked.is_none_or(|looked| looked.elapsed() > RELOAD));
         if let Some(dir) = due {
-            state.looked = Instant::now();
-            match TlsFiles::read(dir) {
+            state.looked = Some(Instant::now());
+            // They are replaced one after the other: a certificate and another one's key are no reason to end what works.
+            match TlsFiles::read(dir).and_then(TlsFiles::fitting) {
                 Ok(files) if files != state.files => {
                     state.files = files;
                     state.generation += 1;
@@ -126,6 +128,11 @@ impl TlsFiles {
             std::fs::read(&path).map_err(|source| ConnectError::Read { path, source })
         };
         Ok(Self { ca: read("ca.crt")?, certificate: read("tls.crt")?, key: read("tls.key")? })
+    }
+
+    /// Itself, where certificate and key are of each other.
+    fn fitting(self) -> Result<Self, ConnectError> {
+        self.endpoint(MEMBER_NAME).map(|_| self)
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, ConnectError> {
@@ -168,5 +175,41 @@ impl Connector for TlsConnector {
 
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host(address).await?.map(|found| found.to_string()).collect()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn leaf() -> [(&'static str, String); 3] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![MEMBER_NAME.to_owned()]).unwrap().self_signed(&key).unwrap();
+        [("ca.crt", certificate.pem()), ("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())]
+    }
+
+    #[tokio::test]
+    async fn renewed_files_are_taken_once_they_fit_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |(name, pem): &(&str, String)| fs::write(dir.path().join(name), pem).unwrap();
+        leaf().iter().for_each(write);
+        let connector = TlsConnector::from_dir(dir.path()).unwrap();
+        connector.channel("127.0.0.1:1").unwrap();
+        let look_again = || connector.state.lock().unwrap().looked = None;
+        let renewed = leaf();
+        write(&renewed[1]);
+        look_again();
+        assert_eq!(connector.generation(), 0, "a certificate without its key");
+        connector.channel("127.0.0.1:2").expect("the old ones still do");
+        assert_eq!(connector.state.lock().unwrap().channels.len(), 2, "no connection ends for it");
+        write(&renewed[2]);
+        look_again();
+        assert_eq!(connector.generation(), 1);
+        assert_eq!(connector.state.lock().unwrap().channels.len(), 0);
+        connector.channel("127.0.0.1:1").unwrap();
     }
 }
