@@ -94,6 +94,7 @@ pub struct Metrics {
     scrub_passed: Gauge,
     expired: Counter,
     looks: Family<Outcome, Counter>,
+    verdicts: Family<Outcome, Counter>,
     challenges_held: Family<Outcome, Counter>,
     challenges_answered: Family<Outcome, Counter>,
 }
@@ -188,6 +189,11 @@ impl Metrics {
     /// Everybody was asked what is left of a blob whose repair failed; `result` is one of a few words.
     pub(crate) fn looked(&self, result: &'static str) {
         self.looks.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// A verdict on a blob's writer was looked into (R19); `result` is one of a few words.
+    pub(crate) fn verdict_looked_into(&self, result: &'static str) {
+        self.verdicts.get_or_create(&Outcome { result }).inc();
     }
 
     /// A round of challenges that this member held is over; `result` is one of a few words.
@@ -323,6 +329,7 @@ impl Metrics {
         }
         registry.register("repair_received_bytes", "Bytes received for repair", self.repair_received.clone());
         registry.register("registry_comparisons", "Registries of peers that differed", self.compared.clone());
+        registry.register("verdicts", "Verdicts on writers that were looked into", self.verdicts.clone());
         registry.register("repair_looks", "Looks for what is left of a blob", self.looks.clone());
         let passed = ("scrub_passed_timestamp_seconds", "When the scrub was through last; 0: never yet");
         registry.register(passed.0, passed.1, self.scrub_passed.clone());

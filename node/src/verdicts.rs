@@ -2,128 +2,182 @@
 //!
 //! What proves a verdict are k slivers with their committed hashes. They aren't stored a second time: they lie where they
 //! belong, and who hears of a verdict asks their holders for them, and believes nothing but what comes of it. A repair finds
-//! the first; peers tell each other which blobs they have convicted.
+//! the first; peers tell each other which blobs they have convicted. Of each peer a page is looked into in a round, so that none
+//! keeps the others from being heard.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use futures::future::join_all;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
-use weft_proto::v1::{VerdictsRequest, peers_client::PeersClient};
+use weft_proto::v1::{Verdict as Told, VerdictsRequest, peers_client::PeersClient};
 use weft_protocol::{Seat, View};
 use weft_redstuff::{Axis, BlobId, Code, Hash, StripeHashes, rebuild_sliver, symbol};
 
 use crate::{
-    member::{Member, MemberError, Peer, Verdict, verdict},
+    member::{Kind, Member, MemberError, Peer, Verdict, verdict},
     migrate,
 };
 
-/// Between two looks at what peers have told.
+/// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Verdicts asked for at a time.
-const PAGE: u32 = 256;
+/// Verdicts of one peer that are looked into in a round.
+const PAGE: usize = 64;
 
 /// How long a peer may take to tell its verdicts, and to give slivers of one stripe.
 const DEADLINE: Duration = Duration::from_secs(2);
-const SLIVERS: Duration = Duration::from_secs(30);
+const SLIVERS: Duration = Duration::from_secs(20);
+
+/// Between two looks at a verdict of a peer's whose slivers can't be had: at first, and at the most.
+const FIRST: Duration = Duration::from_secs(10);
+const LAST: Duration = Duration::from_secs(600);
+
+/// Verdicts whose slivers couldn't be had, of which it is remembered.
+const OPEN: usize = 1 << 14;
 
 /// Runs for the life of the process.
 pub(crate) async fn run(member: Arc<Member>) {
-    let mut distrusted = BTreeSet::new();
+    let mut hearing = Hearing { member: member.clone(), peers: BTreeMap::new(), open: BTreeMap::new() };
     loop {
-        if let Err(error) = round(&member, &mut distrusted).await {
+        if let Err(error) = hearing.round().await {
             tracing::warn!(%error, "verdicts: a round failed; it will be tried again");
         }
         member.env().clock.sleep(INTERVAL).await;
     }
 }
 
-/// Forgets verdicts on what is gone, and looks into those that peers have and this member hasn't.
-async fn round(member: &Member, distrusted: &mut BTreeSet<Peer>) -> Result<(), MemberError> {
-    member.drop_verdicts().await?;
-    let own = member.invalid_digest();
-    for (peer, digest) in member.told_invalid() {
-        if Some(digest) == own || distrusted.contains(&peer) {
-            continue;
+/// What is known of a peer that tells verdicts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Teller {
+    /// The blob of its last verdict that was looked into.
+    after: Option<BlobId>,
+    /// It has called a blob invalid whose slivers agree, or doesn't tell in order.
+    lies: bool,
+}
+
+struct Hearing {
+    member: Arc<Member>,
+    peers: BTreeMap<Peer, Teller>,
+    /// Verdicts whose slivers couldn't be had: when to look again, and how long to wait after that.
+    open: BTreeMap<(Peer, BlobId), (Instant, Duration)>,
+}
+
+impl Hearing {
+    /// Forgets verdicts on what is gone, looks into what repair suspects, and into what peers have and this member hasn't.
+    async fn round(&mut self) -> Result<(), MemberError> {
+        let member = self.member.clone();
+        member.drop_verdicts().await?;
+        for (blob, verdict) in member.take_suspected() {
+            look_into(&member, blob, verdict).await?;
         }
-        match hear(member, peer).await {
-            Ok(Heard::Honest) => {}
-            Ok(Heard::Lie(blob)) => {
-                tracing::warn!(member = %peer.0, incarnation = peer.1, %blob, "the peer calls a blob invalid whose slivers agree; its verdicts are left alone");
-                distrusted.insert(peer);
-            }
-            Err(HearError::Call(status)) => {
-                tracing::debug!(member = %peer.0, incarnation = peer.1, %status, "the peer doesn't tell its verdicts");
-            }
-            Err(HearError::Member(error)) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-enum Heard {
-    Honest,
-    /// It has a verdict that is refuted.
-    Lie(BlobId),
-}
-
-enum HearError {
-    Call(Status),
-    Member(MemberError),
-}
-
-/// Looks into a peer's verdicts, one after the other, at the rate at which repair may receive.
-async fn hear(member: &Member, peer: Peer) -> Result<Heard, HearError> {
-    let mut client = PeersClient::new(member.channel_to(peer).map_err(HearError::Member)?);
-    let mut after: Option<BlobId> = None;
-    loop {
-        let last = after.map(|blob| blob.0.to_vec().into()).unwrap_or_default();
-        let reply = timeout(DEADLINE, client.verdicts(VerdictsRequest { after: last, limit: PAGE }));
-        let silent = |_| HearError::Call(Status::deadline_exceeded("the peer is silent"));
-        let reply = reply.await.map_err(silent)?.map_err(HearError::Call)?.into_inner();
-        for told in &reply.verdicts {
-            let malformed = || HearError::Call(Status::internal("a verdict is malformed"));
-            let blob = BlobId::from_slice(&told.blob).ok_or_else(malformed)?;
-            let verdict = verdict(told.stripe, told.axis, told.index).ok_or_else(malformed)?;
-            // In order, so that a peer that repeats itself is not listened to for ever.
-            if after.is_some_and(|last| last >= blob) {
-                return Err(malformed());
-            }
-            after = Some(blob);
-            if member.is_invalid(&blob) || !member.kind(&blob).is_some_and(crate::member::Kind::is_live) {
+        let (own, told) = (member.invalid_digest(), member.told_invalid());
+        self.peers.retain(|peer, _| told.contains_key(peer));
+        for (peer, digest) in told {
+            let lies = self.peers.get(&peer).is_some_and(|teller| teller.lies);
+            if Some(digest) == own || lies || member.has_many_verdicts() {
                 continue;
             }
-            match look_into(member, blob, verdict).await.map_err(HearError::Member)? {
-                Finding::Refuted => return Ok(Heard::Lie(blob)),
-                Finding::Proven | Finding::Open => {}
+            match ask(&member, peer, self.peers.entry(peer).or_default().after).await {
+                Ok(page) => self.hear(peer, &page).await?,
+                Err(status) => {
+                    tracing::debug!(member = %peer.0, incarnation = peer.1, %status, "the peer doesn't tell its verdicts");
+                }
             }
         }
-        if !reply.more || reply.verdicts.is_empty() {
-            return Ok(Heard::Honest);
-        }
+        Ok(())
     }
+
+    /// Looks into a page of a peer's verdicts, one after the other, at the rate at which repair may receive. After the last one
+    /// it begins with the first again.
+    async fn hear(&mut self, peer: Peer, page: &[Told]) -> Result<(), MemberError> {
+        let mut teller = self.peers.get(&peer).copied().unwrap_or_default();
+        for told in page.iter().take(PAGE) {
+            let read = read(told).filter(|(blob, _)| teller.after.is_none_or(|last| last < *blob));
+            let Some((blob, verdict)) = read else {
+                teller.lies = true;
+                break;
+            };
+            teller.after = Some(blob);
+            if self.member.is_invalid(&blob) || !self.member.kind(&blob).is_some_and(Kind::is_live) {
+                continue;
+            }
+            let (now, rest) = (self.member.env().clock.now(), self.open.get(&(peer, blob)).copied());
+            if rest.is_some_and(|(due, _)| now < due) {
+                continue;
+            }
+            match look_into(&self.member, blob, verdict).await? {
+                Finding::Proven => _ = self.open.remove(&(peer, blob)),
+                Finding::Refuted => {
+                    tracing::warn!(member = %peer.0, incarnation = peer.1, %blob,
+                        "the peer calls a blob invalid whose slivers agree; its verdicts are left alone");
+                    teller.lies = true;
+                    break;
+                }
+                Finding::Open => {
+                    if self.open.len() >= OPEN {
+                        self.open.clear();
+                    }
+                    let pause = rest.map_or(FIRST, |(_, pause)| LAST.min(2 * pause));
+                    self.open.insert((peer, blob), (self.member.env().clock.now() + pause, pause));
+                }
+            }
+        }
+        if page.len() < PAGE {
+            teller.after = None;
+        }
+        self.peers.insert(peer, teller);
+        Ok(())
+    }
+}
+
+async fn ask(member: &Member, peer: Peer, after: Option<BlobId>) -> Result<Vec<Told>, Status> {
+    let mut client = PeersClient::new(member.channel_to(peer)?);
+    let after = after.map(|blob| blob.0.to_vec().into()).unwrap_or_default();
+    let reply = timeout(DEADLINE, client.verdicts(VerdictsRequest { after, limit: PAGE as u32 }));
+    Ok(reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner().verdicts)
+}
+
+fn read(told: &Told) -> Option<(BlobId, Verdict)> {
+    let Told { blob, stripe, axis, index, helpers } = told;
+    Some((BlobId::from_slice(blob)?, verdict(*stripe, *axis, *index, helpers)?))
 }
 
 /// What came of looking into a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Finding {
+enum Finding {
     Proven,
     /// The slivers agree.
     Refuted,
-    /// Too few slivers can be had now.
+    /// Too few of the slivers can be had now.
     Open,
 }
 
-/// Fetches k of the slivers that cross the named one, and records the verdict where these contradict it.
-pub(crate) async fn look_into(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Finding, MemberError> {
+impl Finding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Refuted => "refuted",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// Fetches the helpers of a verdict, and records it where they contradict the named sliver.
+async fn look_into(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Finding, MemberError> {
     let (started, before) = (member.env().clock.now(), member.repair_bytes());
     let Some(newest) = member.newest() else { return Ok(Finding::Open) };
     let Some((symbol_size, hashes)) = member.stripe_hashes(&blob, verdict.stripe)? else { return Ok(Finding::Open) };
-    let Some(expected) = hashes.get(verdict.axis, verdict.index) else { return Ok(Finding::Refuted) };
-    let code = newest.view.code;
-    let mut crossing = Crossing { member, code, blob, verdict, symbol_size, hashes, symbols: Vec::new() };
-    crossing.gather(&newest.view).await;
-    let found = crossing.compare(expected).await;
+    let mut crossing =
+        Crossing { member, code: newest.view.code, blob, verdict, symbol_size, hashes, symbols: BTreeMap::new() };
+    let found = match crossing.expected() {
+        Some(expected) => {
+            crossing.gather(&newest.view).await;
+            crossing.compare(expected).await
+        }
+        None => Finding::Refuted,
+    };
+    member.metrics().verdict_looked_into(found.name());
     member.throttle(started, member.repair_bytes() - before).await;
     if found == Finding::Proven {
         member.convict(blob, verdict).await?;
@@ -139,7 +193,7 @@ struct Crossing<'m> {
     verdict: Verdict,
     symbol_size: u32,
     hashes: StripeHashes,
-    symbols: Vec<(u16, Vec<u8>)>,
+    symbols: BTreeMap<u16, Vec<u8>>,
 }
 
 impl Crossing<'_> {
@@ -147,68 +201,72 @@ impl Crossing<'_> {
         self.verdict.axis.crossing()
     }
 
-    fn wanting(&self) -> usize {
-        usize::from(self.code.slivers_to_decode(self.axis())).saturating_sub(self.symbols.len())
+    /// The hash that the named sliver should have; `None` where the verdict is about nothing that there is.
+    fn expected(&self) -> Option<Hash> {
+        let Verdict { axis, index, helpers, .. } = self.verdict;
+        let there_are = helpers.iter().all(|helper| u16::from(helper) < self.code.shards());
+        let enough = helpers.len() == self.code.slivers_to_decode(self.axis());
+        self.hashes.get(axis, index).filter(|_| there_are && enough)
     }
 
-    /// Those held here first, then one holder after the other, so that no more than a sliver is kept in memory.
+    /// The helpers that are held here, and then those that their holders in the newest view give.
     async fn gather(&mut self, view: &View) {
-        let held = self.member.held_slivers(&self.blob, self.verdict.stripe).unwrap_or_default();
         let axis = self.axis();
-        for (_, index) in held.into_iter().filter(|(held, _)| *held == axis) {
-            if self.wanting() == 0 {
-                return;
-            }
-            let read = self.member.read_sliver(&self.blob, self.verdict.stripe, axis, index).await;
+        for helper in self.verdict.helpers.iter().map(u16::from) {
+            let read = self.member.read_sliver(&self.blob, self.verdict.stripe, axis, helper).await;
             if let Ok(Some(sliver)) = read {
-                self.take(index, &sliver);
+                self.symbols.extend(self.symbol(helper, &sliver).map(|symbol| (helper, symbol)));
             }
         }
         let own = self.member.identity().member;
-        for seat in view.seats.iter().filter(|seat| seat.member != own) {
-            if self.wanting() == 0 {
-                return;
-            }
-            let asked = timeout(SLIVERS, self.ask(seat)).await;
-            let failed = asked.map_or_else(|_| Some(Status::deadline_exceeded("the peer is silent")), Result::err);
-            if let Some(status) = failed {
-                tracing::debug!(member = %seat.member, blob = %self.blob, %status, "a verdict's slivers can't be had from the peer");
-            }
+        let asked = view.seats.iter().filter(|seat| seat.member != own).map(|seat| self.ask(seat));
+        for symbols in join_all(asked).await {
+            self.symbols.extend(symbols);
         }
     }
 
-    async fn ask(&mut self, seat: &Seat) -> Result<(), Status> {
+    /// The symbols of the helpers that a seat gives: no more than a sliver of it is in memory.
+    async fn ask(&self, seat: &Seat) -> Vec<(u16, Vec<u8>)> {
         let index = |shard: u8| self.code.sliver_index(shard.into(), self.axis());
-        let unknown = |index: &u16| self.symbols.iter().all(|(known, _)| known != index);
-        let indices: Vec<u16> = seat.shards.iter().map(index).filter(unknown).take(self.wanting()).collect();
-        let places = indices.iter().map(|index| (self.blob, self.verdict.stripe, self.axis(), *index));
-        let mut slivers = migrate::slivers(self.member, (seat.member, seat.incarnation.number), places).await?;
-        while let Some(reply) = slivers.message().await? {
-            self.member.metrics().symbols_received(reply.data.len());
-            if let Some(index) = indices.get(reply.item as usize).filter(|_| reply.held) {
-                self.take(*index, &reply.data);
+        let wanted = |index: &u16| self.verdict.helpers.contains(*index as u8) && !self.symbols.contains_key(index);
+        let indices: Vec<u16> = seat.shards.iter().map(index).filter(wanted).collect();
+        let mut symbols = Vec::new();
+        if indices.is_empty() {
+            return symbols;
+        }
+        let take = async {
+            let places = indices.iter().map(|index| (self.blob, self.verdict.stripe, self.axis(), *index));
+            let peer = (seat.member, seat.incarnation.number);
+            let mut slivers = migrate::slivers(self.member, peer, places).await?;
+            while let Some(reply) = slivers.message().await? {
+                self.member.metrics().symbols_received(reply.data.len());
+                if let Some(index) = indices.get(reply.item as usize).filter(|_| reply.held) {
+                    symbols.extend(self.symbol(*index, &reply.data).map(|symbol| (*index, symbol)));
+                }
             }
+            Ok::<_, Status>(())
+        };
+        let taken =
+            timeout(SLIVERS, take).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer is silent")));
+        if let Err(status) = taken {
+            tracing::debug!(member = %seat.member, blob = %self.blob, %status, "a verdict's slivers can't be had from the peer");
         }
-        Ok(())
+        symbols
     }
 
-    /// Takes a sliver's symbol, if the sliver is the one that was committed to.
-    fn take(&mut self, index: u16, sliver: &[u8]) {
-        let known = self.symbols.iter().any(|(known, _)| *known == index);
-        if known || !self.hashes.matches(self.axis(), index, sliver) {
-            return;
-        }
-        if let Ok(symbol) = symbol(self.code, self.axis(), sliver, self.symbol_size, self.verdict.index) {
-            self.symbols.push((index, symbol));
-        }
+    /// The symbol of a helper, if it is the sliver that was committed to.
+    fn symbol(&self, helper: u16, sliver: &[u8]) -> Option<Vec<u8>> {
+        let (axis, index) = (self.axis(), self.verdict.index);
+        let right = self.hashes.matches(axis, helper, sliver);
+        right.then(|| symbol(self.code, axis, sliver, self.symbol_size, index).ok()).flatten()
     }
 
-    /// Whether the sliver that these yield has the hash that was committed to.
+    /// Whether the sliver that they yield has the hash that was committed to.
     async fn compare(self, expected: Hash) -> Finding {
-        if self.wanting() > 0 {
+        let Self { code, verdict, symbol_size, symbols, .. } = self;
+        if symbols.len() < usize::from(verdict.helpers.len()) {
             return Finding::Open;
         }
-        let Self { code, verdict, symbol_size, symbols, .. } = self;
         let rebuilt = weft_client::apart(move || {
             let symbols: Vec<(u16, &[u8])> = symbols.iter().map(|(index, symbol)| (*index, &symbol[..])).collect();
             rebuild_sliver(code, verdict.axis, symbol_size, &symbols).map(|sliver| Hash::of(&sliver))

@@ -1,31 +1,44 @@
 //! Invalid blobs (R19): those whose writer lied, each with a sliver that others contradict. A verdict is recorded by who has
 //! proven it, so that it outlives the slivers that it was proven from.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use weft_protocol::{Decoder, Encoder};
+use weft_protocol::{Decoder, Encoder, ShardSet};
 use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::{Room, StoreError, View};
 
-use super::{Kind, Member, MemberError, lock, slivers, unrecoverable::wire};
+use super::{Blobs, Kind, Member, MemberError, lock, slivers, unrecoverable::wire};
 
 /// Begins the names of the records of verdicts.
 const INVALID: &str = "invalid/";
 
-/// Blobs that are kept: a gateway that lies all day isn't to fill the memory. What is beyond is tried as any other.
+/// Blobs that are kept: a gateway that lies all day isn't to fill the memory. Beyond that nobody is heard, and blobs are tried as
+/// any other.
 const KEPT: usize = 1 << 16;
 
 /// How many blobs an inventory names, as many as the operator lists.
 const TOLD: usize = 1024;
 
-/// A sliver whose committed hash isn't that of what the slivers yield which cross it, k of them, each with its own committed
-/// hash: who has these can tell that no content has all the hashes that the writer committed to.
+/// Suspicions that wait to be looked into; repair has others as soon as these are.
+const SUSPECTED: usize = 64;
+
+/// Verdicts that go in one commit.
+const BATCH: usize = 256;
+
+/// A sliver whose committed hash isn't that of what the helpers yield: k slivers that cross it, each with its own committed
+/// hash. Who has these can tell that no content has all the hashes that the writer committed to. Others that cross it may yield
+/// the right one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) stripe: u32,
     pub(crate) axis: Axis,
     pub(crate) index: u16,
+    /// The indices of the helpers.
+    pub(crate) helpers: ShardSet,
 }
 
 /// The verdicts that this member has proven.
@@ -34,6 +47,8 @@ pub(super) struct Invalid {
     verdicts: BTreeMap<BlobId, Verdict>,
     /// Over the blobs; `None`: there are none.
     digest: Option<Hash>,
+    /// What repair has come upon, to be looked into.
+    suspected: BTreeMap<BlobId, Verdict>,
 }
 
 impl Invalid {
@@ -45,7 +60,7 @@ impl Invalid {
         };
         let rows = from.states(INVALID, None, usize::MAX)?;
         let verdicts = rows.into_iter().map(read).collect::<Result<_, MemberError>>()?;
-        Ok(Self { digest: digest(&verdicts), verdicts })
+        Ok(Self { digest: digest(&verdicts), verdicts, suspected: BTreeMap::new() })
     }
 
     fn change(&mut self, change: impl FnOnce(&mut BTreeMap<BlobId, Verdict>)) {
@@ -79,32 +94,60 @@ impl Member {
         (live().count() as u64, wire(live().take(TOLD)))
     }
 
-    /// Records a verdict that this member has proven, unless the blob is gone.
-    pub(crate) async fn convict(&self, blob: BlobId, verdict: Verdict) -> Result<(), MemberError> {
-        if lock(&self.invalid).verdicts.len() >= KEPT {
-            return Ok(());
-        }
-        let write = self.store.write(Room::Reserved, move |tx| {
-            let live = slivers::is_live(tx, &blob)?;
-            if live {
-                tx.put_state(&name(&blob), write_verdict(verdict));
-            }
-            Ok::<_, MemberError>(live)
-        });
-        if write.await?.value {
-            let Verdict { stripe, axis, index } = verdict;
-            tracing::warn!(%blob, stripe, axis = axis.name(), index, "the blob's writer lied: its slivers contradict each other (R19)");
-            lock(&self.invalid).change(|verdicts| _ = verdicts.insert(blob, verdict));
-            self.notify();
-        }
-        Ok(())
+    /// Whether no verdict is kept any more.
+    pub(crate) fn has_many_verdicts(&self) -> bool {
+        lock(&self.invalid).verdicts.len() >= KEPT
     }
 
-    /// Forgets the verdicts on blobs that were deleted, or have expired.
+    /// What counts neither as missing nor for a margin here: what the operator has listed, and what this member has proven to be
+    /// invalid, for which it needs nobody's word.
+    pub(crate) fn aside(&self) -> Blobs {
+        let (listed, invalid) = (self.listed(), lock(&self.invalid));
+        if invalid.verdicts.is_empty() {
+            return listed;
+        }
+        Arc::new(listed.iter().chain(invalid.verdicts.keys()).copied().collect())
+    }
+
+    /// Notes what repair has come upon: it isn't to wait for what comes of it.
+    pub(crate) fn suspect(&self, blob: BlobId, verdict: Verdict) {
+        let mut invalid = lock(&self.invalid);
+        if invalid.suspected.len() < SUSPECTED && !invalid.verdicts.contains_key(&blob) {
+            invalid.suspected.insert(blob, verdict);
+        }
+    }
+
+    pub(crate) fn take_suspected(&self) -> BTreeMap<BlobId, Verdict> {
+        std::mem::take(&mut lock(&self.invalid).suspected)
+    }
+
+    /// Records a verdict that this member has proven, unless the blob is gone. Where the store takes no writes it holds until the
+    /// process ends.
+    pub(crate) async fn convict(&self, blob: BlobId, verdict: Verdict) -> Result<(), MemberError> {
+        if self.has_many_verdicts() || !self.kind(&blob).is_some_and(Kind::is_live) {
+            return Ok(());
+        }
+        let Verdict { stripe, axis, index, helpers: _ } = verdict;
+        tracing::warn!(%blob, stripe, axis = axis.name(), index, "the blob's writer lied: its slivers contradict each other (R19)");
+        lock(&self.invalid).change(|verdicts| _ = verdicts.insert(blob, verdict));
+        self.notify();
+        let write = self.store.write(Room::Reserved, move |tx| {
+            if slivers::is_live(tx, &blob)? {
+                tx.put_state(&name(&blob), write_verdict(verdict));
+            }
+            Ok::<_, MemberError>(())
+        });
+        match write.await {
+            Err(error) if error.is_read_only() => Ok(()),
+            written => written.map(drop),
+        }
+    }
+
+    /// Forgets some of the verdicts on blobs that were deleted, or have expired, or are void.
     pub(crate) async fn drop_verdicts(&self) -> Result<(), MemberError> {
-        let gone = |blob: &&BlobId| matches!(self.kind(blob), None | Some(Kind::Deleted | Kind::Hidden { .. }));
-        let gone: Vec<BlobId> = lock(&self.invalid).verdicts.keys().filter(gone).copied().collect();
-        if gone.is_empty() {
+        let gone = |blob: &&BlobId| !self.kind(blob).is_some_and(Kind::is_live);
+        let gone: BTreeSet<BlobId> = lock(&self.invalid).verdicts.keys().filter(gone).take(BATCH).copied().collect();
+        if gone.is_empty() || self.is_read_only() {
             return Ok(());
         }
         let write = self.store.write(Room::Reserved, move |tx| {
@@ -129,18 +172,19 @@ fn digest(verdicts: &BTreeMap<BlobId, Verdict>) -> Option<Hash> {
 }
 
 fn write_verdict(verdict: Verdict) -> Vec<u8> {
-    let Verdict { stripe, axis, index } = verdict;
-    Encoder::new().u32(stripe).u8(axis as u8).u32(index.into()).finish()
+    let Verdict { stripe, axis, index, helpers } = verdict;
+    Encoder::new().u32(stripe).u8(axis as u8).u32(index.into()).fixed(&helpers.to_bytes()).finish()
 }
 
 fn read_verdict(bytes: &[u8]) -> Result<Verdict, MemberError> {
     let mut from = Decoder::new("verdict", bytes);
-    let (stripe, axis, index) = (from.u32()?, from.u8()?, from.u32()?);
+    let (stripe, axis, index, helpers) = (from.u32()?, from.u8()?, from.u32()?, from.fixed::<32>()?);
     from.finish()?;
-    verdict(stripe, axis.into(), index).ok_or(MemberError::Malformed { field: "verdict" })
+    verdict(stripe, axis.into(), index, &helpers).ok_or(MemberError::Malformed { field: "verdict" })
 }
 
 /// A verdict as the wire tells it.
-pub(crate) fn verdict(stripe: u32, axis: u32, index: u32) -> Option<Verdict> {
-    Some(Verdict { stripe, axis: slivers::axis(axis)?, index: u16::try_from(index).ok()? })
+pub(crate) fn verdict(stripe: u32, axis: u32, index: u32, helpers: &[u8]) -> Option<Verdict> {
+    let helpers = ShardSet::from_bytes(helpers.try_into().ok()?);
+    Some(Verdict { stripe, axis: slivers::axis(axis)?, index: u16::try_from(index).ok()?, helpers })
 }

@@ -57,7 +57,7 @@ impl Member {
             blobs: totals.live,
             tombstones: totals.tombstones,
             registry_digest: self.registry_digest().0.to_vec().into(),
-            shards: self.shard_reports(&known, &totals, &listed)?,
+            shards: self.shard_reports(&known, &totals, &self.aside())?,
             held_slivers: view.totals().slivers,
             held_sliver_bytes: view.totals().sliver_bytes,
             reachable: self.reachable().into_iter().map(|member| member.0).collect(),
@@ -120,12 +120,12 @@ impl Member {
         }
     }
 
-    /// What shards miss, without `listed` blobs.
+    /// What shards miss, without the blobs that are `aside`.
     fn lacks(
         &self,
         known: &Known,
         totals: &Totals,
-        listed: &BTreeSet<BlobId>,
+        aside: &BTreeSet<BlobId>,
     ) -> Result<BTreeMap<u8, Lack>, MemberError> {
         let all = Lack { slivers: totals.slivers, bytes: totals.bytes, blobs: totals.blobs };
         let lack = |shard| (shard, if known.work.contains(shard) { Lack::default() } else { all });
@@ -139,7 +139,7 @@ impl Member {
             for (blob, shard) in page {
                 // What the last uploads still bring is no loss (R22), and what can't be had back is told apart (R20).
                 let comes = self.coming_in(&BlobId(blob)).contains(shard);
-                if comes || listed.contains(&BlobId(blob)) {
+                if comes || aside.contains(&BlobId(blob)) {
                     continue;
                 }
                 let Some(Kind::Live { slivers, bytes, position: _ }) = self.index.get(&BlobId(blob)) else { continue };
@@ -154,7 +154,7 @@ impl Member {
         &self,
         known: &Known,
         totals: &Totals,
-        listed: &BTreeSet<BlobId>,
+        aside: &BTreeSet<BlobId>,
     ) -> Result<Vec<ShardReport>, MemberError> {
         let newest = known.newest.as_ref();
         let own = newest.map(|newest| super::shards_in(&self.identity, &newest.view)).unwrap_or_default();
@@ -166,7 +166,7 @@ impl Member {
             target: !own.contains(shard),
             verified: lack.blobs == 0 && known.verified.contains(shard),
         };
-        Ok(self.lacks(known, totals, listed)?.into_iter().map(report).collect())
+        Ok(self.lacks(known, totals, aside)?.into_iter().map(report).collect())
     }
 
     /// The inventory of a volume that isn't this process's to serve (R1).
@@ -184,7 +184,7 @@ impl Member {
     /// What the gauges show.
     pub fn levels(&self) -> Result<Levels, MemberError> {
         let (known, view, totals) = (self.known(), self.store.view(), self.index.totals());
-        let lacks = self.lacks(&known, &totals, &self.listed())?;
+        let lacks = self.lacks(&known, &totals, &self.aside())?;
         let (slivers, bytes) =
             lacks.values().fold((0, 0), |(slivers, bytes), lack| (slivers + lack.slivers, bytes + lack.bytes));
         let (usage, health) = (self.store.usage()?, self.store.health());

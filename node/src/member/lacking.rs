@@ -77,7 +77,7 @@ impl Member {
         if slots.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut rows: BTreeMap<BlobId, ShardSet> = set_aside(view, &self.listed())?;
+        let mut rows: BTreeMap<BlobId, ShardSet> = set_aside(view, &self.aside())?;
         for (blob, shards) in self.all_coming_in(|blob| slots.contains(&slot_of(&blob.0))) {
             let missing = view.missing_of(&blob.0)?.into_iter().filter(|shard| shards.contains(*shard));
             let row = rows.entry(blob).or_default();

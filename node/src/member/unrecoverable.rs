@@ -34,7 +34,9 @@ impl Member {
     pub fn unrecoverable(&self) -> Result<BTreeSet<BlobId>, MemberError> {
         let (found, view) = (lock(&self.unrecoverable).clone(), self.store.view());
         let mut blobs = BTreeSet::new();
-        for blob in found.iter().filter(|blob| self.index.get(blob).is_some_and(Kind::is_live)) {
+        for blob in
+            found.iter().filter(|blob| self.index.get(blob).is_some_and(Kind::is_live) && !self.is_invalid(blob))
+        {
             if !view.missing_of(&blob.0)?.is_empty() {
                 blobs.insert(*blob);
             }

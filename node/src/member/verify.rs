@@ -13,7 +13,7 @@ impl Member {
     /// read again.
     pub(crate) fn unverified(&self) -> Result<Option<u8>, MemberError> {
         let known = self.known();
-        let (view, listed) = (self.store.view(), self.listed());
+        let (view, listed) = (self.store.view(), self.aside());
         for shard in self.must_hold().intersection(known.work).difference(known.verified).iter() {
             if !lacks(&view, shard, &listed)? {
                 return Ok(Some(shard));
@@ -24,7 +24,7 @@ impl Member {
 
     /// Reads every sliver of a shard against its hash. Rotten ones go on the work list, and the shard stays unverified.
     pub(crate) async fn verify(&self, shard: u8) -> Result<(), MemberError> {
-        let listed = self.listed();
+        let listed = self.aside();
         let mut after = None;
         loop {
             let (page, _) = self.entry_ids(&[], after, PAGE);

@@ -93,7 +93,7 @@ impl Repair {
         self.evidence.refresh(&self.member, &fleet, started).await?;
         let Self { member, attempts, evidence, pass, .. } = self;
         let attempt = |blob, shard| {
-            let rests = evidence.rests(&blob) || member.is_invalid(&blob);
+            let rests = evidence.rests(&blob);
             (!rests).then(|| attempts.get(&(blob, shard)).copied().unwrap_or(0))
         };
         let items = work::next(member, &fleet, pass, attempt, BATCH_ITEMS)?;

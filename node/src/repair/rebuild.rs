@@ -15,10 +15,7 @@ use super::{
     symbols,
     work::{Fleet, Item},
 };
-use crate::{
-    member::{Member, Verdict, Way},
-    verdicts,
-};
+use crate::member::{Member, Verdict, Way};
 
 /// One sliver to rebuild.
 pub(super) struct Unit {
@@ -54,6 +51,13 @@ impl Unit {
         self.given.entry(peer).or_default().extend(served.iter().map(|(index, _)| *index));
         self.symbols.extend(served);
         all
+    }
+
+    /// That the helpers which it was rebuilt from contradict it.
+    fn verdict(&self, code: Code) -> Verdict {
+        let helpers = self.symbols.iter().map(|(index, _)| *index as u8);
+        let helpers = helpers.take(code.slivers_to_decode(self.axis.crossing()).into()).collect();
+        Verdict { stripe: self.stripe, axis: self.axis, index: self.index, helpers }
     }
 
     fn request(&self, peer: MemberId) -> SymbolItem {
@@ -95,21 +99,14 @@ impl Rebuild<'_> {
         }
         for (blob, unit) in wrong {
             let liars = suspects::liars(self.member, &self.fleet.newest.view, &unit).await;
+            // Where every helper told the truth it was the writer who didn't (R19).
             if liars.is_empty() {
-                self.suspect_writer(&unit).await;
+                self.member.suspect(blob, unit.verdict(self.fleet.newest.view.code));
             }
             for peer in liars {
                 tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
                 self.doubts.add(blob, peer);
             }
-        }
-    }
-
-    /// Where every helper told the truth it was the writer who didn't (R19).
-    async fn suspect_writer(&self, unit: &Unit) {
-        let verdict = Verdict { stripe: unit.stripe, axis: unit.axis, index: unit.index };
-        if let Err(error) = verdicts::look_into(self.member, unit.blob, verdict).await {
-            tracing::warn!(blob = %unit.blob, %error, "whether the blob's writer lied can't be told yet");
         }
     }
 

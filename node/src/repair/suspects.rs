@@ -1,15 +1,22 @@
 //! Who can't be relied on for a blob (R18): who lacks what it should have of it, and who gives wrong symbols of it. They
 //! are asked last, since no turning through the helpers leaves all of them out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::join_all;
+use tokio::time::timeout;
 use weft_protocol::{MemberId, Seat, View};
 use weft_redstuff::{BlobId, Code, Hash, StripeHashes, symbol};
 
 use super::rebuild::Unit;
 use crate::{member::Member, migrate};
+
+/// How long a suspect may take to show its slivers of one stripe.
+const SHOWN: Duration = Duration::from_secs(30);
 
 /// Peers that are doubted, blob by blob. Kept in memory: it costs one attempt to know them again.
 #[derive(Debug, Default)]
@@ -59,7 +66,8 @@ async fn examine(
     seat: &Seat,
     indices: &[u16],
 ) -> Option<MemberId> {
-    let shown = show(member, unit, seat, indices).await.unwrap_or_default();
+    let shown = timeout(SHOWN, show(member, unit, seat, indices)).await;
+    let shown = shown.ok().and_then(Result::ok).unwrap_or_default();
     let cleared = indices.iter().all(|index| {
         let crossing = unit.axis.crossing();
         let sliver = shown.get(index).filter(|sliver| hashes.matches(crossing, *index, sliver));

@@ -134,6 +134,10 @@ pub(super) fn next(
             let Some(attempt) = attempt(blob, shard) else { continue };
             let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
             let source = fleet.source(shard, attempt);
+            // Of an invalid blob the slivers that there are still go with their shards: they are its proof (R19).
+            if source == Source::Symbols && member.is_invalid(&blob) {
+                continue;
+            }
             let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
             bytes += item.bytes();
             items.push(item);

@@ -151,6 +151,7 @@ impl peers_server::Peers for Peers {
             stripe: verdict.stripe,
             axis: verdict.axis as u32,
             index: verdict.index.into(),
+            helpers: verdict.helpers.to_bytes().to_vec().into(),
         });
         Ok(Response::new(VerdictsReply { verdicts: verdicts.collect(), more }))
     }

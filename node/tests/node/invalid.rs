@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use weft_client::{Consistency, GetError};
 use weft_proto::v1::Inventory;
-use weft_redstuff::BlobId;
+use weft_protocol::ShardSet;
+use weft_redstuff::{Axis, BlobId};
 use weft_store::{Room, StoreError};
 
 use super::fleet::{Fleet, OrderChanges, content, eventually, get, lose, put};
@@ -45,22 +46,20 @@ async fn r19_a_bad_writer_is_proven_by_everybody_and_in_nobodys_way() {
     assert!(fleet.members().iter().all(|(_, member)| !member.is_invalid(&good)));
     assert_eq!(get(&client, good).await, first);
 
-    // What it lacks counts as missing until it is listed, and no repair goes on trying.
-    let told = orders(&fleet, &[bad]).await;
+    // Who has proven it waits for no list, and no repair goes on trying.
+    let told = orders(&fleet, &[]).await;
     for (id, inventory) in &told {
         assert_eq!((&inventory.invalid[..], inventory.invalid_blobs), (&[bad.0.to_vec().into()][..], 1), "member {id}");
         assert_eq!(inventory.unrecoverable_blobs, 0);
     }
-    assert!(told[&2].shards.iter().any(|shard| shard.missing_slivers > 0) || !told[&2].set_aside.is_empty());
-    let told = orders(&fleet, &[bad]).await;
     assert!(told.values().all(|inventory| inventory.shards.iter().all(|shard| shard.missing_slivers == 0)));
-    let metrics = |id: u32| fleet.member(id).repair_bytes();
-    let before = metrics(2);
+    let before = fleet.member(2).repair_bytes();
     lose(&fleet.member(2), good).await;
     eventually("the other blob is mended", || async { fleet.member(2).held_slivers(&good, 0).unwrap().len() == 8 })
         .await;
-    let all = fleet.member(2).held_slivers(&good, 0).unwrap().len() as u64;
-    assert!(metrics(2) - before < all * 100_000, "nothing of the bad one was asked for again");
+    // Four shards' primaries and secondaries of a blob of 16 shards come to about as much as the blob.
+    let moved = fleet.member(2).repair_bytes() - before;
+    assert!(moved < 150_000, "{moved} bytes: nothing of the bad one was asked for again");
 
     // The verdict outlives the process, and goes with the blob.
     fleet.kill(1).await;
@@ -90,7 +89,10 @@ async fn r19_a_verdict_counts_for_nothing_without_its_proof() {
     assert_eq!(get(&client, good).await, bytes);
     assert_eq!(client.stat(good).await.unwrap().length(), 100_000);
 
-    // The others go on to believe each other, so they have had the time to believe it too.
+    for id in 0..3 {
+        eventually("the lie is found", || async { looked_into(&fleet, id, "refuted") == 1 }).await;
+        assert!(!fleet.member(id).is_invalid(&good));
+    }
     let bad = fleet.put_contradiction(&bytes, &other).await;
     fleet.whole().await;
     fleet.clock.pass(UPLOADED);
@@ -102,11 +104,42 @@ async fn r19_a_verdict_counts_for_nothing_without_its_proof() {
     assert_eq!(get(&client, good).await, bytes);
 }
 
+/// How many verdicts of that outcome a member has looked into.
+fn looked_into(fleet: &Fleet, id: u32, result: &str) -> u64 {
+    let member = fleet.member(id);
+    let text = member.metrics().render(&member.levels().unwrap());
+    let line = format!("weft_verdicts_total{{result=\"{result}\"}} ");
+    text.lines().find_map(|told| told.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r19_others_prove_a_verdict_by_the_very_slivers_that_it_names() {
+    let fleet = Fleet::start(4).await;
+    let bytes = content(1, 100_000);
+    let bad = fleet.put_flaw(&bytes, Axis::Secondary, 0).await;
+    fleet.whole().await;
+    fleet.clock.pass(UPLOADED);
+    // Whoever holds the bad secondary loses a primary, and mends it from what is at home first. By other secondaries it would be
+    // right.
+    let code = fleet.newest().code;
+    let holder = fleet.newest().holder(code.shard_of(Axis::Secondary, 0) as u8).unwrap().clone();
+    let id = holder.member.0;
+    let primary = code.sliver_index(holder.shards.iter().next().unwrap().into(), Axis::Primary);
+    let sliver = fleet.member(id).read_sliver(&bad, 0, Axis::Primary, primary).await.unwrap().unwrap();
+    fleet.rot(id, &sliver);
+    assert_eq!(fleet.member(id).read_sliver(&bad, 0, Axis::Primary, primary).await.unwrap(), None);
+    convicted_by_all(&fleet, bad).await;
+    assert_eq!((0..4).map(|id| looked_into(&fleet, id, "refuted")).sum::<u64>(), 0);
+    assert!(is_invalid(&fleet.client().read(bad, None, Consistency::Committed).await));
+}
+
 /// Writes a verdict on a blob's first primary into a member's volume, behind its back.
 async fn convict(fleet: &Fleet, id: u32, blob: BlobId) {
+    let helpers = ShardSet::first(fleet.newest().code.slivers_to_decode(Axis::Secondary));
     let write = fleet.member(id).store().write(Room::Reserved, move |tx| {
-        // Stripe, axis, index.
-        tx.put_state(&format!("invalid/{blob}"), vec![0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        // Stripe, axis, index; and the eleven first secondaries, by which it should be wrong.
+        let verdict = [&[0; 9][..], &helpers.to_bytes()].concat();
+        tx.put_state(&format!("invalid/{blob}"), verdict);
         Ok::<_, StoreError>(())
     });
     write.await.expect("the store takes it");

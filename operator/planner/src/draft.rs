@@ -32,6 +32,7 @@ pub(crate) struct Draft<'w> {
 
 impl<'w> Draft<'w> {
     pub(crate) fn new(world: &'w World, now: Timestamp) -> Self {
+        let invalid = listed::invalid(world);
         Self {
             world,
             now,
@@ -42,8 +43,8 @@ impl<'w> Draft<'w> {
             wake_at: None,
             stalled: None,
             rewound: None,
-            unrecoverable: listed::unrecoverable(world),
-            invalid: listed::invalid(world),
+            unrecoverable: listed::unrecoverable(world, &invalid),
+            invalid,
         }
     }
 

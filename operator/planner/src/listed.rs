@@ -20,9 +20,13 @@ pub const LISTED: usize = 1024;
 /// How many IDs a condition names.
 const NAMED: usize = 4;
 
-/// The blobs that are unrecoverable.
-pub(crate) fn unrecoverable(world: &World) -> Agreed {
-    agreed(world, |said| (&*said.unrecoverable, said.unrecoverable_blobs))
+/// The blobs that are unrecoverable, without the invalid ones, of which too little may be left too.
+pub(crate) fn unrecoverable(world: &World, invalid: &Agreed) -> Agreed {
+    let mut agreed = agreed(world, |said| (&*said.unrecoverable, said.unrecoverable_blobs));
+    let before = agreed.ids.len();
+    agreed.ids.retain(|blob| invalid.ids.binary_search(blob).is_err());
+    agreed.blobs -= (before - agreed.ids.len()) as u64;
+    agreed
 }
 
 /// The blobs that are invalid.
@@ -78,7 +82,8 @@ pub(crate) fn set(world: &World) -> BTreeSet<BlobId> {
     if world.heard.iter().all(|heard| heard.inventory.set_aside.is_empty()) {
         return BTreeSet::new();
     }
-    all(&unrecoverable(world), &invalid(world)).into_iter().collect()
+    let invalid = invalid(world);
+    all(&unrecoverable(world, &invalid), &invalid).into_iter().collect()
 }
 
 /// All listed blobs, in order.

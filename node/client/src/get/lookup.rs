@@ -144,8 +144,9 @@ impl<'a> Lookup<'a> {
                 () = sleep_until(concluded.unwrap_or(hedge) + HEDGE), if concluded.is_some() => return self.conclude(),
             }
             if self.is_certain() || (self.live.is_some() && self.is_changing() && !self.last) {
-                // The rest of the rows is on its way: asking for it again would take longer.
-                if !self.awaits_rows() {
+                // The rest of the rows is on its way: asking for it again would take longer. And where some say that the blob is
+                // invalid, all readers are to hear the same.
+                if !self.awaits_rows() && !self.is_disputed() {
                     return self.conclude();
                 }
                 concluded.get_or_insert_with(Instant::now);
@@ -198,6 +199,12 @@ impl<'a> Lookup<'a> {
         !self.failures.is_empty()
             || (self.live.is_none() && !self.answered.is_empty())
             || self.answered.len() > self.counted()
+            || self.is_disputed()
+    }
+
+    /// Whether some say that the blob is invalid, and too few to be believed.
+    fn is_disputed(&self) -> bool {
+        !self.invalid.is_empty() && self.invalid.len() <= self.current.view.code.fault_tolerance()
     }
 
     /// Whether no further answer matters: one of those who know it tells the truth, and no delete has been missed.

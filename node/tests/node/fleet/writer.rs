@@ -16,10 +16,22 @@ impl Fleet {
     /// equally long, as every member accepts it: what it gets is what the hashes say.
     pub(crate) async fn put_contradiction(&self, first: &Bytes, second: &Bytes) -> BlobId {
         let entry = self.acked(first, second).await;
-        for seat in &self.newest().seats {
-            writes(self, seat.member.0).certify(certify(self.newest(), &entry)).await.expect("receipted");
-        }
+        self.certify(&entry).await;
         entry.blob()
+    }
+
+    /// Stores one stripe that is `content`'s, but for one sliver, which is of something else.
+    pub(crate) async fn put_flaw(&self, content: &Bytes, axis: Axis, index: u16) -> BlobId {
+        let other: Bytes = content.iter().map(|byte| !byte).collect();
+        let entry = self.acked_as([content, &other], None, |of, at| usize::from((of, at) == (axis, index))).await;
+        self.certify(&entry).await;
+        entry.blob()
+    }
+
+    async fn certify(&self, entry: &Entry) {
+        for seat in &self.newest().seats {
+            writes(self, seat.member.0).certify(certify(self.newest(), entry)).await.expect("receipted");
+        }
     }
 
     /// The same, as far as every member's ack.
@@ -29,12 +41,18 @@ impl Fleet {
 
     /// The same of what expires then.
     pub(crate) async fn acked_until(&self, first: &Bytes, second: &Bytes, expiry: Option<u64>) -> Entry {
+        self.acked_as([first, second], expiry, |axis, _| axis as usize).await
+    }
+
+    /// `which` tells of which of the two contents each sliver is.
+    async fn acked_as(&self, contents: [&Bytes; 2], expiry: Option<u64>, which: impl Fn(Axis, u16) -> usize) -> Entry {
+        let [first, _] = contents;
         let view = self.newest();
         let (code, session, hash) = (view.code, [9; 16], Bytes::copy_from_slice(view.hash().as_bytes()));
         let layout = Layout::sliced(code, first.len() as u64).expect("it fits");
         let symbol_size = layout.tail_symbol_size();
-        let encoded = [first, second].map(|data| encode_stripe(code, symbol_size, data.clone()).expect("it fits"));
-        let sliver = |axis: Axis, index: u16| encoded[axis as usize].sliver(axis, index);
+        let encoded = contents.map(|data| encode_stripe(code, symbol_size, data.clone()).expect("it fits"));
+        let sliver = |axis: Axis, index: u16| encoded[which(axis, index)].sliver(axis, index);
         let [primary, secondary] =
             Axis::BOTH.map(|axis| (0..code.shards()).map(|index| Hash::of(&sliver(axis, index))).collect());
         let hashes = StripeHashes::new(code, primary, secondary).expect("n of each");

@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     Full,
     /// Has rebuilt its secondaries so far, and no primaries.
     NoPrimaries,
+    /// Says that the writers of all blobs lied.
+    Convicts,
 }
 
 /// A stripe as one member holds it.

@@ -60,7 +60,7 @@ impl Reads for Serving {
             counts: fault != Fault::NotSynced,
             view: Bytes::copy_from_slice(view.as_bytes()),
             rows,
-            invalid: false,
+            invalid: fault == Fault::Convicts,
         }))
     }
 
