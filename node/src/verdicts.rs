@@ -69,7 +69,7 @@ impl Hearing {
         let member = self.member.clone();
         member.drop_verdicts().await?;
         for (blob, verdict) in member.take_suspected() {
-            look_into(&member, blob, verdict).await?;
+            look_into(&member, blob, verdict).await;
         }
         let (own, told) = (member.invalid_digest(), member.told_invalid());
         self.peers.retain(|peer, _| told.contains_key(peer));
@@ -79,7 +79,7 @@ impl Hearing {
                 continue;
             }
             match ask(&member, peer, self.peers.entry(peer).or_default().after).await {
-                Ok(page) => self.hear(peer, &page).await?,
+                Ok(page) => self.hear(peer, &page).await,
                 Err(status) => {
                     tracing::debug!(member = %peer.0, incarnation = peer.1, %status, "the peer doesn't tell its verdicts");
                 }
@@ -90,7 +90,7 @@ impl Hearing {
 
     /// Looks into a page of a peer's verdicts, one after the other, at the rate at which repair may receive. After the last one
     /// it begins with the first again.
-    async fn hear(&mut self, peer: Peer, page: &[Told]) -> Result<(), MemberError> {
+    async fn hear(&mut self, peer: Peer, page: &[Told]) {
         let mut teller = self.peers.get(&peer).copied().unwrap_or_default();
         for told in page.iter().take(PAGE) {
             let read = read(told).filter(|(blob, _)| teller.after.is_none_or(|last| last < *blob));
@@ -106,7 +106,7 @@ impl Hearing {
             if rest.is_some_and(|(due, _)| now < due) {
                 continue;
             }
-            match look_into(&self.member, blob, verdict).await? {
+            match look_into(&self.member, blob, verdict).await {
                 Finding::Proven => _ = self.open.remove(&(peer, blob)),
                 Finding::Refuted => {
                     tracing::warn!(member = %peer.0, incarnation = peer.1, %blob,
@@ -127,7 +127,6 @@ impl Hearing {
             teller.after = None;
         }
         self.peers.insert(peer, teller);
-        Ok(())
     }
 }
 
@@ -163,8 +162,18 @@ impl Finding {
     }
 }
 
+/// Looks into a verdict. What can't be read or recorded here keeps no other from being looked into.
+async fn look_into(member: &Member, blob: BlobId, verdict: Verdict) -> Finding {
+    let found = examine(member, blob, verdict).await.unwrap_or_else(|error| {
+        tracing::warn!(%blob, %error, "a verdict can't be looked into now");
+        Finding::Open
+    });
+    member.metrics().verdict_looked_into(found.name());
+    found
+}
+
 /// Fetches the helpers of a verdict, and records it where they contradict the named sliver.
-async fn look_into(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Finding, MemberError> {
+async fn examine(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Finding, MemberError> {
     let (started, before) = (member.env().clock.now(), member.repair_bytes());
     let Some(newest) = member.newest() else { return Ok(Finding::Open) };
     let Some((symbol_size, hashes)) = member.stripe_hashes(&blob, verdict.stripe)? else { return Ok(Finding::Open) };
@@ -177,7 +186,6 @@ async fn look_into(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Fi
         }
         None => Finding::Refuted,
     };
-    member.metrics().verdict_looked_into(found.name());
     member.throttle(started, member.repair_bytes() - before).await;
     if found == Finding::Proven {
         member.convict(blob, verdict).await?;

@@ -53,7 +53,7 @@ impl Lacking {
 
 impl Member {
     /// What blobs lack of the shards that the newest view gives this member. Blobs whose uploads may still be coming
-    /// in don't count (R22), nor those that are listed as unrecoverable (R20).
+    /// in don't count (R22), nor those that are set aside (R19, R20).
     pub(crate) fn lacking(&self) -> Result<Lacking, MemberError> {
         let known = self.known();
         let own = known.newest.as_ref().map(|newest| shards_in(&self.identity, &newest.view)).unwrap_or_default();

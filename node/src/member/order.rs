@@ -26,7 +26,7 @@ pub(crate) struct Order {
     peers: Peers,
     target: Option<Target>,
     retire: Option<Retire>,
-    /// The blobs that are listed as unrecoverable (R20).
+    /// The blobs that are listed as unrecoverable (R20) or invalid (R19).
     listed: Blobs,
     repair_bytes_per_second: u64,
     challenge_interval_ms: u64,

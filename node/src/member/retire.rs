@@ -1,5 +1,5 @@
 //! Dropping spare copies (R23): only on the operator's order, which names the view in effect, and no copy of a blob that
-//! is listed as unrecoverable (R20).
+//! is listed (R19, R20).
 
 use weft_protocol::{Entry, FenceError, ShardSet};
 use weft_redstuff::{BlobId, Hash};

@@ -2,7 +2,8 @@
 //! because members with more than f shards say so.
 //!
 //! What a listed blob lacks stays on the work list, and doesn't count as missing: it is *set aside*. The inventory names
-//! what was set aside, so that nobody takes a member for whole by a list that no longer holds.
+//! what was set aside by the list, so that nobody takes a member for whole by a list that no longer holds. What this member has
+//! proven to be invalid is set aside by itself (R19).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -9,7 +9,7 @@ use super::{Kind, Member, MemberError, records, unrecoverable::lacks};
 const PAGE: usize = 256;
 
 impl Member {
-    /// A shard that this member must hold, of which nothing is missing but what is set aside (R20), and which has not been
+    /// A shard that this member must hold, of which nothing is missing but what is set aside, and which has not been
     /// read again.
     pub(crate) fn unverified(&self) -> Result<Option<u8>, MemberError> {
         let known = self.known();

@@ -122,7 +122,8 @@ fn lacking_at(view: &View, seat: &Seat, answer: &Inventory, listed: &BTreeSet<Bl
     if knows(view, answer) { told_lacking(seat, answer, listed) } else { seat.shards }
 }
 
-/// The shards of a seat that some blob lacks, of those blobs that the member knows, and that aren't listed: all of them, where it leaves out another one.
+/// The shards of a seat that some blob lacks, of those blobs that the member knows, and that aren't listed: all of them, where it
+/// leaves out another one.
 pub(crate) fn told_lacking(seat: &Seat, answer: &Inventory, listed: &BTreeSet<BlobId>) -> ShardSet {
     if listed::hides(answer, listed) {
         return seat.shards;
