@@ -3,8 +3,13 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// How long programs take to start, at the most; and between two looks whether they have.
+const STARTS: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A mounted filesystem that can lose its power. Unmounted and gone when dropped.
 pub(crate) struct Volume {
@@ -39,8 +44,15 @@ impl Volume {
         run("mount", &["-o", "loop,errors=remount-ro", &text(&self.image()), &text(&self.path())])
     }
 
+    /// A program that another test starts at this moment has the files open that this one had, until it is itself.
     pub(crate) fn unmount(&self) -> Outcome {
-        run("umount", &[&text(&self.path())])
+        let limit = Instant::now() + STARTS;
+        loop {
+            match run("umount", &[&text(&self.path())]) {
+                Err(error) if error.to_string().contains("busy") && Instant::now() < limit => std::thread::sleep(PAUSE),
+                unmounted => return unmounted,
+            }
+        }
     }
 
     /// From here on the filesystem does nothing and has written nothing that it hadn't: what a loss of power leaves.

@@ -164,7 +164,8 @@ impl Look<'_> {
                     if seated.contains(&of) || !only.is_empty() {
                         wrong.push(format!("claim {member}-{incarnation} goes, which alone has {only:?}"));
                     }
-                    if self.has_of_lost(of, ShardSet::first(self.view.code.shards()), &[]) {
+                    // Nothing can heal what is invalid (R19).
+                    if self.has_of_lost(of, ShardSet::first(self.view.code.shards()), &self.planned.invalid.ids) {
                         wrong.push(format!("claim {member}-{incarnation} goes, which has slivers of lost blobs (R20)"));
                     }
                 }
