@@ -13,7 +13,7 @@ use weft_client::{
 use weft_node::gateway::Access;
 
 use super::{
-    fleet::{Fleet, OrderChanges, content},
+    fleet::{Fleet, OrderChanges, content, eventually},
     gateway::Running,
 };
 
@@ -80,6 +80,12 @@ async fn a_mirror_has_the_same_blobs_and_moves_what_is_new() {
     all.push(store(&from, 9, 4000).await.expect("stored"));
     from.delete(&all[1]).await.expect("deleted");
     to.delete(&all[2]).await.expect("deleted");
+    // A list is one member's, and a delete has then been heard of by a quorum.
+    eventually("everybody has heard of it", || async {
+        let told = [&first, &second].map(Fleet::members).into_iter().flatten();
+        told.into_iter().all(|(_, member)| member.levels().is_ok_and(|levels| levels.tombstones == 1))
+    })
+    .await;
     assert_eq!(run(&from, &to).await.0, BTreeMap::from([("copied", 1), ("there", 3), ("gone", 1)]));
     assert_eq!(to.get(&all[1], None).await.expect("it stays"), content(1, 5));
     assert_eq!(run(&from, &to).await.0, BTreeMap::from([("there", 4), ("gone", 1)]));
