@@ -1,18 +1,23 @@
 //! Migration: copying whole slivers from the member that still holds them (R22), and reading them again before anyone
 //! may drop the old copy (R23).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tonic::Streaming;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
 use weft_proto::v1::{SliverItem, SliverRequest, SliversRequest, peers_client::PeersClient};
+use weft_protocol::Seat;
 use weft_redstuff::{Axis, BlobId, Hash};
 
 use crate::{
     member::{Member, Peer, Way},
     repair::{Item, Source},
 };
+
+/// How long a peer may take to show its slivers of one stripe.
+const SHOWN: Duration = Duration::from_secs(20);
 
 /// One sliver to copy.
 #[derive(Clone, Copy)]
@@ -43,7 +48,7 @@ pub(crate) async fn copy(member: &Member, items: &[Item]) {
     .await;
 }
 
-async fn copy_from(member: &Member, source: Peer, wanted: &[Want<'_>]) -> Result<(), tonic::Status> {
+async fn copy_from(member: &Member, source: Peer, wanted: &[Want<'_>]) -> Result<(), Status> {
     let places = wanted.iter().map(|want| (want.item.blob, want.stripe, want.axis, want.index));
     let mut slivers = slivers(member, source, places).await?;
     while let Some(reply) = slivers.message().await? {
@@ -54,12 +59,37 @@ async fn copy_from(member: &Member, source: Peer, wanted: &[Want<'_>]) -> Result
     Ok(())
 }
 
+/// Asks a peer to show its slivers of these indices, of one axis of a stripe, and gives `take` each that comes, unchecked.
+pub(crate) async fn show(
+    member: &Member,
+    seat: &Seat,
+    (blob, stripe, axis): (BlobId, u32, Axis),
+    indices: &[u16],
+    mut take: impl FnMut(u16, Bytes),
+) {
+    let shown = async {
+        let places = indices.iter().map(|index| (blob, stripe, axis, *index));
+        let mut slivers = slivers(member, (seat.member, seat.incarnation.number), places).await?;
+        while let Some(reply) = slivers.message().await? {
+            member.metrics().symbols_received(reply.data.len());
+            if let Some(index) = indices.get(reply.item as usize).filter(|_| reply.held) {
+                take(*index, reply.data);
+            }
+        }
+        Ok::<_, Status>(())
+    };
+    let shown = timeout(SHOWN, shown).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer is silent")));
+    if let Err(status) = shown {
+        tracing::debug!(member = %seat.member, %blob, stripe, %status, "the peer doesn't show its slivers");
+    }
+}
+
 /// Asks a peer for whole slivers: of blob and stripe, axis and index. Nothing of the answer is checked.
 pub(crate) async fn slivers(
     member: &Member,
     source: Peer,
     places: impl Iterator<Item = (BlobId, u32, Axis, u16)>,
-) -> Result<Streaming<SliverItem>, tonic::Status> {
+) -> Result<Streaming<SliverItem>, Status> {
     let request = |(blob, stripe, axis, index): (BlobId, u32, Axis, u16)| SliverRequest {
         blob: Bytes::copy_from_slice(&blob.0),
         stripe,

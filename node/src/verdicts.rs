@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
@@ -25,9 +26,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Verdicts of one peer that are looked into in a round.
 const PAGE: usize = 64;
 
-/// How long a peer may take to tell its verdicts, and to give slivers of one stripe.
+/// How long a peer may take to tell its verdicts.
 const DEADLINE: Duration = Duration::from_secs(2);
-const SLIVERS: Duration = Duration::from_secs(20);
 
 /// Between two looks at a verdict of a peer's whose slivers can't be had: at first, and at the most.
 const FIRST: Duration = Duration::from_secs(10);
@@ -239,25 +239,10 @@ impl Crossing<'_> {
         let wanted = |index: &u16| self.verdict.helpers.contains(*index as u8) && !self.symbols.contains_key(index);
         let indices: Vec<u16> = seat.shards.iter().map(index).filter(wanted).collect();
         let mut symbols = Vec::new();
-        if indices.is_empty() {
-            return symbols;
-        }
-        let take = async {
-            let places = indices.iter().map(|index| (self.blob, self.verdict.stripe, self.axis(), *index));
-            let peer = (seat.member, seat.incarnation.number);
-            let mut slivers = migrate::slivers(self.member, peer, places).await?;
-            while let Some(reply) = slivers.message().await? {
-                self.member.metrics().symbols_received(reply.data.len());
-                if let Some(index) = indices.get(reply.item as usize).filter(|_| reply.held) {
-                    symbols.extend(self.symbol(*index, &reply.data).map(|symbol| (*index, symbol)));
-                }
-            }
-            Ok::<_, Status>(())
-        };
-        let taken =
-            timeout(SLIVERS, take).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer is silent")));
-        if let Err(status) = taken {
-            tracing::debug!(member = %seat.member, blob = %self.blob, %status, "a verdict's slivers can't be had from the peer");
+        if !indices.is_empty() {
+            let stripe = (self.blob, self.verdict.stripe, self.axis());
+            let take = |index, sliver: Bytes| symbols.extend(self.symbol(index, &sliver).map(|symbol| (index, symbol)));
+            migrate::show(self.member, seat, stripe, &indices, take).await;
         }
         symbols
     }

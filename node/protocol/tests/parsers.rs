@@ -1,17 +1,19 @@
 //! Every parser of what travels signed or is kept: it panics on nothing, takes no more memory than its input is worth, and takes
 //! each value in one spelling alone, since digests and signatures are over bytes.
 
+mod sample;
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use weft_protocol::{
-    Accusation, Authority, BatchHeader, Certificate, Declaration, Entry, Fault, Fence, FleetId, Incarnation, MemberId,
-    Round, Seal, SealOrder, Seat, ShardSet, Signed, SignedView, SigningKey, Sketch, Statement, TermClaim, TimeFloor,
-    Tombstone, View, Void, VolumeId, sign_batch,
+    Accusation, Certificate, Declaration, Entry, Fault, Fence, MemberId, Round, Seal, SealOrder, ShardSet, Signed,
+    SignedView, Sketch, Statement, TermClaim, TimeFloor, Tombstone, View, Void,
 };
-use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, StripeHashes, inline_root};
+use weft_redstuff::{BlobId, Hash, Metadata, StripeHashes};
 
-const FLEET: FleetId = FleetId([7; 16]);
+use sample::{FLEET, batch, first_view, gateway, incarnation, operator, small_blob};
+
 const BLOB: BlobId = BlobId([3; 32]);
 
 static SEEDS: LazyLock<Vec<Parser>> = LazyLock::new(parsers);
@@ -34,57 +36,16 @@ macro_rules! parser {
     };
 }
 
-fn key(name: u8) -> SigningKey {
-    SigningKey::from_seed([name; 32])
-}
-
-fn incarnation(id: u8) -> Incarnation {
-    Incarnation { number: 1, volume: VolumeId([id; 16]) }
-}
-
-fn view() -> View {
-    let seat = |id: u8| Seat {
-        member: MemberId(id.into()),
-        incarnation: incarnation(id),
-        key: key(id).public(),
-        shards: [id].into_iter().collect(),
-    };
-    View {
-        fleet: FLEET,
-        epoch: 1,
-        revision: 0,
-        term: 1,
-        predecessor: None,
-        code: Code::new(7, 2).unwrap(),
-        seats: (0..7).map(seat).collect(),
-        authority: Authority { views: key(100).public(), deletes: vec![key(101).public()] },
-        declared: vec![],
-    }
-}
-
-fn says(id: u8, statements: Vec<Statement>) -> Vec<Signed> {
-    let header = BatchHeader { fleet: FLEET, member: MemberId(id.into()), incarnation: incarnation(id), sequence: 1 };
-    sign_batch(header, statements, &key(id))
-}
-
 fn all(statement: &Statement) -> Vec<Signed> {
-    (0..5).flat_map(|id| says(id, vec![statement.clone(), Statement::Sequence])).step_by(2).collect()
+    (0..5).flat_map(|id| batch(id, vec![statement.clone(), Statement::Sequence])).step_by(2).collect()
 }
 
 fn metadata() -> Metadata {
-    let content = b"a thread";
-    Metadata {
-        root: inline_root(content),
-        layout: Layout::for_length(view().code, content.len() as u64).unwrap(),
-        labels: Labels::default(),
-        expiry: Some(1_800_000_000),
-        digest: Hash::of(content),
-        nonce: [1; 16],
-    }
+    Metadata { expiry: Some(1_800_000_000), ..small_blob().0 }
 }
 
 fn parsers() -> Vec<Parser> {
-    let (view, operator) = (view(), key(100));
+    let (view, operator) = (first_view(), operator());
     let next = View { revision: 1, predecessor: Some(view.id()), ..view.clone() };
     let signed = |view: &View| SignedView::sign(view.clone(), &operator);
     let lost = vec![(MemberId(6), incarnation(6))];
@@ -101,8 +62,7 @@ fn parsers() -> Vec<Parser> {
     fence.begin(signed(&view)).unwrap();
     let ack = Statement::Ack { view: view.hash(), blob: metadata().id(), shards: ShardSet::first(255) };
     let certificate = Certificate::new(&view, metadata().id(), all(&ack)).unwrap();
-    let live =
-        Entry::Live { metadata: metadata(), inline: Some(b"a thread".to_vec()), certificate: certificate.clone() };
+    let live = Entry::Live { metadata: metadata(), inline: Some(small_blob().1), certificate: certificate.clone() };
     let lacking = Statement::Lacking { synced: view.id(), blob: BLOB };
     let void = Void { view: view.id(), blob: BLOB, counted: next.hash(), lacks: all(&lacking) };
     let round = Round {
@@ -125,8 +85,8 @@ fn parsers() -> Vec<Parser> {
     };
     let answers = Statement::Answer { round: round.digest(), state: view.hash(), lacks: Some(BLOB) };
     let accusation =
-        Accusation { statement: says(1, vec![accuses.clone()]).remove(0), answer: says(2, vec![answers]).pop() };
-    let tombstone = Tombstone::sign(FLEET, BLOB, &key(101));
+        Accusation { statement: batch(1, vec![accuses.clone()]).remove(0), answer: batch(2, vec![answers]).pop() };
+    let tombstone = Tombstone::sign(FLEET, BLOB, &gateway());
     let hashes = |seed: u8| (0..7).map(|index| Hash([seed + index; 32])).collect::<Vec<_>>();
     let stripe = StripeHashes::new(view.code, hashes(1), hashes(50)).unwrap();
     let mut sketch = Sketch::<9>::empty(64);
@@ -141,7 +101,7 @@ fn parsers() -> Vec<Parser> {
         parser!(Seal, seal),
         parser!(Fence, fence),
         parser!(Statement, accuses),
-        parser!(Signed, says(3, vec![ack, Statement::Sequence, refusal]).remove(1)),
+        parser!(Signed, batch(3, vec![ack, Statement::Sequence, refusal]).remove(1)),
         parser!(Certificate, certificate),
         parser!(Entry, live),
         parser!(Entry, Entry::Deleted(tombstone.clone())),
@@ -154,7 +114,7 @@ fn parsers() -> Vec<Parser> {
         Parser { name: "Sketch", read: |bytes| Some(Sketch::<9>::decode(bytes)?.encode()), seed: sketch.encode() },
         Parser {
             name: "StripeHashes",
-            read: |bytes| Some(StripeHashes::decode(self::view().code, bytes).ok()?.encode()),
+            read: |bytes| Some(StripeHashes::decode(first_view().code, bytes).ok()?.encode()),
             seed: stripe.encode(),
         },
     ]

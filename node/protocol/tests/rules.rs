@@ -1,49 +1,24 @@
 //! Each rule, broken on purpose: the pure core must refuse.
 
+mod sample;
+
 use weft_protocol::{
-    Accusation, AccusationError, Accusers, Authority, BatchHeader, Certificate, CertificateError, Conduct, Declaration,
-    Entry, EntryError, Fault, Fence, FenceError, FleetId, Incarnation, MemberId, Receipts, Seal, SealError, SealOrder,
-    Seat, ShardSet, Signed, SignedView, SigningKey, Statement, Subject, SyncError, SyncTally, TermClaim, Tombstone,
-    View, ViewError, Void, VolumeId, sign_batch,
+    Accusation, AccusationError, Accusers, Certificate, CertificateError, Conduct, Declaration, Entry, EntryError,
+    Fault, Fence, FenceError, FleetId, Incarnation, MemberId, Receipts, Seal, SealError, SealOrder, Seat, ShardSet,
+    Signed, SignedView, Statement, Subject, SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, Void,
+    VolumeId, sign_batch,
 };
-use weft_redstuff::{BlobId, Code, Hash, Labels, Layout, Metadata, inline_root};
+use weft_redstuff::{BlobId, Hash};
 
-const FLEET: FleetId = FleetId([7; 16]);
-
-fn key(name: u8) -> SigningKey {
-    SigningKey::from_seed([name; 32])
-}
-
-fn operator() -> SigningKey {
-    key(100)
-}
-
-fn gateway() -> SigningKey {
-    key(101)
-}
+use sample::{FLEET, batch, first_view, gateway, incarnation, key, operator, small_blob};
 
 /// Member `id`'s seat with `shards`, on its first volume.
 fn seat(id: u8, shards: &[u8]) -> Seat {
     Seat {
         member: MemberId(u32::from(id)),
-        incarnation: Incarnation { number: 1, volume: VolumeId([id; 16]) },
+        incarnation: incarnation(id),
         key: key(id).public(),
         shards: shards.iter().copied().collect(),
-    }
-}
-
-/// Seven members with a shard each, f = 2: a quorum is five.
-fn first_view() -> View {
-    View {
-        fleet: FLEET,
-        epoch: 1,
-        revision: 0,
-        term: 1,
-        predecessor: None,
-        code: Code::new(7, 2).unwrap(),
-        seats: (0..7).map(|id| seat(id, &[id])).collect(),
-        authority: Authority { views: operator().public(), deletes: vec![gateway().public()] },
-        declared: vec![],
     }
 }
 
@@ -59,13 +34,7 @@ fn custody(view: &View, lost: &[u8]) -> View {
 }
 
 fn says(id: u8, statement: Statement) -> Signed {
-    let header = BatchHeader {
-        fleet: FLEET,
-        member: MemberId(u32::from(id)),
-        incarnation: Incarnation { number: 1, volume: VolumeId([id; 16]) },
-        sequence: 1,
-    };
-    sign_batch(header, vec![statement], &key(id)).pop().unwrap()
+    batch(id, vec![statement]).pop().unwrap()
 }
 
 fn signed(view: View) -> SignedView {
@@ -86,20 +55,6 @@ fn fence(view: &View) -> Fence {
     let mut fence = Fence::new(FLEET, operator().public());
     fence.begin(signed(view.clone())).unwrap();
     fence
-}
-
-fn small_blob() -> (Metadata, Vec<u8>) {
-    let content = b"a thread".to_vec();
-    let layout = Layout::for_length(first_view().code, content.len() as u64).unwrap();
-    let metadata = Metadata {
-        root: inline_root(&content),
-        layout,
-        labels: Labels::default(),
-        expiry: None,
-        digest: Hash::of(&content),
-        nonce: [1; 16],
-    };
-    (metadata, content)
 }
 
 fn acks(view: &View, blob: BlobId, members: impl IntoIterator<Item = u8>) -> Vec<Signed> {

@@ -102,7 +102,12 @@ impl Member {
     /// What counts neither as missing nor for a margin here: what the operator has listed, and what this member has proven to be
     /// invalid, for which it needs nobody's word.
     pub(crate) fn aside(&self) -> Blobs {
-        let (listed, invalid) = (self.listed(), lock(&self.invalid));
+        self.with_invalid(self.listed())
+    }
+
+    /// The same of a list that was taken before.
+    pub(super) fn with_invalid(&self, listed: Blobs) -> Blobs {
+        let invalid = lock(&self.invalid);
         if invalid.verdicts.is_empty() {
             return listed;
         }

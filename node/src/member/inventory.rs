@@ -43,6 +43,7 @@ impl Member {
         let (ailment, ailment_message) = self.ailment();
         // One list for all that is told: who reads it sees by `set_aside` what the rest leaves out.
         let (listed, unrecoverable) = (self.listed(), self.tell_unrecoverable()?);
+        let aside = self.with_invalid(listed.clone());
         let (invalid_blobs, invalid) = self.tell_invalid();
         Ok(Inventory {
             identity: Some(self.identity.wire()),
@@ -57,7 +58,7 @@ impl Member {
             blobs: totals.live,
             tombstones: totals.tombstones,
             registry_digest: self.registry_digest().0.to_vec().into(),
-            shards: self.shard_reports(&known, &totals, &self.aside())?,
+            shards: self.shard_reports(&known, &totals, &aside)?,
             held_slivers: view.totals().slivers,
             held_sliver_bytes: view.totals().sliver_bytes,
             reachable: self.reachable().into_iter().map(|member| member.0).collect(),

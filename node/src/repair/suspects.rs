@@ -1,22 +1,14 @@
 //! Who can't be relied on for a blob (R18): who lacks what it should have of it, and who gives wrong symbols of it. They
 //! are asked last, since no turning through the helpers leaves all of them out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use futures::future::join_all;
-use tokio::time::timeout;
 use weft_protocol::{MemberId, Seat, View};
 use weft_redstuff::{BlobId, Code, Hash, StripeHashes, symbol};
 
 use super::rebuild::Unit;
 use crate::{member::Member, migrate};
-
-/// How long a suspect may take to show its slivers of one stripe.
-const SHOWN: Duration = Duration::from_secs(30);
 
 /// Peers that are doubted, blob by blob. Kept in memory: it costs one attempt to know them again.
 #[derive(Debug, Default)]
@@ -66,33 +58,14 @@ async fn examine(
     seat: &Seat,
     indices: &[u16],
 ) -> Option<MemberId> {
-    let shown = timeout(SHOWN, show(member, unit, seat, indices)).await;
-    let shown = shown.ok().and_then(Result::ok).unwrap_or_default();
+    let (crossing, mut shown) = (unit.axis.crossing(), BTreeMap::new());
+    let take = |index, sliver| drop(shown.insert(index, sliver));
+    migrate::show(member, seat, (unit.blob, unit.stripe, crossing), indices, take).await;
     let cleared = indices.iter().all(|index| {
-        let crossing = unit.axis.crossing();
         let sliver = shown.get(index).filter(|sliver| hashes.matches(crossing, *index, sliver));
         let right = sliver.and_then(|sliver| symbol(code, crossing, sliver, unit.symbol_size, unit.index).ok());
         let gave = unit.symbols.iter().find(|(given, _)| given == index).map(|(_, symbol)| symbol);
         right.is_some_and(|right| gave.is_some_and(|gave| gave[..] == right[..]))
     });
     (!cleared).then_some(seat.member)
-}
-
-/// The slivers, by index, from which a peer's symbols should be.
-async fn show(
-    member: &Member,
-    unit: &Unit,
-    seat: &Seat,
-    indices: &[u16],
-) -> Result<BTreeMap<u16, Bytes>, tonic::Status> {
-    let places = indices.iter().map(|index| (unit.blob, unit.stripe, unit.axis.crossing(), *index));
-    let mut replies = migrate::slivers(member, (seat.member, seat.incarnation.number), places).await?;
-    let mut shown = BTreeMap::new();
-    while let Some(reply) = replies.message().await? {
-        member.metrics().symbols_received(reply.data.len());
-        if let Some(index) = indices.get(reply.item as usize).filter(|_| reply.held) {
-            shown.insert(*index, reply.data);
-        }
-    }
-    Ok(shown)
 }
