@@ -3,19 +3,32 @@
 //! Nothing here verifies hashes: slivers must be checked against the committed ones before.
 
 use crate::code::{Axis, Code};
-use crate::field::Basis;
-use crate::inputs::{SliverError, check, check_index};
-use crate::kernel::{Combination, combine};
+use crate::inputs::{SliverError, check, check_index, check_output};
+use crate::interpolate::interpolate;
+
+/// Symbols below this many bytes are put together to columns before there is arithmetic on them: vectors would be filled in part.
+pub(crate) const SHORT_SYMBOL: usize = 256;
 
 /// A stripe's zero-padded source, `k1 · k2 · symbol_size` bytes, from any `k1` primaries, given with their indexes. More may be given: source rows are taken
 /// first, and are copied without arithmetic.
 pub fn decode_from_primaries(code: Code, symbol_size: u32, primaries: &[(u16, &[u8])]) -> Result<Vec<u8>, SliverError> {
-    let length = code.sliver_length(Axis::Primary, symbol_size);
     let mut source = vec![0; checked_capacity(code, symbol_size)?];
-    check(code, Axis::Primary, length, primaries, code.source_rows())?;
-    let mut rows: Vec<&mut [u8]> = source.chunks_exact_mut(length).collect();
-    fill(code.source_rows(), primaries, &mut rows);
+    decode_from_primaries_into(code, symbol_size, primaries, &mut source)?;
     Ok(source)
+}
+
+/// [`decode_from_primaries`] into `source`.
+pub fn decode_from_primaries_into(
+    code: Code,
+    symbol_size: u32,
+    primaries: &[(u16, &[u8])],
+    source: &mut [u8],
+) -> Result<(), SliverError> {
+    let length = code.sliver_length(Axis::Primary, symbol_size);
+    check_output(source, checked_capacity(code, symbol_size)?)?;
+    check(code, Axis::Primary, length, primaries, code.source_rows())?;
+    interpolate(code.source_rows(), primaries, (0..).zip(source.chunks_exact_mut(length)).collect());
+    Ok(())
 }
 
 /// A stripe's zero-padded source, `k1 · k2 · symbol_size` bytes, from any `k2` secondaries, given with their indexes. More may be given: source columns are
@@ -25,16 +38,34 @@ pub fn decode_from_secondaries(
     symbol_size: u32,
     secondaries: &[(u16, &[u8])],
 ) -> Result<Vec<u8>, SliverError> {
-    let length = code.sliver_length(Axis::Secondary, symbol_size);
-    let symbol = symbol_size as usize;
     let mut source = vec![0; checked_capacity(code, symbol_size)?];
+    decode_from_secondaries_into(code, symbol_size, secondaries, &mut source)?;
+    Ok(source)
+}
+
+/// [`decode_from_secondaries`] into `source`.
+pub fn decode_from_secondaries_into(
+    code: Code,
+    symbol_size: u32,
+    secondaries: &[(u16, &[u8])],
+    source: &mut [u8],
+) -> Result<(), SliverError> {
+    let length = code.sliver_length(Axis::Secondary, symbol_size);
+    check_output(source, checked_capacity(code, symbol_size)?)?;
     check(code, Axis::Secondary, length, secondaries, code.source_columns())?;
+    let symbol = symbol_size as usize;
+    if symbol < SHORT_SYMBOL {
+        let mut columns = vec![0; source.len()];
+        interpolate(code.source_columns(), secondaries, (0..).zip(columns.chunks_exact_mut(length)).collect());
+        transpose(&columns, source, code.source_columns() as usize, symbol);
+        return Ok(());
+    }
     for (row, cells) in source.chunks_exact_mut(code.sliver_length(Axis::Primary, symbol_size)).enumerate() {
         let symbols: Vec<(u16, &[u8])> =
             secondaries.iter().map(|&(index, column)| (index, &column[row * symbol..][..symbol])).collect();
-        fill(code.source_columns(), &symbols, &mut cells.chunks_exact_mut(symbol).collect::<Vec<_>>());
+        interpolate(code.source_columns(), &symbols, (0..).zip(cells.chunks_exact_mut(symbol)).collect());
     }
-    Ok(source)
+    Ok(())
 }
 
 /// The source rows (primaries `0..k1`) that are `wanted`, in that order, from any `k1` primaries. Rows are combined byte by byte at equal places, so
@@ -49,43 +80,22 @@ pub fn rebuild_source_rows(
     for &index in wanted {
         check_index(code, Axis::Primary, index)?;
     }
-    let (basis, sources) = choose(code.source_rows(), primaries);
     let mut rows = vec![vec![0; length]; wanted.len()];
-    let combinations: Vec<Combination> = wanted.iter().map(|&x| Combination::new(&basis.row(x as u8))).collect();
-    combine(&combinations, &sources, &mut rows.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+    let outputs = wanted.iter().copied().zip(rows.iter_mut().map(Vec::as_mut_slice)).collect();
+    interpolate(code.source_rows(), primaries, outputs);
     Ok(rows)
+}
+
+/// Copies `from`, of `lines` lines of symbols, to `to` with lines and places exchanged.
+pub(crate) fn transpose(from: &[u8], to: &mut [u8], lines: usize, symbol: usize) {
+    let length = from.len() / lines;
+    for (line, symbols) in from.chunks_exact(length).enumerate() {
+        for (place, bytes) in symbols.chunks_exact(symbol).enumerate() {
+            to[(place * lines + line) * symbol..][..symbol].copy_from_slice(bytes);
+        }
+    }
 }
 
 fn checked_capacity(code: Code, symbol_size: u32) -> Result<usize, SliverError> {
     if symbol_size == 0 { Err(SliverError::SymbolSize) } else { Ok(code.stripe_capacity(symbol_size) as usize) }
-}
-
-/// Sets `outputs` to the values at the points `0..k` from at least `k` given ones.
-fn fill(k: u16, given: &[(u16, &[u8])], outputs: &mut [&mut [u8]]) {
-    let (basis, sources) = choose(k, given);
-    let mut known = vec![None; k as usize];
-    for &(index, bytes) in given.iter().filter(|(index, _)| *index < k) {
-        known[index as usize] = Some(bytes);
-    }
-    let (mut combinations, mut missing) = (Vec::new(), Vec::new());
-    for ((x, output), known) in outputs.iter_mut().enumerate().zip(known) {
-        if let Some(bytes) = known {
-            output.copy_from_slice(bytes);
-        } else {
-            combinations.push(Combination::new(&basis.row(x as u8)));
-            missing.push(&mut **output);
-        }
-    }
-    combine(&combinations, &sources, &mut missing);
-}
-
-/// The first `k` of the given values, by index: those of the source before others.
-fn choose<'a>(k: u16, given: &[(u16, &'a [u8])]) -> (Basis, Vec<&'a [u8]>) {
-    let mut chosen = given.to_vec();
-    chosen.sort_unstable_by_key(|(index, _)| *index);
-    chosen.truncate(k as usize);
-    (
-        Basis::new(chosen.iter().map(|(index, _)| *index as u8).collect()),
-        chosen.iter().map(|(_, bytes)| *bytes).collect(),
-    )
 }

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use reed_solomon_erasure::galois_8::{add, div, mul};
+pub(crate) use reed_solomon_erasure::galois_8::{add, div, mul};
 
 /// Distinct points at which a polynomial's values are known, with their barycentric weights.
 #[derive(Debug, Clone)]

@@ -19,6 +19,8 @@ pub enum SliverError {
     HelperLength { axis: Axis, expected: usize, actual: usize },
     #[error("symbols have at least one byte")]
     SymbolSize,
+    #[error("there is room for {actual} bytes instead of {expected}")]
+    Output { expected: usize, actual: usize },
 }
 
 /// Checks indexes, lengths and number.
@@ -50,4 +52,8 @@ pub(crate) fn check(
 
 pub(crate) fn check_index(code: Code, axis: Axis, index: u16) -> Result<(), SliverError> {
     if index < code.shards() { Ok(()) } else { Err(SliverError::Index { axis, index }) }
+}
+
+pub(crate) fn check_output(output: &[u8], expected: usize) -> Result<(), SliverError> {
+    if output.len() == expected { Ok(()) } else { Err(SliverError::Output { expected, actual: output.len() }) }
 }

@@ -16,12 +16,14 @@
 //!
 //! This crate does no I/O and knows no clock.
 
+mod buffers;
 mod code;
 mod decode;
 mod encode;
 mod field;
 mod hash;
 mod inputs;
+mod interpolate;
 mod kernel;
 mod labels;
 mod layout;
@@ -31,13 +33,18 @@ pub mod piece;
 mod repair;
 mod stripe;
 
+pub use buffers::Buffers;
 pub use code::{Axis, Code, CodeError};
-pub use decode::{decode_from_primaries, decode_from_secondaries, rebuild_source_rows};
-pub use encode::{EncodeError, EncodedStripe, encode_stripe};
+pub use decode::{
+    decode_from_primaries, decode_from_primaries_into, decode_from_secondaries, decode_from_secondaries_into,
+    rebuild_source_rows,
+};
+pub use encode::{EncodeError, EncodedStripe, encode_stripe, encode_stripe_into, encode_stripe_with};
 pub use hash::{BlobId, Hash, HashParseError};
 pub use inputs::SliverError;
+pub use kernel::engine;
 pub use labels::{LabelError, Labels};
 pub use layout::{Layout, LayoutError, StripeLayout};
 pub use metadata::{Metadata, MetadataError, inline_root};
-pub use repair::{rebuild_sliver, symbol};
+pub use repair::{rebuild_sliver, rebuild_sliver_into, symbol, symbol_into};
 pub use stripe::{StripeHashes, StripeHashesError};

@@ -4,8 +4,9 @@
 
 use crate::code::{Axis, Code};
 use crate::field::Basis;
-use crate::inputs::{SliverError, check, check_index};
-use crate::kernel::{Combination, combine};
+use crate::inputs::{SliverError, check, check_index, check_output};
+use crate::interpolate::interpolate;
+use crate::kernel::{Matrix, Store, combine};
 
 /// The symbol, `symbol_size` bytes, where a helper's sliver crosses the lost sliver `target` of the other axis: `E[i, j]` from primary `i` for
 /// secondary `j`, or from secondary `j` for primary `i`. The helper's own index doesn't matter.
@@ -16,6 +17,20 @@ pub fn symbol(
     symbol_size: u32,
     target: u16,
 ) -> Result<Vec<u8>, SliverError> {
+    let mut symbol = vec![0; symbol_size as usize];
+    symbol_into(code, helper_axis, helper_sliver, symbol_size, target, &mut symbol)?;
+    Ok(symbol)
+}
+
+/// [`symbol`] into `out`.
+pub fn symbol_into(
+    code: Code,
+    helper_axis: Axis,
+    helper_sliver: &[u8],
+    symbol_size: u32,
+    target: u16,
+    out: &mut [u8],
+) -> Result<(), SliverError> {
     let symbol = symbol_size as usize;
     check_index(code, helper_axis.crossing(), target)?;
     let expected = code.sliver_length(helper_axis, symbol_size);
@@ -25,14 +40,16 @@ pub fn symbol(
     if helper_sliver.len() != expected {
         return Err(SliverError::HelperLength { axis: helper_axis, expected, actual: helper_sliver.len() });
     }
+    check_output(out, symbol)?;
     let k = code.sliver_symbols(helper_axis);
     if target < k {
-        return Ok(helper_sliver[target as usize * symbol..][..symbol].to_vec());
+        out.copy_from_slice(&helper_sliver[target as usize * symbol..][..symbol]);
+        return Ok(());
     }
     let sources: Vec<&[u8]> = helper_sliver.chunks_exact(symbol).collect();
-    let mut out = vec![0; symbol];
-    combine(&[Combination::new(&Basis::systematic(k).row(target as u8))], &sources, &mut [&mut out]);
-    Ok(out)
+    let row = Basis::systematic(k).row(target as u8);
+    combine(&Matrix::new(k, [row].into_iter()), &sources, &mut [out], Store::Cached);
+    Ok(())
 }
 
 /// A sliver of `axis` from the symbols of helpers that cross it, each given with the index of the helper's sliver: any `k2` secondaries' for a primary,
@@ -43,13 +60,23 @@ pub fn rebuild_sliver(
     symbol_size: u32,
     symbols: &[(u16, &[u8])],
 ) -> Result<Vec<u8>, SliverError> {
+    let mut sliver = vec![0; code.sliver_length(axis, symbol_size)];
+    rebuild_sliver_into(code, axis, symbol_size, symbols, &mut sliver)?;
+    Ok(sliver)
+}
+
+/// [`rebuild_sliver`] into `sliver`.
+pub fn rebuild_sliver_into(
+    code: Code,
+    axis: Axis,
+    symbol_size: u32,
+    symbols: &[(u16, &[u8])],
+    sliver: &mut [u8],
+) -> Result<(), SliverError> {
     let k = code.sliver_symbols(axis);
     check(code, axis.crossing(), symbol_size as usize, symbols, k)?;
-    let used = &symbols[..k as usize];
-    let basis = Basis::new(used.iter().map(|(index, _)| *index as u8).collect());
-    let sources: Vec<&[u8]> = used.iter().map(|(_, bytes)| *bytes).collect();
-    let combinations: Vec<Combination> = (0..k).map(|x| Combination::new(&basis.row(x as u8))).collect();
-    let mut sliver = vec![0; code.sliver_length(axis, symbol_size)];
-    combine(&combinations, &sources, &mut sliver.chunks_exact_mut(symbol_size as usize).collect::<Vec<_>>());
-    Ok(sliver)
+    check_output(sliver, code.sliver_length(axis, symbol_size))?;
+    let outputs = (0..).zip(sliver.chunks_exact_mut(symbol_size as usize)).collect();
+    interpolate(k, &symbols[..k as usize], outputs);
+    Ok(())
 }

@@ -1,0 +1,108 @@
+//! Memory for encoded stripes that is used again: fresh pages would cost about as much as the arithmetic.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// Where vectors of any instruction set can be written past the caches.
+const ALIGNMENT: usize = 64;
+
+/// Memory that comes back when nobody needs what is in it. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Buffers(Arc<Mutex<Kept>>);
+
+/// What came back, and how many bytes of it are kept at most.
+#[derive(Debug, Default)]
+struct Kept {
+    most: usize,
+    bytes: usize,
+    free: Vec<Vec<u8>>,
+}
+
+impl Buffers {
+    /// Keeps up to `most` bytes for the next stripes.
+    pub fn keeping(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Kept { most, ..Kept::default() })))
+    }
+
+    /// `length` bytes of anything.
+    pub(crate) fn take(&self, length: usize) -> Buffer {
+        let fits = |buffer: &Vec<u8>| buffer.len() >= length + ALIGNMENT && buffer.len() / 2 <= length + ALIGNMENT;
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.free.iter().position(fits);
+        let bytes = at.map(|at| kept.free.swap_remove(at));
+        kept.bytes -= bytes.as_ref().map_or(0, Vec::len);
+        drop(kept);
+        let bytes = bytes.unwrap_or_else(|| vec![0; length + ALIGNMENT]);
+        let start = bytes.as_ptr().addr().next_multiple_of(ALIGNMENT) - bytes.as_ptr().addr();
+        Buffer { bytes, start, length, home: self.clone() }
+    }
+}
+
+/// Some memory of [`Buffers`], which goes back with its last use.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    length: usize,
+    home: Buffers,
+}
+
+impl Buffer {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..self.length]
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.length]
+    }
+}
+
+impl From<Buffer> for Bytes {
+    fn from(buffer: Buffer) -> Self {
+        Self::from_owner(buffer)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.bytes + self.bytes.len() <= kept.most {
+            kept.bytes += self.bytes.len();
+            kept.free.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_comes_back_with_its_last_use() {
+        let buffers = Buffers::keeping(20_000);
+        let first = buffers.take(5000);
+        let place = first.as_ref().as_ptr();
+        assert!(place.addr().is_multiple_of(ALIGNMENT));
+        let bytes = Bytes::from(first);
+        let part = bytes.slice(10..20);
+        drop(bytes);
+        let second = buffers.take(5000);
+        assert_ne!(second.as_ref().as_ptr(), place, "a part of it is in use");
+        drop(part);
+        assert_eq!(buffers.take(4900).as_ref().as_ptr(), place);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_was_said_nor_is_much_given_for_little() {
+        let buffers = Buffers::keeping(10_000);
+        let kept = || buffers.0.lock().unwrap().free.len();
+        drop([buffers.take(9000), buffers.take(9000)]);
+        assert_eq!(kept(), 1);
+        let short = buffers.take(100);
+        assert_eq!((short.as_ref().len(), kept()), (100, 1), "the long one wasn't taken");
+        drop(Buffers::default().take(100));
+    }
+}
