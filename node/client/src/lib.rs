@@ -26,23 +26,34 @@ pub use get::{ByteRange, Consistency, Content, GetError, HeldSliver, Holding, Pl
 pub use list::{ListError, ListQuery, Page};
 pub use put::{ContentError, PutError, PutRequest, Stored, StripeError, UploadError};
 
+use weft_redstuff::Buffers;
+
 use self::memory::Memory;
 
 /// Bytes of slivers that all puts together may have on their way.
 const WRITE_MEMORY: u64 = 160 << 20;
 /// Bytes of content that all gets together may be fetching.
 const READ_MEMORY: u64 = 96 << 20;
+/// Bytes for encoded stripes that are kept for the next ones.
+const KEPT_BUFFERS: usize = 64 << 20;
+
 /// Puts, gets and deletes blobs of one fleet. Cheap to clone; clones share their bounds on memory.
 #[derive(Debug, Clone)]
 pub struct Client {
     fleet: Fleet,
     write_memory: Memory,
     read_memory: Memory,
+    buffers: Buffers,
 }
 
 impl Client {
     pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, write_memory: Memory::new(WRITE_MEMORY), read_memory: Memory::new(READ_MEMORY) }
+        Self {
+            fleet,
+            write_memory: Memory::new(WRITE_MEMORY),
+            read_memory: Memory::new(READ_MEMORY),
+            buffers: Buffers::keeping(KEPT_BUFFERS),
+        }
     }
 
     pub fn fleet(&self) -> &Fleet {

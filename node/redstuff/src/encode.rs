@@ -1,5 +1,7 @@
 //! Encoding: a stripe's source to its 2n slivers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -22,20 +24,89 @@ pub enum EncodeError {
     Length { expected: usize, actual: usize },
 }
 
-/// All slivers of a stripe: `n/k1 + n/k2` times its source. Cheap to clone.
+/// A stripe's source. The slivers of its two axes are made independently: on two cores, if they are there.
+#[derive(Debug, Clone)]
+pub struct StripeSource {
+    code: Code,
+    symbol_size: u32,
+    /// Zero-padded.
+    bytes: Bytes,
+}
+
+impl StripeSource {
+    /// Of up to `k1 · k2 · symbol_size` bytes; what is missing is zero. A whole stripe isn't copied.
+    pub fn new(code: Code, symbol_size: u32, data: Bytes) -> Result<Self, EncodeError> {
+        let capacity = checked_capacity(code, symbol_size, &data)?;
+        if data.len() == capacity {
+            return Ok(Self { code, symbol_size, bytes: data });
+        }
+        let mut padded = Vec::with_capacity(capacity);
+        padded.extend_from_slice(&data);
+        padded.resize(capacity, 0);
+        Ok(Self { code, symbol_size, bytes: padded.into() })
+    }
+
+    /// The slivers of one axis and their hashes, in memory of `buffers`.
+    pub fn encode(&self, axis: Axis, buffers: &Buffers) -> EncodedSlivers {
+        let (length, expanded) =
+            (self.code.sliver_length(axis, self.symbol_size), expanded_length(self.code, self.symbol_size, axis));
+        let (source, expanded) = match axis {
+            Axis::Primary => {
+                let mut parity = buffers.take(expanded);
+                encode_rows(self.code, self.symbol_size, &self.bytes, parity.bytes_mut());
+                (self.bytes.clone(), parity.into())
+            }
+            Axis::Secondary => {
+                let mut columns = buffers.take(self.bytes.len() + expanded);
+                encode_columns(self.code, self.symbol_size, &self.bytes, columns.bytes_mut());
+                let mut source = Bytes::from(columns);
+                let expanded = source.split_off(self.bytes.len());
+                (source, expanded)
+            }
+        };
+        let hashes = source.chunks_exact(length).chain(expanded.chunks_exact(length)).map(Hash::of).collect();
+        EncodedSlivers { length, source, expanded, hashes }
+    }
+}
+
+/// All slivers of one axis of a stripe.
+#[derive(Debug, Clone)]
+pub struct EncodedSlivers {
+    /// Bytes of a sliver.
+    length: usize,
+    /// Slivers `0..k`, one after the other: what the source consists of.
+    source: Bytes,
+    /// Slivers `k..n`.
+    expanded: Bytes,
+    hashes: Vec<Hash>,
+}
+
+/// All slivers of a stripe, `n/k1 + n/k2` times its source, and their hashes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EncodedStripe {
     code: Code,
     symbol_size: u32,
-    /// Rows `0..k1`: the zero-padded source.
-    source: Bytes,
-    /// Rows `k1..n`.
-    parity: Bytes,
-    /// All columns.
-    columns: Bytes,
+    /// Primaries and secondaries, without their hashes.
+    slivers: [EncodedSlivers; 2],
+    hashes: Arc<StripeHashes>,
 }
 
 impl EncodedStripe {
+    /// Puts together what [`StripeSource::encode`] has made of one source.
+    ///
+    /// # Panics
+    /// When these aren't primaries and secondaries of one stripe.
+    pub fn new(source: &StripeSource, mut primaries: EncodedSlivers, mut secondaries: EncodedSlivers) -> Self {
+        let StripeSource { code, symbol_size, .. } = *source;
+        for (axis, slivers) in Axis::BOTH.into_iter().zip([&primaries, &secondaries]) {
+            assert_eq!(slivers.length, code.sliver_length(axis, symbol_size), "{} slivers of this stripe", axis.name());
+        }
+        let [primary, secondary] =
+            [&mut primaries, &mut secondaries].map(|slivers| std::mem::take(&mut slivers.hashes));
+        let hashes = StripeHashes::new(code, primary, secondary).expect("n hashes of each axis");
+        Self { code, symbol_size, slivers: [primaries, secondaries], hashes: Arc::new(hashes) }
+    }
+
     pub const fn code(&self) -> Code {
         self.code
     }
@@ -51,47 +122,25 @@ impl EncodedStripe {
     /// When `index` isn't below `n`.
     pub fn sliver(&self, axis: Axis, index: u16) -> Bytes {
         assert!(index < self.code.shards(), "sliver {index} of {}", self.code.shards());
-        let length = self.code.sliver_length(axis, self.symbol_size);
-        let slice = |of: &Bytes, at: u16| of.slice(at as usize * length..(at as usize + 1) * length);
-        match (axis, index.checked_sub(self.code.source_rows())) {
-            (Axis::Secondary, _) => slice(&self.columns, index),
-            (Axis::Primary, None) => slice(&self.source, index),
-            (Axis::Primary, Some(parity)) => slice(&self.parity, parity),
+        let EncodedSlivers { length, source, expanded, .. } = &self.slivers[axis as usize];
+        let at = usize::from(index) * length;
+        match at.checked_sub(source.len()) {
+            None => source.slice(at..at + length),
+            Some(at) => expanded.slice(at..at + length),
         }
     }
 
     /// The hashes of all slivers.
-    pub fn hashes(&self) -> StripeHashes {
-        let axis = |axis| (0..self.code.shards()).map(|index| Hash::of(&self.sliver(axis, index))).collect();
-        StripeHashes::new(self.code, axis(Axis::Primary), axis(Axis::Secondary)).expect("n hashes of each axis")
+    pub fn hashes(&self) -> &StripeHashes {
+        &self.hashes
     }
 }
 
 /// Encodes a stripe of up to `k1 · k2 · symbol_size` bytes; what is missing is zero. A whole stripe isn't copied.
 pub fn encode_stripe(code: Code, symbol_size: u32, data: Bytes) -> Result<EncodedStripe, EncodeError> {
-    encode_stripe_with(&Buffers::default(), code, symbol_size, data)
-}
-
-/// [`encode_stripe`] in memory of `buffers`, for who encodes many stripes.
-pub fn encode_stripe_with(
-    buffers: &Buffers,
-    code: Code,
-    symbol_size: u32,
-    data: Bytes,
-) -> Result<EncodedStripe, EncodeError> {
-    let capacity = checked_capacity(code, symbol_size, &data)?;
-    let source = if data.len() == capacity {
-        data
-    } else {
-        let mut padded = Vec::with_capacity(capacity);
-        padded.extend_from_slice(&data);
-        padded.resize(capacity, 0);
-        padded.into()
-    };
-    let mut parity = buffers.take(parity_length(code, symbol_size));
-    let mut columns = buffers.take(columns_length(code, symbol_size));
-    encode(code, symbol_size, &source, parity.bytes_mut(), columns.bytes_mut());
-    Ok(EncodedStripe { code, symbol_size, source, parity: parity.into(), columns: columns.into() })
+    let (source, buffers) = (StripeSource::new(code, symbol_size, data)?, Buffers::default());
+    let [primaries, secondaries] = Axis::BOTH.map(|axis| source.encode(axis, &buffers));
+    Ok(EncodedStripe::new(&source, primaries, secondaries))
 }
 
 /// Encodes a whole stripe, `k1 · k2 · symbol_size` bytes, into memory of the caller's: primaries `k1..n` and all secondaries, each one after the other.
@@ -105,14 +154,15 @@ pub fn encode_stripe_into(
     let capacity = checked_capacity(code, symbol_size, source)?;
     for (actual, expected) in [
         (source.len(), capacity),
-        (parity.len(), parity_length(code, symbol_size)),
-        (columns.len(), columns_length(code, symbol_size)),
+        (parity.len(), expanded_length(code, symbol_size, Axis::Primary)),
+        (columns.len(), capacity + expanded_length(code, symbol_size, Axis::Secondary)),
     ] {
         if actual != expected {
             return Err(EncodeError::Length { actual, expected });
         }
     }
-    encode(code, symbol_size, source, parity, columns);
+    encode_rows(code, symbol_size, source, parity);
+    encode_columns(code, symbol_size, source, columns);
     Ok(())
 }
 
@@ -125,33 +175,26 @@ fn checked_capacity(code: Code, symbol_size: u32, data: &[u8]) -> Result<usize, 
     if length > capacity { Err(EncodeError::TooLong { length, capacity }) } else { Ok(capacity as usize) }
 }
 
-fn parity_length(code: Code, symbol_size: u32) -> usize {
-    (code.shards() - code.source_rows()) as usize * code.sliver_length(Axis::Primary, symbol_size)
-}
-
-fn columns_length(code: Code, symbol_size: u32) -> usize {
-    code.shards() as usize * code.sliver_length(Axis::Secondary, symbol_size)
-}
-
-fn encode(code: Code, symbol_size: u32, source: &[u8], parity: &mut [u8], columns: &mut [u8]) {
-    let store = Store::of(parity.len() + columns.len());
-    encode_rows(code, symbol_size, source, parity, store);
-    encode_columns(code, symbol_size, source, columns, store);
+/// Bytes of an axis' slivers beyond those of the source.
+fn expanded_length(code: Code, symbol_size: u32, axis: Axis) -> usize {
+    (code.shards() - code.slivers_to_decode(axis)) as usize * code.sliver_length(axis, symbol_size)
 }
 
 /// The rows beyond the source, `G1[k1..n] · M`.
-fn encode_rows(code: Code, symbol_size: u32, source: &[u8], parity: &mut [u8], store: Store) {
+fn encode_rows(code: Code, symbol_size: u32, source: &[u8], parity: &mut [u8]) {
     let row = code.sliver_length(Axis::Primary, symbol_size);
+    let store = Store::of(parity.len());
     let sources: Vec<&[u8]> = source.chunks_exact(row).collect();
     let mut outputs: Vec<&mut [u8]> = parity.chunks_exact_mut(row).collect();
     combine(&generator(code.source_rows(), code.shards()), &sources, &mut outputs, store);
 }
 
 /// All columns, `M · G2ᵀ`, one after the other.
-fn encode_columns(code: Code, symbol_size: u32, source: &[u8], columns: &mut [u8], store: Store) {
+fn encode_columns(code: Code, symbol_size: u32, source: &[u8], columns: &mut [u8]) {
     let row = code.sliver_length(Axis::Primary, symbol_size);
     let column = code.sliver_length(Axis::Secondary, symbol_size);
     let symbol = symbol_size as usize;
+    let store = Store::of(columns.len());
     let generator = generator(code.source_columns(), code.shards());
     if symbol < SHORT_SYMBOL {
         let (systematic, expanded) = columns.split_at_mut(source.len());

@@ -72,7 +72,7 @@ pub(super) async fn is_consistent(
     hashes: Arc<StripeHashes>,
 ) -> Result<bool, RowsError> {
     let work =
-        move || encode_stripe(code, symbol_size, rows.concat().into()).map(|encoded| encoded.hashes() == *hashes);
+        move || encode_stripe(code, symbol_size, rows.concat().into()).map(|encoded| *encoded.hashes() == *hashes);
     let failed = |reason: String| RowsError::TooFew(vec![reason]);
     let encoded = apart(work).await.map_err(|error| failed(error.to_string()))?;
     encoded.map_err(|error| failed(error.to_string()))

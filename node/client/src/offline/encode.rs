@@ -98,7 +98,7 @@ fn write_all(
         stored += write_stripe(folder, stripes.len() as u32, &stripe)?;
         let hashes = stripe.hashes();
         roots.push(hashes.root());
-        stripes.push(hashes);
+        stripes.push(hashes.clone());
         if read < capacity {
             break;
         }

@@ -1,13 +1,17 @@
-//! Encoding a put's stripes, in their order, on a thread of their own.
+//! Encoding a put's stripes, in their order, on threads of their own.
 
 use bytes::Bytes;
+use futures::future::try_join;
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use weft_proto::v1::{Sliver, UploadRequest};
 use weft_protocol::ShardSet;
-use weft_redstuff::{Axis, Code, EncodeError, EncodedStripe, Hash, Layout, LayoutError, encode_stripe, merkle};
+use weft_redstuff::{Axis, Buffers, Code, EncodeError, EncodedStripe, Hash, Layout, LayoutError, StripeSource, merkle};
 
 use crate::apart;
+
+/// Bytes of content from which on two threads are faster than one.
+const WORTH_TWO_THREADS: usize = 256 << 10;
 
 /// Why a stripe can't be encoded.
 #[derive(Debug, Error)]
@@ -55,14 +59,15 @@ impl Stripe {
 #[derive(Debug)]
 pub(super) struct Encoder {
     code: Code,
+    buffers: Buffers,
     length: u64,
     digest: blake3::Hasher,
     roots: merkle::Builder,
 }
 
 impl Encoder {
-    pub(super) fn new(code: Code) -> Self {
-        Self { code, length: 0, digest: blake3::Hasher::new(), roots: merkle::Builder::new() }
+    pub(super) fn new(code: Code, buffers: Buffers) -> Self {
+        Self { code, buffers, length: 0, digest: blake3::Hasher::new(), roots: merkle::Builder::new() }
     }
 
     /// Bytes of symbols of a stripe with this content: all stripes but the last are full.
@@ -77,24 +82,40 @@ impl Encoder {
         Ok(u64::from(self.code.shards()) * (sliver(Axis::Primary) + sliver(Axis::Secondary)))
     }
 
-    /// Encodes the next stripe.
+    /// Encodes the next stripe: the two axes of a large one on two threads, of which the one that has less to do also takes the digest.
     pub(super) async fn stripe(
         mut self,
         piece: Bytes,
         room: OwnedSemaphorePermit,
     ) -> Result<(Self, Stripe), StripeError> {
-        let symbol_size = self.symbol_size(&piece)?;
-        let work = move || {
-            let stripe = self.roots.leaves().len() as u32;
-            self.length += piece.len() as u64;
-            self.digest.update(&piece);
-            let encoded = encode_stripe(self.code, symbol_size, piece)
-                .map_err(|source| StripeError::Encode { stripe, source })?;
-            let hashes = encoded.hashes();
-            self.roots.push(hashes.root());
-            Ok((self, Stripe { index: stripe, encoded, hashes: hashes.encode().into(), _room: room }))
+        let index = self.roots.leaves().len() as u32;
+        let source = StripeSource::new(self.code, self.symbol_size(&piece)?, piece.clone())
+            .map_err(|source| StripeError::Encode { stripe: index, source })?;
+        let mut digest = std::mem::take(&mut self.digest);
+        let primaries = {
+            let (source, buffers) = (source.clone(), self.buffers.clone());
+            move || source.encode(Axis::Primary, &buffers)
         };
-        apart(work).await.map_err(|_| StripeError::Panicked)?
+        let length = piece.len();
+        let secondaries = {
+            let (source, buffers) = (source.clone(), self.buffers.clone());
+            move || {
+                digest.update(&piece);
+                (source.encode(Axis::Secondary, &buffers), digest)
+            }
+        };
+        let (primaries, (secondaries, digest)) = if length < WORTH_TWO_THREADS {
+            apart(move || (primaries(), secondaries())).await
+        } else {
+            try_join(apart(primaries), apart(secondaries)).await
+        }
+        .map_err(|_| StripeError::Panicked)?;
+        let encoded = EncodedStripe::new(&source, primaries, secondaries);
+        self.digest = digest;
+        self.length += length as u64;
+        self.roots.push(encoded.hashes().root());
+        let hashes = encoded.hashes().encode().into();
+        Ok((self, Stripe { index, encoded, hashes, _room: room }))
     }
 
     /// Root, layout and digest of all that was encoded.

@@ -150,7 +150,7 @@ impl Client {
             return self.whole(current, request, first).await;
         }
         let mut upload = Upload::open(Arc::clone(current), request.nonce);
-        let (mut encoder, mut next) = (Encoder::new(code), Some(first));
+        let (mut encoder, mut next) = (Encoder::new(code, self.buffers.clone()), Some(first));
         // A whole number of stripes ends with an empty piece.
         while let Some(piece) = next.filter(|piece| !piece.is_empty()) {
             upload.gate().await?;
@@ -167,7 +167,7 @@ impl Client {
 
     /// Encodes content of a single stripe that goes to its holders with what finishes it.
     async fn whole(&self, current: &Current, request: PutRequest, content: Bytes) -> Result<Prepared, PutError> {
-        let encoder = Encoder::new(current.view.code);
+        let encoder = Encoder::new(current.view.code, self.buffers.clone());
         let room = self.write_memory.room(encoder.memory(&content)?).await;
         let (encoder, stripe) = encoder.stripe(content, room).await?;
         Ok(Prepared::new(current, finish(encoder, request)?, Carried::Whole(stripe)))
