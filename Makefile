@@ -23,7 +23,7 @@ WEFT = $(STATIC)/$(TRIPLE)/release/weft
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-node bench-operator target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-node bench-operator bench-stream target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -71,6 +71,9 @@ bench-operator: kubernetes-api ## How the operator does with COMMITTEES="10 100 
 bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO: SIZES="4096 1048576 67108864" CLIENTS="1 16" SECONDS=10 (no root).
 	@e2e/kubernetes/build.sh minio
 	MINIO="$$(e2e/kubernetes/build.sh bin)/minio" cargo bench --package weft-node --bench node
+
+bench-stream: ## A put of GIB=20 of generated content, and the memory that it takes (no root).
+	GIB='$(GIB)' cargo bench --package weft-client --bench stream
 
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)

@@ -31,11 +31,11 @@ use weft_redstuff::Buffers;
 use self::memory::Memory;
 
 /// Bytes of slivers that all puts together may have on their way.
-const WRITE_MEMORY: u64 = 160 << 20;
+const WRITE_MEMORY: u64 = 80 << 20;
 /// Bytes of content that all gets together may be fetching.
 const READ_MEMORY: u64 = 96 << 20;
 /// Bytes for encoded stripes that are kept for the next ones.
-const KEPT_BUFFERS: usize = 64 << 20;
+const KEPT_BUFFERS: usize = 32 << 20;
 
 /// Puts, gets and deletes blobs of one fleet. Cheap to clone; clones share their bounds on memory.
 #[derive(Debug, Clone)]

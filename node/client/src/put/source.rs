@@ -10,6 +10,9 @@ use tokio::time::timeout;
 /// How long a put waits for more content.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// A piece that gets longer than this many bytes probably gets as long as it may, and isn't to move while it grows.
+const LONG: usize = 1 << 20;
+
 /// Why the content ended early.
 #[derive(Debug, Error)]
 pub enum ContentError {
@@ -56,6 +59,9 @@ impl<'a> Source<'a> {
                 self.rest = chunk?;
             }
             let take = self.rest.len().min(self.size - piece.len());
+            if piece.len() + take > LONG {
+                piece.reserve(self.size - piece.len());
+            }
             piece.extend_from_slice(&self.rest.split_to(take));
         }
         Ok(Some(piece.freeze()))

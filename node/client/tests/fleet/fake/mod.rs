@@ -29,6 +29,8 @@ use weft_protocol::{
 use weft_redstuff::{Axis, BlobId, Code, EncodedStripe, Hash, Labels, Layout, Metadata, StripeHashes, encode_stripe};
 
 pub(crate) const FLEET: FleetId = FleetId([9; 16]);
+/// The seed of the operator's key.
+const OPERATOR: [u8; 32] = [1; 32];
 const MEMBERS: u8 = 7;
 const SHARDS_EACH: u8 = 4;
 
@@ -59,6 +61,8 @@ pub(crate) enum Fault {
     NoPrimaries,
     /// Says that the writers of all blobs lied.
     Convicts,
+    /// Checks slivers that come by stream, and keeps nothing but their hashes.
+    Forgets,
 }
 
 /// A stripe as one member holds it.
@@ -233,7 +237,7 @@ impl Connector for Plain {
 impl FakeFleet {
     /// Members who are in the fleet's first view.
     pub(crate) async fn start() -> Self {
-        let (operator, delete_key) = (SigningKey::from_seed([1; 32]), SigningKey::from_seed([2; 32]));
+        let (operator, delete_key) = (SigningKey::from_seed(OPERATOR), SigningKey::from_seed([2; 32]));
         let mut fleet = Self { members: Vec::new(), operator, delete_key, addresses: Vec::new() };
         for id in 0..MEMBERS {
             let incarnation = Incarnation { number: 1, volume: VolumeId([id; 16]) };
@@ -344,11 +348,24 @@ impl FakeFleet {
 
     /// A client that knows nothing but two seeds.
     pub(crate) fn client(&self) -> Client {
-        self.client_trusting(self.operator.public())
+        Self::client_of(self.seeds().to_vec())
     }
 
     pub(crate) fn client_trusting(&self, trust: PublicKey) -> Client {
-        let seeds = self.addresses[..2].to_vec();
+        Self::client_with(self.seeds().to_vec(), trust)
+    }
+
+    /// Where the first two members are.
+    pub(crate) fn seeds(&self) -> &[String] {
+        &self.addresses[..2]
+    }
+
+    /// A client of a fleet of another process.
+    pub(crate) fn client_of(seeds: Vec<String>) -> Client {
+        Self::client_with(seeds, SigningKey::from_seed(OPERATOR).public())
+    }
+
+    fn client_with(seeds: Vec<String>, trust: PublicKey) -> Client {
         Client::new(Fleet::new(FleetConfig { fleet: FLEET, trust, seeds, connector: Arc::new(Plain) }))
     }
 

@@ -25,8 +25,10 @@ impl Member {
                 return Err(Status::invalid_argument("a sliver has another hash"));
             }
         }
-        let stripe = Stripe { hashes, slivers: request.slivers };
-        self.lock().sessions.entry(request.session.to_vec()).or_default().insert(request.stripe, stripe);
+        let mut state = self.lock();
+        let slivers = if state.fault == Fault::Forgets { Vec::new() } else { request.slivers };
+        let stripe = Stripe { hashes, slivers };
+        state.sessions.entry(request.session.to_vec()).or_default().insert(request.stripe, stripe);
         Ok(request.stripe)
     }
 }
