@@ -73,7 +73,7 @@ bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO:
 	MINIO="$$(e2e/kubernetes/build.sh bin)/minio" cargo bench --package weft-node --bench node
 
 bench-stream: ## A put of GIB=20 of generated content, and the memory that it takes (no root).
-	GIB='$(GIB)' cargo bench --package weft-client --bench stream
+	GIB='$(GIB)' GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576 cargo bench --package weft-client --bench stream
 
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)

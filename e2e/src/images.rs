@@ -58,6 +58,9 @@ pub enum ImageError {
     },
 }
 
+/// Memory for stripes and messages goes back to the system: the C library would learn to keep it, in pieces between longer-lived ones (mallopt(3)).
+const MEMORY: &str = "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576";
+
 impl Image {
     /// An empty image with a name such as `localhost/weft:dev`.
     pub fn new(name: &str) -> Self {
@@ -137,7 +140,7 @@ impl Image {
             "os": "linux",
             "config": {
                 "Entrypoint": self.entrypoint,
-                "Env": ["PATH=/bin"],
+                "Env": ["PATH=/bin", MEMORY],
                 "User": self.user.as_deref().unwrap_or_default(),
             },
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_id}")]},
