@@ -23,7 +23,8 @@ WEFT = $(STATIC)/$(TRIPLE)/release/weft
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-node bench-operator bench-stream target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
+
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-operator bench-stream target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,6 +68,11 @@ test-api: kubernetes-api ## Tests against a real API server (no root).
 bench-operator: kubernetes-api ## How the operator does with COMMITTEES="10 100 1000" of ten members each, at rest for REST=600 seconds (no root).
 	@e2e/kubernetes/build.sh kwok
 	COMMITTEES='$(COMMITTEES)' REST='$(REST)' cargo bench --package weft-operator --features api --bench operator
+
+bench-codec: ## How fast the code is beside every other library: ARGS="--quick --shards 10,31" (root on Debian, once).
+	@node/redstuff/bench/prepare.sh
+	cargo build --release --workspace --manifest-path node/redstuff/bench/Cargo.toml
+	$(CARGO_TARGET_DIR)/release/codec-table $(ARGS)
 
 bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO: SIZES="4096 1048576 67108864" CLIENTS="1 16" SECONDS=10 (no root).
 	@e2e/kubernetes/build.sh minio
