@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 use reed_solomon_erasure::galois_8::ReedSolomon;
 use weft_redstuff::{
-    Axis, Code, EncodeError, EncodedStripe, SliverError, decode_from_primaries, decode_from_secondaries, encode_stripe,
-    rebuild_sliver, rebuild_source_rows, symbol,
+    Axis, Code, EncodeError, EncodedStripe, Layout, SliverError, decode_from_primaries, decode_from_secondaries,
+    encode_stripe, rebuild_sliver, rebuild_source_rows, symbol,
 };
 
 fn codes(most: u16) -> impl Strategy<Value = Code> {
@@ -163,17 +163,61 @@ proptest! {
     }
 }
 
+/// Of every code there is: the last slivers alone decode, and rebuild the first ones.
 #[test]
-fn the_largest_code_survives_its_worst_loss() {
-    let code = Code::new(255, 84).unwrap();
-    let data = content(code.stripe_capacity(3) as usize - 1, 255);
-    let stripe = encode_stripe(code, 3, data.clone()).unwrap();
-    let left: Vec<u16> = (255 - code.source_rows()..255).collect();
-    let source = decode_from_primaries(code, 3, &pick(&slivers(&stripe, Axis::Primary), &left)).unwrap();
-    assert_eq!(source[..data.len()], data);
-    let left: Vec<u16> = (255 - code.source_columns()..255).collect();
-    let source = decode_from_secondaries(code, 3, &pick(&slivers(&stripe, Axis::Secondary), &left)).unwrap();
-    assert_eq!(source[..data.len()], data);
+fn every_code_survives_its_worst_loss() {
+    let codes = (4..=255u16).flat_map(|n| (1..=(n - 1) / 3).map(move |f| Code::new(n, f).unwrap()));
+    for (at, code) in codes.enumerate() {
+        let symbol_size = 1 + at as u32 % 3;
+        let data = content(code.stripe_capacity(symbol_size) as usize - at % 2, at as u64);
+        let stripe = encode_stripe(code, symbol_size, data.clone()).unwrap();
+        let last = |axis| (code.shards() - code.slivers_to_decode(axis)..code.shards()).collect::<Vec<_>>();
+        for axis in Axis::BOTH {
+            let crossing = slivers(&stripe, axis.crossing());
+            let left = pick(&crossing, &last(axis.crossing()));
+            let source = match axis.crossing() {
+                Axis::Primary => decode_from_primaries(code, symbol_size, &left),
+                Axis::Secondary => decode_from_secondaries(code, symbol_size, &left),
+            };
+            assert!(source.unwrap()[..data.len()] == data, "{code:?} from {} slivers", axis.crossing().name());
+            let symbols: Vec<(u16, Vec<u8>)> = left
+                .iter()
+                .map(|(index, sliver)| (*index, symbol(code, axis.crossing(), sliver, symbol_size, 0).unwrap()))
+                .collect();
+            let given: Vec<(u16, &[u8])> = symbols.iter().map(|(index, symbol)| (*index, &symbol[..])).collect();
+            let rebuilt = rebuild_sliver(code, axis, symbol_size, &given).unwrap();
+            assert!(rebuilt == stripe.sliver(axis, 0), "{code:?}, {} sliver 0", axis.name());
+        }
+    }
+}
+
+#[test]
+fn blobs_of_lengths_around_every_boundary_come_back() {
+    let (code, symbol_size) = (Code::new(8, 2).unwrap(), 70);
+    let (symbol, capacity) = (u64::from(symbol_size), code.stripe_capacity(symbol_size));
+    let row = symbol * u64::from(code.source_columns());
+    let boundaries = [0, 64, symbol, row, 2 * row, capacity, capacity + symbol, 2 * capacity, 3 * capacity];
+    for length in boundaries.into_iter().flat_map(|at: u64| at.saturating_sub(1)..=at + 1) {
+        let data = content(length as usize, length);
+        for layout in [Layout::sliced(code, length), Layout::with_symbol_size(code, length, symbol_size)] {
+            let (mut rows, mut columns) = (Vec::new(), Vec::new());
+            for stripe in layout.unwrap().iter() {
+                let piece = data.slice(stripe.offset as usize..(stripe.offset + stripe.length) as usize);
+                let encoded = encode_stripe(code, stripe.symbol_size, piece).unwrap();
+                let decode = |axis, last: std::ops::Range<u16>| {
+                    let all = slivers(&encoded, axis);
+                    let left = pick(&all, &last.collect::<Vec<_>>());
+                    match axis {
+                        Axis::Primary => decode_from_primaries(code, stripe.symbol_size, &left).unwrap(),
+                        Axis::Secondary => decode_from_secondaries(code, stripe.symbol_size, &left).unwrap(),
+                    }
+                };
+                rows.extend_from_slice(&decode(Axis::Primary, 3..7)[..stripe.length as usize]);
+                columns.extend_from_slice(&decode(Axis::Secondary, 1..7)[..stripe.length as usize]);
+            }
+            assert!(rows == data && columns == data, "{length} bytes");
+        }
+    }
 }
 
 /// Two stripes that differ in one symbol, the last, are alike in k1 − 1 primaries and k2 − 1 secondaries together.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::tables::HALVES;
 use super::transform::Transform;
 use super::vector::{Vector, multiply, transform};
-use super::{Engine, Matrix, Store};
+use super::{Arithmetic, Engine, Matrix, Store};
 
 /// 16 bytes, multiplied by look-ups of half bytes.
 #[derive(Clone, Copy)]
@@ -98,7 +98,5 @@ pub(super) static ENGINES: [Engine; 1] = [Engine {
     detect: || is_aarch64_feature_detected!("neon"),
     granule: Neon::BYTES,
     block: 4 * Neon::BYTES,
-    multiply: multiplied,
-    transform: Some(transformed),
-    fence: || (),
+    arithmetic: Arithmetic::Vectors { multiply: multiplied, transform: transformed, fence: || () },
 }];

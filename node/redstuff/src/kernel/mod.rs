@@ -104,10 +104,11 @@ impl Matrix {
     }
 }
 
-/// Sets bytes in a range, a multiple of the engine's granule, of outputs from as many bytes of sources.
+/// Sets bytes in a range, a multiple of the engine's granule, of outputs from as many bytes of sources. May be called only where the engine's `detect`
+/// says so.
 type Apply<By> = unsafe fn(&By, &[&[u8]], &mut [&mut [u8]], Range<usize>, Store);
 
-/// One way to do the arithmetic. Its functions may be called only where `detect` says so.
+/// One way to do the arithmetic.
 struct Engine {
     name: &'static str,
     /// Whether this processor can.
@@ -116,11 +117,17 @@ struct Engine {
     granule: usize,
     /// Bytes of each source that are combined at a time.
     block: usize,
-    multiply: Apply<Matrix>,
-    /// Where that is faster than a matrix.
-    transform: Option<Apply<Transform>>,
-    /// Orders what was streamed before what is written later.
-    fence: unsafe fn(),
+    arithmetic: Arithmetic,
+}
+
+enum Arithmetic {
+    Portable,
+    Vectors {
+        multiply: Apply<Matrix>,
+        transform: Apply<Transform>,
+        /// Orders what was streamed before what is written later.
+        fence: unsafe fn(),
+    },
 }
 
 static PORTABLE: Engine = Engine {
@@ -128,9 +135,7 @@ static PORTABLE: Engine = Engine {
     detect: || true,
     granule: portable::BLOCK,
     block: portable::BLOCK,
-    multiply: portable::multiply,
-    transform: None,
-    fence: || (),
+    arithmetic: Arithmetic::Portable,
 };
 
 /// This processor's engines, the best first.
@@ -189,9 +194,9 @@ fn combine_with(engine: &Engine, matrix: &Matrix, sources: &[&[u8]], outputs: &m
             output[whole..].copy_from_slice(&sum[..length - whole]);
         }
     }
-    if store == Store::Streamed {
-        // SAFETY: as in `apply`.
-        unsafe { (engine.fence)() };
+    if let (Store::Streamed, Arithmetic::Vectors { fence, .. }) = (store, &engine.arithmetic) {
+        // SAFETY: engines come from `engines()`, which gives those alone that the processor has.
+        unsafe { fence() };
     }
 }
 
@@ -204,9 +209,9 @@ fn apply(
     range: Range<usize>,
     store: Store,
 ) {
-    if let (Some(apply), Some(transform)) = (engine.transform, &matrix.transform) {
+    if let (Arithmetic::Vectors { transform, .. }, Some(by)) = (&engine.arithmetic, &matrix.transform) {
         // SAFETY: engines come from `engines()`, which gives those alone that the processor has.
-        return unsafe { apply(transform, sources, outputs, range, store) };
+        return unsafe { transform(by, sources, outputs, range, store) };
     }
     let tile = if outputs.len() == 1 {
         LONGEST_RUN
@@ -214,8 +219,12 @@ fn apply(
         (TILE_BUDGET / sources.len() / engine.block * engine.block).clamp(engine.block, LONGEST_TILE)
     };
     for start in range.clone().step_by(tile) {
-        // SAFETY: as above.
-        unsafe { (engine.multiply)(matrix, sources, outputs, start..range.end.min(start + tile), store) };
+        let range = start..range.end.min(start + tile);
+        match engine.arithmetic {
+            Arithmetic::Portable => portable::multiply(matrix, sources, outputs, range),
+            // SAFETY: as above.
+            Arithmetic::Vectors { multiply, .. } => unsafe { multiply(matrix, sources, outputs, range, store) },
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
+use super::Matrix;
 use super::tables::POLYNOMIAL;
-use super::{Matrix, Store};
 
 /// Bytes that are combined at a time: what fits the registers.
 pub(super) const BLOCK: usize = 128;
@@ -52,7 +52,7 @@ fn double(block: &mut Block) {
 }
 
 /// Sets bytes `range`, a multiple of a block, of the outputs to their combinations.
-pub(super) fn multiply(matrix: &Matrix, sources: &[&[u8]], outputs: &mut [&mut [u8]], range: Range<usize>, _: Store) {
+pub(super) fn multiply(matrix: &Matrix, sources: &[&[u8]], outputs: &mut [&mut [u8]], range: Range<usize>) {
     // Blocks of each source after the other: streams at equal distances would evict each other from the cache.
     let mut tile = vec![[0; BLOCK]; range.len() / BLOCK * sources.len()];
     for (at, source) in sources.iter().enumerate() {

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::tables::{AFFINE, HALVES};
 use super::transform::Transform;
 use super::vector::{Vector, multiply, transform};
-use super::{Engine, Matrix, Store};
+use super::{Arithmetic, Engine, Matrix, Store};
 
 /// What vectors of one length have in common.
 macro_rules! register {
@@ -182,9 +182,7 @@ macro_rules! engine {
             detect: || $detected,
             granule: <$vector>::BYTES,
             block: $width * <$vector>::BYTES,
-            multiply: multiplied,
-            transform: Some(transformed),
-            fence,
+            arithmetic: Arithmetic::Vectors { multiply: multiplied, transform: transformed, fence },
         }
     }};
 }
