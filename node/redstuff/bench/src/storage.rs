@@ -1,17 +1,24 @@
 //! What a fleet stores for a byte, by the blob's length.
 
-use weft_redstuff::{Axis, Code, Layout, LayoutError};
+use weft_redstuff::{Axis, Code, Hash, Layout, LayoutError};
 
-/// Bytes of slivers of all members, or of the copies of an inline blob, for each byte of the blob.
+/// Members of a fleet that nobody has told more: of four shards each, or of `f`, if those are fewer.
+fn members(code: Code) -> u64 {
+    u64::from(code.shards().div_ceil(code.fault_tolerance().min(4)))
+}
+
+/// What all members keep for each byte of a blob: slivers and, at each member, the hashes of all of them; or the whole of an inline blob at each member.
 pub fn factor(code: Code, length: u64) -> Result<f64, LayoutError> {
     let layout = Layout::for_length(code, length)?;
-    let n = u64::from(code.shards());
     if layout.is_inline() {
-        return Ok(n as f64);
+        return Ok(members(code) as f64);
     }
+    let n = u64::from(code.shards());
+    let hashes = members(code) * 2 * n * Hash::LENGTH as u64;
     let slivers =
         layout.iter().map(|stripe| Axis::BOTH.iter().map(|&axis| n * stripe.sliver_length(axis) as u64).sum::<u64>());
-    Ok(slivers.sum::<u64>() as f64 / length as f64)
+    let kept: u64 = slivers.map(|slivers| slivers + hashes).sum();
+    Ok(kept as f64 / length as f64)
 }
 
 /// What the factor comes near to: `n/k1 + n/k2`.
