@@ -266,6 +266,36 @@ mod tests {
         }
     }
 
+    /// As Linux tells them, which asks the processor in its own way.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn expected_engines() -> Vec<&'static str> {
+        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags = processor.lines().find(|line| line.starts_with("flags")).unwrap();
+        let has = |flag: &str| flags.split_whitespace().any(|other| other == flag);
+        [
+            ("GFNI and AVX-512", has("avx512f") && has("gfni")),
+            ("GFNI and AVX2", has("avx2") && has("gfni")),
+            ("AVX2", has("avx2")),
+            ("portable", true),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_there)| is_there.then_some(name))
+        .collect()
+    }
+
+    /// Every processor that Rust's targets are for has NEON.
+    #[cfg(target_arch = "aarch64")]
+    fn expected_engines() -> Vec<&'static str> {
+        vec!["NEON", "portable"]
+    }
+
+    #[test]
+    #[cfg(any(all(target_arch = "x86_64", target_os = "linux"), target_arch = "aarch64"))]
+    fn the_engines_are_those_that_the_processor_has() {
+        assert_eq!(engines().map(|engine| engine.name).collect::<Vec<_>>(), expected_engines());
+        assert_eq!(engine(), expected_engines()[0]);
+    }
+
     #[test]
     fn every_product_of_every_engine_is_the_reference_one() {
         let all: Vec<u8> = (0..=255).collect();
