@@ -24,10 +24,10 @@ BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-operator bench-stream target-dir image previous-image cluster-up cluster-down check model sim test-api test test-long test-versions test-version generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-operator bench-stream target-dir image previous-image cluster-up cluster-down check model sim test-aarch64 test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # A cluster of the user's own takes kubectl and helm, one of this machine's own everything.
 demo: $(if $(filter current,$(CLUSTER)),demo-tools image,demo-able) ## A fleet on a real Kubernetes loses a worker and mends itself (CLUSTER=current: on yours).
@@ -60,6 +60,9 @@ check: ## Format, lints, unit and property tests (no root).
 sim: ## Simulate fleets: SEEDS=100 of them, or SEED=17 again, telling everything (no root).
 	SEEDS='$(SEEDS)' FROM='$(FROM)' SEED='$(SEED)' cargo test --package weft-sim --features sim --test sim -- --nocapture \
 		$(if $(SEEDS)$(SEED),nothing_acknowledged)
+
+test-aarch64: ## Lints and tests of the code's arithmetic for AArch64, on an emulator (Debian on x86-64, no root).
+	@node/redstuff/tests/aarch64.sh
 
 test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \

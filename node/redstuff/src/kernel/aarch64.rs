@@ -1,4 +1,4 @@
-//! Vectors of AArch64.
+//! Vectors of `AArch64`.
 
 #![expect(clippy::inline_always, reason = "vectors stay in registers only within one function")]
 
