@@ -23,8 +23,7 @@ WEFT = $(STATIC)/$(TRIPLE)/release/weft
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-operator bench-stream target-dir image previous-image cluster-up cluster-down check model sim test-aarch64 test-api test test-long test-versions test-version generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-operator bench-stream fuzz asan target-dir image previous-image cluster-up cluster-down check model sim test-aarch64 test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +62,13 @@ sim: ## Simulate fleets: SEEDS=100 of them, or SEED=17 again, telling everything
 
 test-aarch64: ## Lints and tests of the code's arithmetic for AArch64, on an emulator (Debian on x86-64, no root).
 	@node/redstuff/tests/aarch64.sh
+
+fuzz: ## Fuzz what takes bytes from others, each of TARGETS for SECONDS=60 (no root).
+	@fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
+
+asan: ## The code's own tests under the address sanitizer (no root).
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --package weft-redstuff --lib --tests --target $(TRIPLE) \
+		--target-dir $(CARGO_TARGET_DIR)/asan
 
 test-api: kubernetes-api ## Tests against a real API server (no root).
 	cargo test --package weft-client --package weft-e2e --package weft-operator \
