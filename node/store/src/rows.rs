@@ -136,8 +136,9 @@ pub(crate) fn scan_rows(
     }
     let mut rows = guarded(table, || from.range::<&[u8]>(bounds))?;
     while let Some((key, row)) = guarded(table, || rows.next().transpose())? {
-        let key = key.value();
-        if !visit(key, table.unseal(key, row.value())?)? {
+        // A damaged page may say that they lie beyond it.
+        let (key, row) = guarded(table, || Ok::<_, redb::Error>((key.value(), row.value())))?;
+        if !visit(key, table.unseal(key, row)?)? {
             break;
         }
     }

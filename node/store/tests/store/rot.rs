@@ -77,6 +77,31 @@ fn flipped_bits_never_give_other_rows_nor_a_panic() {
     println!("bits flipped {flipped}: {refused} at opening, {found} met by reads, the others in bytes nobody reads");
 }
 
+/// The head of a page says where its rows begin and end: redb takes it at its word when a row is looked at.
+#[test]
+fn a_page_that_lies_of_its_rows_panics_no_scan() {
+    const PAGE: u64 = 4096;
+    let pristine = FakeDisk::new(1);
+    put_entries(&open(&pristine, Writer::Inline).unwrap());
+    let contents = pristine.contents();
+    let (_, at) = pristine.find(&entry(42)).into_iter().find(|(name, _)| name == FILE).unwrap();
+    let mut errors = 0;
+    for byte in 0..128 {
+        for bit in [0, 6] {
+            let disk = FakeDisk::new(1);
+            disk.restore(contents.clone());
+            assert!(disk.flip_bit(FILE, at / PAGE * PAGE + byte, bit));
+            let Ok(store) = open(&disk, Writer::Inline) else { continue };
+            let scanned = catch_unwind(AssertUnwindSafe(|| store.view().entries(None, usize::MAX)));
+            match scanned.expect("no panic gets out") {
+                Ok(page) => assert!(page.iter().all(|(blob, read)| *read == entry(blob[0]))),
+                Err(_) => errors += 1,
+            }
+        }
+    }
+    assert!(errors > 100, "{errors} scans met it");
+}
+
 #[test]
 fn rows_at_wrong_places_are_errors() {
     let directory = tempfile::tempdir().unwrap();
