@@ -1,13 +1,13 @@
 //! The database, the log, and their one writer.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability};
 
 use crate::base::{Base, Sealed};
+use crate::closing::Closing;
 use crate::compact::{self, Victim};
 use crate::counters::Counters;
 use crate::gate::Gate;
@@ -44,21 +44,11 @@ struct Writing {
     victim: Option<Victim>,
 }
 
-/// A database whose closing panics nobody: after a failure redb's memory and the file disagree.
-struct Closing(Option<Database>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        let database = self.0.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
-    }
-}
-
 /// What a volume consists of, once it is open.
 pub(crate) struct Opened {
     pub(crate) volume: Arc<Volume>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) database: Database,
+    pub(crate) database: Closing,
     pub(crate) log: Log,
     pub(crate) reserve: u64,
 }
@@ -76,7 +66,7 @@ impl Core {
         let snapshot = Snapshot::of(&database, log.segments().clone())?;
         let has_trash = AtomicBool::new(snapshot.has_trash() || log.wasteful(u64::MAX).is_some());
         let newest = RwLock::new(Arc::new(snapshot));
-        let writer = Mutex::new(Writing { log, database: Closing(Some(database)), victim: None });
+        let writer = Mutex::new(Writing { log, database, victim: None });
         Ok(Self { volume, gate, reserve, newest, writer, has_trash, settled: AtomicBool::new(false) })
     }
 
@@ -164,9 +154,7 @@ impl Core {
     ) -> Result<Group, StoreError> {
         let draft = writing.log.draft()?;
         let segments = writing.log.segments().clone();
-        let Writing { log, database: Closing(Some(database)), victim } = writing else {
-            return Err(StoreError::Closed);
-        };
+        let Writing { log, database, victim } = writing;
         let transaction = begin(database, Durability::None)?;
         let mut base = Base::open(&transaction, &segments, draft)?;
         let mut admission = Admission::default();
@@ -209,8 +197,7 @@ impl Core {
         self.writable()?;
         let waits = !swept || writing.victim.is_some() || self.next_victim(&writing.log).is_some();
         self.has_trash.store(waits, Ordering::SeqCst);
-        let Closing(Some(database)) = &writing.database else { return Err(StoreError::Closed) };
-        let snapshot = changed.then(|| Snapshot::of(database, writing.log.segments().clone())).transpose()?;
+        let snapshot = changed.then(|| Snapshot::of(&writing.database, writing.log.segments().clone())).transpose()?;
         let sequence = snapshot.as_ref().map_or_else(|| self.newest().counters(), Snapshot::counters).sequence;
         Ok(Group { sequence, snapshot })
     }
@@ -253,8 +240,7 @@ impl Core {
 
     /// Makes the database durable, and lets go of segments that nothing names any more.
     fn checkpoint(&self, writing: &mut Writing) -> Result<(), StoreError> {
-        let Closing(Some(database)) = &writing.database else { return Err(StoreError::Closed) };
-        make_durable(database)?;
+        make_durable(&writing.database)?;
         self.writable()?;
         writing.log.settled();
         Ok(())

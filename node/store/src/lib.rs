@@ -28,6 +28,7 @@
 
 mod base;
 mod changes;
+mod closing;
 mod compact;
 mod counters;
 mod disk;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use redb::{Database, Durability, ReadableDatabase, TableHandle};
 
 use crate::base::Tables;
+use crate::closing::Closing;
 use crate::counters::Counters;
 use crate::engine::{Core, Opened, begin};
 use crate::gate::{Backend, Gate};
@@ -63,7 +64,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, Store
 ///
 /// redb can't open a file whose making lost power, and nothing must tell such a file from a rotten one; so it gets its name
 /// when it is whole and durable.
-fn make(disk: &dyn Disk, poison: &Arc<Poison>, options: &Options) -> Result<Option<(Arc<Gate>, Database)>, StoreError> {
+fn make(disk: &dyn Disk, poison: &Arc<Poison>, options: &Options) -> Result<Option<(Arc<Gate>, Closing)>, StoreError> {
     let exists = || disk.exists(FILE).map_err(|source| file_error(FILE, source));
     if exists()? {
         return Ok(None);
@@ -104,7 +105,7 @@ fn open_database(
     file: Box<dyn DiskFile>,
     poison: &Arc<Poison>,
     options: &Options,
-) -> Result<(Arc<Gate>, Database), StoreError> {
+) -> Result<(Arc<Gate>, Closing), StoreError> {
     let gate = Arc::new(Gate::new(file, poison.clone()).map_err(|source| file_error(FILE, source))?);
     let backend = Backend(gate.clone());
     let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -112,7 +113,7 @@ fn open_database(
     }))
     .unwrap_or_else(|panic| Err(redb::StorageError::Corrupted(panic_text(&*panic)).into()));
     match opened {
-        Ok(database) => Ok((gate, database)),
+        Ok(database) => Ok((gate, Closing::new(database))),
         Err(error) => Err(StoreError::OpenDatabase { source: Arc::new(error.into()) }),
     }
 }
