@@ -109,7 +109,8 @@ test-versions: ## Tests against the API server, and a worker lost and mended, on
 test-version:
 	$(BUILT)
 	$(ALL) --test api_server --test refusals --test kubectl --test api
-	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) $(ALL) --test fleet -- the_demonstration the_chart
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) $(ALL) --test fleet -- the_demonstration
+	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) $(ALL) --test fleet -- the_chart
 	@echo "passed with Kubernetes $(or $(KUBERNETES_VERSION),of e2e/kubernetes/versions)"
 
 generate: ## Write the files that are generated from the code.
