@@ -13,7 +13,7 @@ use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::job::{GROUP_BYTES, Job};
 use crate::log::{Log, Volume};
-use crate::rows::guarded;
+use crate::rows::{contained, guarded};
 use crate::snapshot::Snapshot;
 use crate::space::{Usage, above_reserve};
 use crate::tables::Table;
@@ -117,7 +117,7 @@ impl Core {
         self.settled.store(true, Ordering::SeqCst);
         if self.volume.poison.reason().is_none()
             && !writing.log.is_settled()
-            && let Err(error) = self.checkpoint(&mut writing)
+            && let Err(error) = contained(|| self.checkpoint(&mut writing))
         {
             self.volume.poison.set("closing", &error);
         }
@@ -131,7 +131,7 @@ impl Core {
         done: &mut Vec<Box<dyn Job>>,
     ) -> Result<Group, StoreError> {
         self.writable()?;
-        let group = self.try_commit(writing, waiting, done);
+        let group = contained(|| self.try_commit(writing, waiting, done));
         if let Err(error) = &group {
             // Whatever failed between begin and commit, what redb holds in memory is no longer to be built upon.
             self.volume.poison.set("committing", error);

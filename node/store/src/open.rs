@@ -13,7 +13,7 @@ use crate::engine::{Core, Opened, begin};
 use crate::gate::{Backend, Gate};
 use crate::log::{Change, End, LOG_KEY, Sizes, Volume, holds_segments, recover};
 use crate::poison::Poison;
-use crate::rows::{get_row, guarded, panic_text};
+use crate::rows::{contained, get_row, guarded, panic_text};
 use crate::tables::Table;
 use crate::view::misshapen;
 use crate::{Disk, DiskFile, FILE, Options, StoreError};
@@ -53,7 +53,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, Store
     let reserve = options.reserve_bytes.max(2 * segment_bytes);
     let sizes = Sizes { segment_bytes, short_bytes: 2 * reserve };
     let volume = Volume::new(disk, poison.clone());
-    let log = recover(volume.clone(), &database, sizes).inspect_err(|error| {
+    let log = contained(|| recover(volume.clone(), &database, sizes)).inspect_err(|error| {
         // Closing the database would make durable what the log has yet to be.
         poison.set("opening the log", error);
     })?;

@@ -81,6 +81,13 @@ pub(crate) fn guarded<R, E: Into<redb::Error>>(
     }
 }
 
+/// Runs what transactions come and go in: one that goes on its way out with an error isn't [`guarded`], and redb panics once more
+/// where a panic has left its locks poisoned.
+pub(crate) fn contained<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(StoreError::Corrupt { table: Table::Meta, what: panic_text(&*panic) }))
+}
+
 /// What a caught panic said.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -11,6 +11,7 @@ use futures_channel::oneshot;
 use crate::compact;
 use crate::engine::Core;
 use crate::job::{Job, Queue, TypedJob};
+use crate::rows::contained;
 use crate::{Disk, ReadTx, Room, StoreError, Tx, Usage, View, open};
 
 /// Name of the database's file on the volume; the log's are beside it.
@@ -100,7 +101,7 @@ impl Store {
     /// [`StoreError::Locked`] when it is open elsewhere; [`StoreError::NewerFormat`], [`StoreError::NotAStore`];
     /// [`StoreError::OpenFile`] and [`StoreError::OpenDatabase`] when disk or database refuse.
     pub fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, StoreError> {
-        let core = Arc::new(open::open(disk, options)?);
+        let core = Arc::new(contained(|| open::open(disk, options))?);
         let executor = match options.writer {
             Writer::Inline => Executor::Inline { closed: AtomicBool::new(false) },
             Writer::Thread => start(&core)?,
