@@ -149,6 +149,7 @@ fn encode(bytes: &[u8]) {
         Ok(stripe) => stripe,
         Err(EncodeError::SymbolSize) => return assert_eq!(size, 0),
         Err(EncodeError::TooLong { length, capacity }) => return assert!(length > capacity),
+        Err(error @ EncodeError::Length { .. }) => panic!("it makes its own room: {error}"),
     };
     assert!(size > 0 && length <= capacity);
     let (n, k1, k2) = (code.shards(), code.source_rows(), code.source_columns());
