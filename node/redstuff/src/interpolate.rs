@@ -41,13 +41,14 @@ pub(crate) fn generator(k: u16, n: u16) -> Arc<Matrix> {
 }
 
 /// Sets `outputs`, each with the point at which it is wanted, from at least `k` values of a polynomial of degree below `k`, given with their distinct
-/// points. What is given is copied; the lowest points are used for the rest.
+/// points. The `k` lowest points decide: their values are copied, and all others are made of them.
 ///
 /// # Panics
 /// When fewer are given, or lengths differ.
 pub(crate) fn interpolate(k: u16, given: &[(u16, &[u8])], outputs: Vec<(u16, &mut [u8])>) {
     let mut chosen = given.to_vec();
     chosen.sort_unstable_by_key(|(point, _)| *point);
+    chosen.truncate(k as usize);
     let (mut wanted, mut missing) = (Vec::new(), Vec::new());
     for (point, output) in outputs {
         if let Ok(at) = chosen.binary_search_by_key(&point, |(point, _)| *point) {
@@ -60,7 +61,6 @@ pub(crate) fn interpolate(k: u16, given: &[(u16, &[u8])], outputs: Vec<(u16, &mu
     if missing.is_empty() {
         return;
     }
-    chosen.truncate(k as usize);
     let known: Vec<u8> = chosen.iter().map(|(point, _)| *point as u8).collect();
     let sources: Vec<&[u8]> = chosen.iter().map(|(_, bytes)| *bytes).collect();
     combine(&matrix(&known, &wanted), &sources, &mut missing, Store::Cached);
