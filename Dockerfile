@@ -11,6 +11,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM scratch
 COPY --from=build /image /
-ENV PATH=/bin
+# The second as make image says it.
+ENV PATH=/bin GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576
 # Nobody in particular: the chart and the operator ask for the same.
 USER 65532:65532

@@ -1,5 +1,6 @@
 //! Memory for encoded stripes that is used again: fresh pages would cost about as much as the arithmetic.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ pub struct Buffers(Arc<Mutex<Kept>>);
 struct Kept {
     most: usize,
     bytes: usize,
-    free: Vec<Vec<u8>>,
+    free: VecDeque<Vec<u8>>,
 }
 
 impl Buffers {
@@ -30,7 +31,7 @@ impl Buffers {
         let fits = |buffer: &Vec<u8>| buffer.len() >= length + ALIGNMENT && buffer.len() / 2 <= length + ALIGNMENT;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.free.iter().position(fits);
-        let bytes = at.map(|at| kept.free.swap_remove(at));
+        let bytes = at.and_then(|at| kept.free.remove(at));
         kept.bytes -= bytes.as_ref().map_or(0, Vec::len);
         drop(kept);
         let bytes = bytes.unwrap_or_else(|| vec![0; length + ALIGNMENT]);
@@ -69,10 +70,16 @@ impl From<Buffer> for Bytes {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.bytes + self.bytes.len() <= kept.most {
-            kept.bytes += self.bytes.len();
-            kept.free.push(std::mem::take(&mut self.bytes));
+        if self.bytes.len() > kept.most {
+            return;
         }
+        // What was kept longest makes room: otherwise small ones would keep large ones out for ever.
+        while kept.bytes + self.bytes.len() > kept.most {
+            let Some(oldest) = kept.free.pop_front() else { break };
+            kept.bytes -= oldest.len();
+        }
+        kept.bytes += self.bytes.len();
+        kept.free.push_back(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -103,6 +110,11 @@ mod tests {
         assert_eq!(kept(), 1);
         let short = buffers.take(100);
         assert_eq!((short.as_ref().len(), kept()), (100, 1), "the long one wasn't taken");
+        drop((0..50).map(|_| buffers.take(100)).collect::<Vec<_>>());
+        let long = buffers.take(9000);
+        let place = long.as_ref().as_ptr();
+        drop(long);
+        assert_eq!(buffers.take(9000).as_ref().as_ptr(), place, "short ones keep no long one out");
         drop(Buffers::default().take(100));
     }
 }

@@ -12,7 +12,8 @@ pub(crate) const SHORT_SYMBOL: usize = 256;
 /// A stripe's zero-padded source, `k1 · k2 · symbol_size` bytes, from any `k1` primaries, given with their indexes. More may be given: source rows are taken
 /// first, and are copied without arithmetic.
 pub fn decode_from_primaries(code: Code, symbol_size: u32, primaries: &[(u16, &[u8])]) -> Result<Vec<u8>, SliverError> {
-    let mut source = vec![0; checked_capacity(code, symbol_size)?];
+    let capacity = checked(code, symbol_size, Axis::Primary, primaries)?;
+    let mut source = vec![0; capacity];
     decode_from_primaries_into(code, symbol_size, primaries, &mut source)?;
     Ok(source)
 }
@@ -25,8 +26,7 @@ pub fn decode_from_primaries_into(
     source: &mut [u8],
 ) -> Result<(), SliverError> {
     let length = code.sliver_length(Axis::Primary, symbol_size);
-    check_output(source, checked_capacity(code, symbol_size)?)?;
-    check(code, Axis::Primary, length, primaries, code.source_rows())?;
+    check_output(source, checked(code, symbol_size, Axis::Primary, primaries)?)?;
     interpolate(code.source_rows(), primaries, (0..).zip(source.chunks_exact_mut(length)).collect());
     Ok(())
 }
@@ -38,7 +38,8 @@ pub fn decode_from_secondaries(
     symbol_size: u32,
     secondaries: &[(u16, &[u8])],
 ) -> Result<Vec<u8>, SliverError> {
-    let mut source = vec![0; checked_capacity(code, symbol_size)?];
+    let capacity = checked(code, symbol_size, Axis::Secondary, secondaries)?;
+    let mut source = vec![0; capacity];
     decode_from_secondaries_into(code, symbol_size, secondaries, &mut source)?;
     Ok(source)
 }
@@ -51,8 +52,7 @@ pub fn decode_from_secondaries_into(
     source: &mut [u8],
 ) -> Result<(), SliverError> {
     let length = code.sliver_length(Axis::Secondary, symbol_size);
-    check_output(source, checked_capacity(code, symbol_size)?)?;
-    check(code, Axis::Secondary, length, secondaries, code.source_columns())?;
+    check_output(source, checked(code, symbol_size, Axis::Secondary, secondaries)?)?;
     let symbol = symbol_size as usize;
     if symbol < SHORT_SYMBOL {
         let mut columns = vec![0; source.len()];
@@ -96,6 +96,8 @@ pub(crate) fn transpose(from: &[u8], to: &mut [u8], lines: usize, symbol: usize)
     }
 }
 
-fn checked_capacity(code: Code, symbol_size: u32) -> Result<usize, SliverError> {
-    if symbol_size == 0 { Err(SliverError::SymbolSize) } else { Ok(code.stripe_capacity(symbol_size) as usize) }
+/// Bytes of a stripe's source, once the slivers are those of one.
+fn checked(code: Code, symbol_size: u32, axis: Axis, slivers: &[(u16, &[u8])]) -> Result<usize, SliverError> {
+    check(code, axis, code.sliver_length(axis, symbol_size), slivers, code.slivers_to_decode(axis))?;
+    Ok(code.stripe_capacity(symbol_size) as usize)
 }

@@ -95,7 +95,7 @@ impl EncodedStripe {
     /// Puts together what [`StripeSource::encode`] has made of one source.
     ///
     /// # Panics
-    /// When these aren't primaries and secondaries of one stripe.
+    /// When these aren't primaries and secondaries of this length.
     pub fn new(source: &StripeSource, mut primaries: EncodedSlivers, mut secondaries: EncodedSlivers) -> Self {
         let StripeSource { code, symbol_size, .. } = *source;
         for (axis, slivers) in Axis::BOTH.into_iter().zip([&primaries, &secondaries]) {

@@ -17,6 +17,7 @@ pub fn symbol(
     symbol_size: u32,
     target: u16,
 ) -> Result<Vec<u8>, SliverError> {
+    check_helper(code, helper_axis, helper_sliver, symbol_size, target)?;
     let mut symbol = vec![0; symbol_size as usize];
     symbol_into(code, helper_axis, helper_sliver, symbol_size, target, &mut symbol)?;
     Ok(symbol)
@@ -32,14 +33,7 @@ pub fn symbol_into(
     out: &mut [u8],
 ) -> Result<(), SliverError> {
     let symbol = symbol_size as usize;
-    check_index(code, helper_axis.crossing(), target)?;
-    let expected = code.sliver_length(helper_axis, symbol_size);
-    if symbol == 0 {
-        return Err(SliverError::SymbolSize);
-    }
-    if helper_sliver.len() != expected {
-        return Err(SliverError::HelperLength { axis: helper_axis, expected, actual: helper_sliver.len() });
-    }
+    check_helper(code, helper_axis, helper_sliver, symbol_size, target)?;
     check_output(out, symbol)?;
     let k = code.sliver_symbols(helper_axis);
     if target < k {
@@ -52,6 +46,15 @@ pub fn symbol_into(
     Ok(())
 }
 
+fn check_helper(code: Code, axis: Axis, sliver: &[u8], symbol_size: u32, target: u16) -> Result<(), SliverError> {
+    check_index(code, axis.crossing(), target)?;
+    if symbol_size == 0 {
+        return Err(SliverError::SymbolSize);
+    }
+    let (expected, actual) = (code.sliver_length(axis, symbol_size), sliver.len());
+    if actual == expected { Ok(()) } else { Err(SliverError::HelperLength { axis, expected, actual }) }
+}
+
 /// A sliver of `axis` from the symbols of helpers that cross it, each given with the index of the helper's sliver: any `k2` secondaries' for a primary,
 /// any `k1` primaries' for a secondary. The first so many are used. Which sliver it is follows from the symbols alone.
 pub fn rebuild_sliver(
@@ -60,6 +63,7 @@ pub fn rebuild_sliver(
     symbol_size: u32,
     symbols: &[(u16, &[u8])],
 ) -> Result<Vec<u8>, SliverError> {
+    check(code, axis.crossing(), symbol_size as usize, symbols, code.sliver_symbols(axis))?;
     let mut sliver = vec![0; code.sliver_length(axis, symbol_size)];
     rebuild_sliver_into(code, axis, symbol_size, symbols, &mut sliver)?;
     Ok(sliver)

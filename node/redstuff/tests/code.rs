@@ -67,7 +67,9 @@ struct Case {
 }
 
 fn cases(most: u16, max_symbol: u32) -> impl Strategy<Value = Case> {
-    (codes(most), 1..=max_symbol, any::<Index>(), any::<u64>()).prop_flat_map(|(code, symbol_size, cut, seed)| {
+    // Long symbols are worked on row by row, short ones column by column.
+    let symbols = prop_oneof![3 => 1..=max_symbol, 1 => Just(255), 1 => 256..=257u32, 1 => Just(1025)];
+    (codes(most), symbols, any::<Index>(), any::<u64>()).prop_flat_map(|(code, symbol_size, cut, seed)| {
         let length = cut.index(code.stripe_capacity(symbol_size) as usize + 1);
         (indexes(code, code.source_rows()), indexes(code, code.source_columns())).prop_map(
             move |(primaries, secondaries)| Case {
@@ -267,6 +269,11 @@ fn bad_slivers_are_refused_by_name() {
     assert_eq!(primaries(&[sliver(1), sliver(4)]), SliverError::Index { axis, index: 4 });
     assert_eq!(primaries(&[sliver(1), (2, &[0; 2])]), SliverError::Length { axis, index: 2, expected: 3, actual: 2 });
     assert_eq!(decode_from_secondaries(code, 0, &[]), Err(SliverError::SymbolSize));
+    // Nothing is made room for before that.
+    let huge = u32::MAX;
+    assert!(matches!(rebuild_sliver(code, axis, huge, &[]), Err(SliverError::TooFew { .. })));
+    assert!(matches!(decode_from_primaries(code, huge, &[]), Err(SliverError::TooFew { .. })));
+    assert!(matches!(symbol(code, axis, &[], huge, 0), Err(SliverError::HelperLength { .. })));
     let helper = symbol(code, Axis::Secondary, &[0; 3], 1, 0);
     assert_eq!(helper, Err(SliverError::HelperLength { axis: Axis::Secondary, expected: 2, actual: 3 }));
     assert_eq!(symbol(code, Axis::Primary, &[0; 3], 1, 4), Err(SliverError::Index { axis: Axis::Secondary, index: 4 }));

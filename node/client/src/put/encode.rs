@@ -1,5 +1,7 @@
 //! Encoding a put's stripes, in their order, on threads of their own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::try_join;
 use thiserror::Error;
@@ -31,7 +33,7 @@ pub(super) struct Stripe {
     encoded: EncodedStripe,
     hashes: Bytes,
     /// Room in memory, given back when the last holder is done with the stripe.
-    _room: OwnedSemaphorePermit,
+    _room: Arc<OwnedSemaphorePermit>,
 }
 
 impl Stripe {
@@ -89,17 +91,29 @@ impl Encoder {
         room: OwnedSemaphorePermit,
     ) -> Result<(Self, Stripe), StripeError> {
         let index = self.roots.leaves().len() as u32;
-        let source = StripeSource::new(self.code, self.symbol_size(&piece)?, piece.clone())
-            .map_err(|source| StripeError::Encode { stripe: index, source })?;
+        let (code, symbol_size, length) = (self.code, self.symbol_size(&piece)?, piece.len());
+        let failed = move |source| StripeError::Encode { stripe: index, source };
+        let source = if length < WORTH_TWO_THREADS {
+            StripeSource::new(code, symbol_size, piece.clone())
+        } else {
+            let piece = piece.clone();
+            apart(move || StripeSource::new(code, symbol_size, piece)).await.map_err(|_| StripeError::Panicked)?
+        }
+        .map_err(failed)?;
+        // Who gives up meanwhile leaves the work to its end: until then the room is taken.
+        let room = Arc::new(room);
         let mut digest = std::mem::take(&mut self.digest);
         let primaries = {
-            let (source, buffers) = (source.clone(), self.buffers.clone());
-            move || source.encode(Axis::Primary, &buffers)
-        };
-        let length = piece.len();
-        let secondaries = {
-            let (source, buffers) = (source.clone(), self.buffers.clone());
+            let (source, buffers, room) = (source.clone(), self.buffers.clone(), Arc::clone(&room));
             move || {
+                let _room = room;
+                source.encode(Axis::Primary, &buffers)
+            }
+        };
+        let secondaries = {
+            let (source, buffers, room) = (source.clone(), self.buffers.clone(), Arc::clone(&room));
+            move || {
+                let _room = room;
                 digest.update(&piece);
                 (source.encode(Axis::Secondary, &buffers), digest)
             }

@@ -318,7 +318,6 @@ impl Program {
                 match (lower, factor) {
                     (_, 0) => program.push(Kind::Add, low, half, count, [0; 3]),
                     (true, _) => program.push(Kind::Forward, low, half, count, [factor, 0, 0]),
-                    (false, 1) => (),
                     (false, _) => program.push(Kind::Replace, low, half, count, [add(factor, 1), 0, 0]),
                 }
             },

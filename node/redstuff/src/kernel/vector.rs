@@ -72,7 +72,7 @@ pub(super) unsafe fn multiply<V: Vector, const W: usize, const S: usize>(
 }
 
 /// As [`multiply`], for one output: of a few sources after the other, because memory gives few long runs faster than many short ones. The sum so far
-/// stays in the first-level cache.
+/// stays in the second-level cache.
 #[inline(always)]
 unsafe fn multiply_one<V: Vector, const W: usize>(
     row: &[u8],
