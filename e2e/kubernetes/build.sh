@@ -5,8 +5,8 @@
 #   build.sh bin                       prints where the binaries lie
 #
 # `api` is what a test against a bare API server needs (etcd, kube-apiserver, kubectl, and kube-controller-manager for single
-# controllers); `growth`, which isn't among `all`, what volumes that grow need; `kwok` plays Nodes for the operator's bench, and
-# `minio` is what the node's is compared with.
+# controllers); `growth`, which isn't among `all`, what volumes that grow need; `kwok` plays Nodes for the operator's bench,
+# `minio` is what the node's is compared with, and `cert-manager` signs what the operator asks it to.
 # What is built already is left alone.
 # Kubernetes itself lies in <cache>/<version>/bin, everything else in <cache>/parts/<part>-<version>/bin, and the former
 # holds links to the latter, so that one folder has all. KUBERNETES_VERSION chooses another version than the pinned one.
@@ -37,9 +37,9 @@ fail() {
 
 # The version and the packages of a part that isn't Kubernetes. A package followed by `:name` gives a binary of that name;
 # what is in <name>.go here takes its place. A part that is all here, in a folder, has no packages but names its own, and has
-# the hash of all that it is made of for its version.
+# the hash of all that it is made of for its version. One that uses what is internal to a module is a module below that one.
 describe() {
-  needs=()
+  needs=() module=local/$1
   local containerd=github.com/containerd/containerd/v2/cmd
   local plugins=github.com/containernetworking/plugins/plugins
   case $1 in
@@ -70,7 +70,13 @@ describe() {
       )
       version=$({ printf '%s\n' "${needs[@]}" && cat "$here"/csi-loop/*.go; } | sha256sum | head -c 12)
       ;;
-    *) fail "no such part: $1 (parts: ${all[*]} ${growth[*]} kwok minio)" ;;
+    cert-manager)
+      module=github.com/cert-manager/cert-manager/weft
+      packages=(:cert-manager)
+      needs=("${module%/*}@v$CERT_MANAGER_VERSION")
+      version=$CERT_MANAGER_VERSION-$(sha256sum <"$here/cert-manager/main.go" | head -c 12)
+      ;;
+    *) fail "no such part: $1 (parts: ${all[*]} ${growth[*]} kwok minio cert-manager)" ;;
   esac
 }
 
@@ -83,7 +89,7 @@ is_kubernetes() {
 }
 
 is_built() {
-  local version packages needs package
+  local version packages needs module package
   if is_kubernetes "$1"; then
     [[ -x $bin/$1 ]]
     return
@@ -124,13 +130,24 @@ build_kubernetes() {
   mv "$scratch/$1" "$bin/$1"
 }
 
+# Into the present module, with the definitions, which its binary holds: files that are named one by one, from elsewhere, are
+# of no module, and may embed nothing. Prints the package.
+cert_manager_source() {
+  local source
+  source=$(go list -m -f '{{.Dir}}' "${module%/*}")
+  mkdir -p crds
+  install -m 644 "$source"/deploy/crds/cert-manager.io_{certificaterequests,issuers,clusterissuers}.yaml crds
+  install -m 644 "$here/cert-manager/main.go" .
+  printf .
+}
+
 build_part() {
-  local version packages needs package main
+  local version packages needs module package main
   describe "$1"
   local home=$cache/parts/$1-$version
   mkdir -p "$home/module" "$home/bin"
   cd "$home/module"
-  [[ -f go.mod ]] || go mod init "local/$1" 2>/dev/null
+  [[ -f go.mod ]] || go mod init "$module" 2>/dev/null
   for package in "${packages[@]}"; do
     [[ -x $home/bin/${package##*:} ]] && continue
     main=("${package%:*}")
@@ -140,6 +157,7 @@ build_part() {
       go get "${needs[@]}"
       main=("$here/$1"/*.go)
     fi
+    [[ $1 != cert-manager ]] || main=("$(cert_manager_source)")
     [[ ! -f $here/$1.go ]] || main=("$here/$1.go")
     # What only the files here import is looked up in the same modules.
     go build -mod=mod -ldflags '-s -w' -o "$scratch/${package##*:}" "${main[@]}"
@@ -164,7 +182,7 @@ build() {
 }
 
 main() {
-  local wanted=() missing=() part version packages needs
+  local wanted=() missing=() part version packages needs module
   if [[ ${1:-} == bin ]]; then
     printf '%s\n' "$bin"
     return
