@@ -93,8 +93,8 @@ bench-stream: ## A put of GIB=20 of generated content, and the memory that it ta
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)
 	@$(MAKE) --no-print-directory previous-image
-	@e2e/kubernetes/build.sh growth
-	WEFT_CRASHES=all WEFT_PATHS=all WEFT_RIGHTS=all $(ALL) --test api
+	@e2e/kubernetes/build.sh growth cert-manager
+	WEFT_CRASHES=all WEFT_PATHS=all WEFT_RIGHTS=all $(ALL) --test api -- --include-ignored
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) WEFT_PREVIOUS_IMAGE_TAR=$(PREVIOUS)/weft.tar $(ALL) --test fleet -- --ignored
 
 test: ## All tests, those on a local cluster too, and 100 simulations (root on Debian).
