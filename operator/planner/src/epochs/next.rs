@@ -9,7 +9,7 @@ use crate::{
     Act, EpochPhase, EpochPlan, EpochRecord, Inventory, MemberState, Timestamp,
     assign::{self, Limits, Who},
     draft::{Draft, holders, members, shards},
-    maintenance, views,
+    maintenance, objects, views,
 };
 
 /// How far a target may be behind when the boundary is crossed: what is written meanwhile goes to the old owners, and
@@ -38,12 +38,14 @@ pub(super) fn advance(draft: &mut Draft<'_>, view: &View) {
     }
 }
 
-/// Whether every owner that the epoch names is still there, and the view could get there in one step.
+/// Whether every owner that the epoch names is still there, and the view could get there in one step. Who has no seat yet and isn't run any more, as one
+/// that shall be replaced, can't get there.
 fn is_possible(draft: &Draft<'_>, view: &View, epoch: &EpochRecord) -> bool {
     let owners = owners_of(epoch);
     let there = |who: Who| {
         let seated = view.seat(who.0).is_some_and(|seat| seat.incarnation.number == who.1);
-        !draft.is_lost(who) && (seated || draft.incarnation(who).is_some_and(|record| record.key.is_some()))
+        let comes = |record: &crate::IncarnationRecord| record.key.is_some() && objects::runs(record.state);
+        !draft.is_lost(who) && (seated || draft.incarnation(who).is_some_and(comes))
     };
     owners.len() == usize::from(draft.code.shards())
         && owners.iter().all(|who| who.is_some_and(there))

@@ -125,13 +125,15 @@ enum Victim {
     Operator,
     Source,
     Target,
+    /// The target's pod, when a person wants another volume for it.
+    Replaced,
 }
 
 #[test]
 fn whoever_dies_in_whichever_phase_the_fleet_ends_in_the_same_place() {
     let phases = [EpochPhase::Planned, EpochPhase::Migrating, EpochPhase::Sealing, EpochPhase::Committed];
     for phase in phases {
-        for victim in [Victim::Operator, Victim::Source, Victim::Target] {
+        for victim in [Victim::Operator, Victim::Source, Victim::Target, Victim::Replaced] {
             let mut model = Model::rested(7, 9, 3);
             model.committee.members = 8;
             let begun = model.now;
@@ -145,6 +147,10 @@ fn whoever_dies_in_whichever_phase_the_fleet_ends_in_the_same_place() {
                 Victim::Operator => model.restart_operator(),
                 Victim::Source => model.delete_claim_and_pod(0),
                 Victim::Target => model.delete_claim_and_pod(7),
+                Victim::Replaced => {
+                    model.committee.replace.insert((MemberId(7), 1));
+                    model.delete_pod(7);
+                }
             }
             model.rest();
             let plan = model.last.as_ref().unwrap();
