@@ -4,7 +4,7 @@
 
 use crate::code::{Axis, Code};
 use crate::inputs::{SliverError, check, check_index, check_output};
-use crate::interpolate::interpolate;
+use crate::interpolate::{Interpolation, interpolate};
 
 /// Symbols below this many bytes are put together to columns before there is arithmetic on them: vectors would be filled in part.
 pub(crate) const SHORT_SYMBOL: usize = 256;
@@ -60,10 +60,12 @@ pub fn decode_from_secondaries_into(
         transpose(&columns, source, code.source_columns() as usize, symbol);
         return Ok(());
     }
+    let known: Vec<u16> = secondaries.iter().map(|(index, _)| *index).collect();
+    let wanted: Vec<u16> = (0..code.source_columns()).collect();
+    let interpolation = Interpolation::new(code.source_columns(), &known, &wanted);
     for (row, cells) in source.chunks_exact_mut(code.sliver_length(Axis::Primary, symbol_size)).enumerate() {
-        let symbols: Vec<(u16, &[u8])> =
-            secondaries.iter().map(|&(index, column)| (index, &column[row * symbol..][..symbol])).collect();
-        interpolate(code.source_columns(), &symbols, (0..).zip(cells.chunks_exact_mut(symbol)).collect());
+        let symbols: Vec<&[u8]> = secondaries.iter().map(|(_, column)| &column[row * symbol..][..symbol]).collect();
+        interpolation.apply(&symbols, cells.chunks_exact_mut(symbol).collect());
     }
     Ok(())
 }

@@ -20,8 +20,8 @@ pub enum EncodeError {
     SymbolSize,
     #[error("{length} bytes don't fit a stripe of {capacity} bytes")]
     TooLong { length: u64, capacity: u64 },
-    #[error("a stripe's source, parity or columns have {actual} bytes instead of {expected}")]
-    Length { expected: usize, actual: usize },
+    #[error("a stripe's {what} has {actual} bytes instead of {expected}")]
+    Length { what: &'static str, expected: usize, actual: usize },
 }
 
 /// A stripe's source. The slivers of its two axes are made independently: on two cores, if they are there.
@@ -152,13 +152,13 @@ pub fn encode_stripe_into(
     columns: &mut [u8],
 ) -> Result<(), EncodeError> {
     let capacity = checked_capacity(code, symbol_size, source)?;
-    for (actual, expected) in [
-        (source.len(), capacity),
-        (parity.len(), expanded_length(code, symbol_size, Axis::Primary)),
-        (columns.len(), capacity + expanded_length(code, symbol_size, Axis::Secondary)),
+    for (what, actual, expected) in [
+        ("source", source.len(), capacity),
+        ("memory for primaries", parity.len(), expanded_length(code, symbol_size, Axis::Primary)),
+        ("memory for secondaries", columns.len(), capacity + expanded_length(code, symbol_size, Axis::Secondary)),
     ] {
         if actual != expected {
-            return Err(EncodeError::Length { actual, expected });
+            return Err(EncodeError::Length { what, expected, actual });
         }
     }
     encode_rows(code, symbol_size, source, parity);

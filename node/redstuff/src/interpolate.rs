@@ -1,12 +1,12 @@
 //! Values of polynomials at some points from their values at others: what encoding, decoding and repair all are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::field::Basis;
 use crate::kernel::{Matrix, Store, combine};
 
-/// Matrices are forgotten when there are more than this: a process works with few codes, and mends few patterns of loss at a time. Each has at most 64 KiB
+/// All matrices are forgotten when there would be more than this: a process works with few codes, and mends few patterns of loss at a time. Each has at most 64 KiB
 /// of coefficients.
 const MOST_MATRICES: usize = 64;
 
@@ -15,7 +15,7 @@ type Points = (Vec<u8>, Vec<u8>);
 
 /// The matrix that takes the values at the points `known`, at least one, to those at `wanted`.
 pub(crate) fn matrix(known: &[u8], wanted: &[u8]) -> Arc<Matrix> {
-    static MATRICES: LazyLock<Mutex<HashMap<Points, Arc<Matrix>>>> = LazyLock::new(Mutex::default);
+    static MATRICES: LazyLock<Mutex<BTreeMap<Points, Arc<Matrix>>>> = LazyLock::new(Mutex::default);
     let points = (known.to_vec(), wanted.to_vec());
     if let Some(matrix) = MATRICES.lock().unwrap_or_else(PoisonError::into_inner).get(&points) {
         return Arc::clone(matrix);
@@ -46,22 +46,61 @@ pub(crate) fn generator(k: u16, n: u16) -> Arc<Matrix> {
 /// # Panics
 /// When fewer are given, or lengths differ.
 pub(crate) fn interpolate(k: u16, given: &[(u16, &[u8])], outputs: Vec<(u16, &mut [u8])>) {
-    let mut chosen = given.to_vec();
-    chosen.sort_unstable_by_key(|(point, _)| *point);
-    chosen.truncate(k as usize);
-    let (mut wanted, mut missing) = (Vec::new(), Vec::new());
-    for (point, output) in outputs {
-        if let Ok(at) = chosen.binary_search_by_key(&point, |(point, _)| *point) {
-            output.copy_from_slice(chosen[at].1);
-        } else {
-            wanted.push(point as u8);
-            missing.push(output);
+    let (known, values): (Vec<u16>, Vec<&[u8]>) = given.iter().copied().unzip();
+    let (wanted, outputs): (Vec<u16>, Vec<&mut [u8]>) = outputs.into_iter().unzip();
+    Interpolation::new(k, &known, &wanted).apply(&values, outputs);
+}
+
+/// What [`interpolate`] does, for many values at the same points.
+pub(crate) struct Interpolation {
+    /// Places, among those given, of the values that decide.
+    chosen: Vec<usize>,
+    outputs: Vec<Output>,
+    /// Makes what isn't copied, if anything is.
+    matrix: Option<Arc<Matrix>>,
+}
+
+/// Where an output comes from.
+enum Output {
+    /// The place of the value given at its point.
+    Copied(usize),
+    Made,
+}
+
+impl Interpolation {
+    /// From values at the distinct points `known`, at least `k`, to those at `wanted`.
+    pub(crate) fn new(k: u16, known: &[u16], wanted: &[u16]) -> Self {
+        let mut chosen: Vec<usize> = (0..known.len()).collect();
+        chosen.sort_unstable_by_key(|&place| known[place]);
+        chosen.truncate(k as usize);
+        let output = |point: &u16| match chosen.binary_search_by_key(point, |&place| known[place]) {
+            Ok(at) => Output::Copied(chosen[at]),
+            Err(_) => Output::Made,
+        };
+        let outputs: Vec<Output> = wanted.iter().map(output).collect();
+        let made = wanted.iter().zip(&outputs).filter(|(_, output)| matches!(output, Output::Made));
+        let made: Vec<u8> = made.map(|(point, _)| *point as u8).collect();
+        let points: Vec<u8> = chosen.iter().map(|&place| known[place] as u8).collect();
+        let matrix = (!made.is_empty()).then(|| matrix(&points, &made));
+        Self { chosen, outputs, matrix }
+    }
+
+    /// Sets the outputs, in the order of the wanted points, from values in that of the known ones.
+    ///
+    /// # Panics
+    /// When these aren't as many as the points, or lengths differ.
+    pub(crate) fn apply(&self, values: &[&[u8]], outputs: Vec<&mut [u8]>) {
+        assert_eq!(outputs.len(), self.outputs.len(), "an output for each point");
+        let mut made = Vec::new();
+        for (output, from) in outputs.into_iter().zip(&self.outputs) {
+            match *from {
+                Output::Copied(place) => output.copy_from_slice(values[place]),
+                Output::Made => made.push(output),
+            }
+        }
+        if let Some(matrix) = &self.matrix {
+            let sources: Vec<&[u8]> = self.chosen.iter().map(|&place| values[place]).collect();
+            combine(matrix, &sources, &mut made, Store::Cached);
         }
     }
-    if missing.is_empty() {
-        return;
-    }
-    let known: Vec<u8> = chosen.iter().map(|(point, _)| *point as u8).collect();
-    let sources: Vec<&[u8]> = chosen.iter().map(|(_, bytes)| *bytes).collect();
-    combine(&matrix(&known, &wanted), &sources, &mut missing, Store::Cached);
 }

@@ -42,7 +42,7 @@ pub use decode::{
 pub use encode::{EncodeError, EncodedSlivers, EncodedStripe, StripeSource, encode_stripe, encode_stripe_into};
 pub use hash::{BlobId, Hash, HashParseError};
 pub use inputs::SliverError;
-pub use kernel::engine;
+pub use kernel::engine_name;
 pub use labels::{LabelError, Labels};
 pub use layout::{Layout, LayoutError, StripeLayout};
 pub use metadata::{Metadata, MetadataError, inline_root};

@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<String>, String> {
     for &shape in &shapes {
         compare_with_reference(shape)?;
     }
-    println!("{}. Weft's arithmetic here: {}.\n", machine::describe(), weft_redstuff::engine());
+    println!("{}. Weft's arithmetic here: {}.\n", machine::describe(), weft_redstuff::engine_name());
     println!("GB/s are 10⁹ bytes of content a second; in brackets, how many times as fast Weft is.\n");
     let mut report = Report { shapes, each: options.each(), arena: Arena::default(), marks: Vec::new() };
     report.encoding(&options.sizes(), &options.threads())?;

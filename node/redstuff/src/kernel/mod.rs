@@ -149,7 +149,7 @@ fn best() -> &'static Engine {
 }
 
 /// The name of the engine that this processor gets.
-pub fn engine() -> &'static str {
+pub fn engine_name() -> &'static str {
     best().name
 }
 
@@ -213,7 +213,7 @@ fn apply(
         // SAFETY: engines come from `engines()`, which gives those alone that the processor has.
         return unsafe { transform(by, sources, outputs, range, store) };
     }
-    let tile = if outputs.len() == 1 {
+    let tile = if let ([_], Arithmetic::Vectors { .. }) = (&*outputs, &engine.arithmetic) {
         LONGEST_RUN
     } else {
         (TILE_BUDGET / sources.len() / engine.block * engine.block).clamp(engine.block, LONGEST_TILE)
@@ -303,7 +303,7 @@ mod tests {
     #[cfg(any(all(target_arch = "x86_64", target_os = "linux"), target_arch = "aarch64"))]
     fn the_engines_are_those_that_the_processor_has() {
         assert_eq!(engines().map(|engine| engine.name).collect::<Vec<_>>(), expected_engines());
-        assert_eq!(engine(), expected_engines()[0]);
+        assert_eq!(engine_name(), expected_engines()[0]);
     }
 
     #[test]

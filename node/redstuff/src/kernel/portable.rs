@@ -5,6 +5,8 @@
 //! all `vᵢ` whose `cᵢ` has the bit. That needs XOR and eight doublings only, whatever the number of sources, and a block of the
 //! sum stays in vector registers of any width meanwhile, without tables and without `unsafe`.
 
+#![forbid(unsafe_code)]
+
 use std::ops::Range;
 
 use super::Matrix;

@@ -1,5 +1,7 @@
 //! Multiplication by each of the 256 constants of GF(2⁸), in the forms that instructions take.
 
+#![forbid(unsafe_code)]
+
 /// The field's polynomial, x⁸ + x⁴ + x³ + x² + 1, without its highest term: that of `reed_solomon_erasure::galois_8`.
 pub(super) const POLYNOMIAL: u8 = 0x1d;
 

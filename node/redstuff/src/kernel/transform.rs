@@ -10,6 +10,8 @@
 //!
 //! Which steps that are depends on `k` and `n` alone: a [`Transform`] is the list of them, for columns of one vector a point.
 
+#![forbid(unsafe_code)]
+
 use std::ops::Range;
 use std::sync::LazyLock;
 

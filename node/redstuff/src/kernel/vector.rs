@@ -306,39 +306,31 @@ unsafe fn execute<V: Vector>(step: &Step, registers: *mut V) {
             }
             Kind::ForwardTwo => {
                 for at in 0..count {
-                    let low = low.add(at);
-                    let (a, b, c, d) = (
-                        low.read(),
-                        low.add(distance).read(),
-                        low.add(2 * distance).read(),
-                        low.add(3 * distance).read(),
-                    );
-                    let [[a, c], [b, d]] = [forward([a, c], factors[2]), forward([b, d], factors[2])];
-                    let [[a, b], [c, d]] = [forward([a, b], factors[0]), forward([c, d], factors[1])];
-                    low.write(a);
-                    low.add(distance).write(b);
-                    low.add(2 * distance).write(c);
-                    low.add(3 * distance).write(d);
+                    let places = [0, 1, 2, 3].map(|place| low.add(place * distance + at));
+                    write_four(places, forward_two(read_four(places), factors));
                 }
             }
             Kind::InverseTwo => {
                 for at in 0..count {
-                    let low = low.add(at);
-                    let (a, b, c, d) = (
-                        low.read(),
-                        low.add(distance).read(),
-                        low.add(2 * distance).read(),
-                        low.add(3 * distance).read(),
-                    );
-                    let [[a, b], [c, d]] = [inverse([a, b], factors[0]), inverse([c, d], factors[1])];
-                    let [[a, c], [b, d]] = [inverse([a, c], factors[2]), inverse([b, d], factors[2])];
-                    low.write(a);
-                    low.add(distance).write(b);
-                    low.add(2 * distance).write(c);
-                    low.add(3 * distance).write(d);
+                    let places = [0, 1, 2, 3].map(|place| low.add(place * distance + at));
+                    write_four(places, inverse_two(read_four(places), factors));
                 }
             }
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn read_four<V: Vector>([a, b, c, d]: [*mut V; 4]) -> [V; 4] {
+    // SAFETY: the caller vouches for the registers.
+    unsafe { [a.read(), b.read(), c.read(), d.read()] }
+}
+
+#[inline(always)]
+unsafe fn write_four<V: Vector>(to: [*mut V; 4], values: [V; 4]) {
+    for at in 0..4 {
+        // SAFETY: the caller vouches for the registers.
+        unsafe { to[at].write(values[at]) }
     }
 }
 
@@ -363,5 +355,27 @@ unsafe fn inverse<V: Vector>([low, high]: [V; 2], factor: V::Factor) -> [V; 2] {
     unsafe {
         let sum = high.add(low);
         [add_multiple(low, sum, factor), sum]
+    }
+}
+
+/// Two levels of [`forward`].
+#[inline(always)]
+unsafe fn forward_two<V: Vector>([a, b, c, d]: [V; 4], factors: [V::Factor; 3]) -> [V; 4] {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe {
+        let [[a, c], [b, d]] = [forward([a, c], factors[2]), forward([b, d], factors[2])];
+        let [[a, b], [c, d]] = [forward([a, b], factors[0]), forward([c, d], factors[1])];
+        [a, b, c, d]
+    }
+}
+
+/// Two levels of [`inverse`].
+#[inline(always)]
+unsafe fn inverse_two<V: Vector>([a, b, c, d]: [V; 4], factors: [V::Factor; 3]) -> [V; 4] {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe {
+        let [[a, b], [c, d]] = [inverse([a, b], factors[0]), inverse([c, d], factors[1])];
+        let [[a, c], [b, d]] = [inverse([a, c], factors[2]), inverse([b, d], factors[2])];
+        [a, b, c, d]
     }
 }
