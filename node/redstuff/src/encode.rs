@@ -13,6 +13,26 @@ use crate::interpolate::generator;
 use crate::kernel::{Store, combine, copy};
 use crate::stripe::StripeHashes;
 
+/// What becomes of an axis' slivers next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextUse {
+    /// They are read, as by who hashes them: what the processor's caches hold stays there.
+    Soon,
+    /// They lie: only what the caches close to the processor hold is kept there.
+    Later,
+}
+
+impl NextUse {
+    /// How so many bytes are written.
+    const fn store(self, bytes: usize) -> Store {
+        let large = match self {
+            Self::Soon => 4 << 20,
+            Self::Later => 2 << 20,
+        };
+        if bytes < large { Store::Cached } else { Store::Streamed }
+    }
+}
+
 /// Why a stripe can't be encoded.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum EncodeError {
@@ -53,12 +73,12 @@ impl StripeSource {
         let (source, expanded) = match axis {
             Axis::Primary => {
                 let mut parity = buffers.take(expanded);
-                encode_rows(self.code, self.symbol_size, &self.bytes, parity.bytes_mut());
+                encode_rows(self.code, self.symbol_size, &self.bytes, parity.bytes_mut(), NextUse::Soon);
                 (self.bytes.clone(), parity.into())
             }
             Axis::Secondary => {
                 let mut columns = buffers.take(self.bytes.len() + expanded);
-                encode_columns(self.code, self.symbol_size, &self.bytes, columns.bytes_mut());
+                encode_columns(self.code, self.symbol_size, &self.bytes, columns.bytes_mut(), NextUse::Soon);
                 let mut source = Bytes::from(columns);
                 let expanded = source.split_off(self.bytes.len());
                 (source, expanded)
@@ -150,6 +170,7 @@ pub fn encode_stripe_into(
     source: &[u8],
     parity: &mut [u8],
     columns: &mut [u8],
+    next: NextUse,
 ) -> Result<(), EncodeError> {
     let capacity = checked_capacity(code, symbol_size, source)?;
     for (what, actual, expected) in [
@@ -161,8 +182,8 @@ pub fn encode_stripe_into(
             return Err(EncodeError::Length { what, expected, actual });
         }
     }
-    encode_rows(code, symbol_size, source, parity);
-    encode_columns(code, symbol_size, source, columns);
+    encode_rows(code, symbol_size, source, parity, next);
+    encode_columns(code, symbol_size, source, columns, next);
     Ok(())
 }
 
@@ -181,20 +202,20 @@ fn expanded_length(code: Code, symbol_size: u32, axis: Axis) -> usize {
 }
 
 /// The rows beyond the source, `G1[k1..n] · M`.
-fn encode_rows(code: Code, symbol_size: u32, source: &[u8], parity: &mut [u8]) {
+fn encode_rows(code: Code, symbol_size: u32, source: &[u8], parity: &mut [u8], next: NextUse) {
     let row = code.sliver_length(Axis::Primary, symbol_size);
-    let store = Store::of(parity.len());
+    let store = next.store(parity.len());
     let sources: Vec<&[u8]> = source.chunks_exact(row).collect();
     let mut outputs: Vec<&mut [u8]> = parity.chunks_exact_mut(row).collect();
     combine(&generator(code.source_rows(), code.shards()), &sources, &mut outputs, store);
 }
 
 /// All columns, `M · G2ᵀ`, one after the other.
-fn encode_columns(code: Code, symbol_size: u32, source: &[u8], columns: &mut [u8]) {
+fn encode_columns(code: Code, symbol_size: u32, source: &[u8], columns: &mut [u8], next: NextUse) {
     let row = code.sliver_length(Axis::Primary, symbol_size);
     let column = code.sliver_length(Axis::Secondary, symbol_size);
     let symbol = symbol_size as usize;
-    let store = Store::of(columns.len());
+    let store = next.store(columns.len());
     let generator = generator(code.source_columns(), code.shards());
     if symbol < SHORT_SYMBOL {
         let (systematic, expanded) = columns.split_at_mut(source.len());

@@ -39,7 +39,9 @@ pub use decode::{
     decode_from_primaries, decode_from_primaries_into, decode_from_secondaries, decode_from_secondaries_into,
     rebuild_source_rows,
 };
-pub use encode::{EncodeError, EncodedSlivers, EncodedStripe, StripeSource, encode_stripe, encode_stripe_into};
+pub use encode::{
+    EncodeError, EncodedSlivers, EncodedStripe, NextUse, StripeSource, encode_stripe, encode_stripe_into,
+};
 pub use hash::{BlobId, Hash, HashParseError};
 pub use inputs::SliverError;
 pub use kernel::engine_name;

@@ -35,8 +35,9 @@ const TILE_BUDGET: usize = 128 << 10;
 const LONGEST_TILE: usize = 4 << 10;
 /// A single output's sum stays in the second-level cache while the sources go by: the longer their runs, the faster memory gives them.
 const LONGEST_RUN: usize = 64 << 10;
-/// Results of this many bytes and more don't stay in the caches until somebody reads them.
-const LARGE: usize = 4 << 20;
+/// Sources are asked for so many bytes before they are read, where processors don't see for themselves that they will be: while results are streamed (a
+/// copy takes twice as long without), and where many sources take turns.
+const AHEAD: usize = 512;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +46,6 @@ pub(crate) enum Store {
     Cached,
     /// Past the caches, for results that are larger than them: memory needn't be read to be overwritten.
     Streamed,
-}
-
-impl Store {
-    /// For results of so many bytes in all.
-    pub(crate) const fn of(bytes: usize) -> Self {
-        if bytes < LARGE { Self::Cached } else { Self::Streamed }
-    }
 }
 
 /// Coefficients, one row an output, one column a source.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::transform::{Kind, Step, Transform};
-use super::{Matrix, Store};
+use super::{AHEAD, Matrix, Store};
 
 /// A vector register of bytes, and the arithmetic of GF(2⁸) on it.
 ///
@@ -92,12 +92,12 @@ unsafe fn multiply_one<V: Vector, const W: usize>(
         unsafe {
             while length - done >= W * V::BYTES {
                 let so_far = if group == 0 { [[V::zero(); W]; 1] } else { load(output.add(done)) };
-                write(&sums(so_far, rows, sources, range.start + done), [output], done, streamed);
+                write(&sums(so_far, rows, sources, range.start + done, false), [output], done, streamed);
                 done += W * V::BYTES;
             }
             while done < length {
                 let so_far = if group == 0 { [[V::zero(); 1]; 1] } else { load(output.add(done)) };
-                write(&sums(so_far, rows, sources, range.start + done), [output], done, streamed);
+                write(&sums(so_far, rows, sources, range.start + done, false), [output], done, streamed);
                 done += V::BYTES;
             }
         }
@@ -135,15 +135,17 @@ unsafe fn multiply_rows<V: Vector, const R: usize, const W: usize>(
     let outputs = outputs.map(|output| &mut output[range.clone()]);
     let streamed = store == Store::Streamed && outputs.iter().all(|output| is_aligned::<V>(output.as_ptr()));
     let outputs = outputs.map(<[u8]>::as_mut_ptr);
+    // The other rows find the sources in the cache.
+    let is_first = streamed && first == 0;
     let (mut done, length) = (0, range.len());
     // SAFETY: the caller vouches for the instructions; the vectors read and written are within the range, which no source and no output falls short of.
     unsafe {
         while length - done >= W * V::BYTES {
-            write(&sums([[V::zero(); W]; R], rows, sources, range.start + done), outputs, done, streamed);
+            write(&sums([[V::zero(); W]; R], rows, sources, range.start + done, is_first), outputs, done, streamed);
             done += W * V::BYTES;
         }
         while done < length {
-            write(&sums([[V::zero(); 1]; R], rows, sources, range.start + done), outputs, done, streamed);
+            write(&sums([[V::zero(); 1]; R], rows, sources, range.start + done, is_first), outputs, done, streamed);
             done += V::BYTES;
         }
     }
@@ -156,6 +158,7 @@ unsafe fn sums<V: Vector, const R: usize, const W: usize>(
     rows: [&[u8]; R],
     sources: &[&[u8]],
     offset: usize,
+    prefetches: bool,
 ) -> [[V; W]; R] {
     // SAFETY: the caller vouches for the instructions, for rows as long as there are sources, and for W vectors of each at the offset.
     unsafe {
@@ -169,6 +172,10 @@ unsafe fn sums<V: Vector, const R: usize, const W: usize>(
                 factors[r] = [V::factor(*rows[r].get_unchecked(source)), V::factor(*rows[r].get_unchecked(source + 1))];
             }
             let (one, other) = (pair[0].as_ptr().add(offset), pair[1].as_ptr().add(offset));
+            if prefetches {
+                prefetch::<V, W>(one.wrapping_add(AHEAD));
+                prefetch::<V, W>(other.wrapping_add(AHEAD));
+            }
             for w in 0..W {
                 let first = V::load(one.add(w * V::BYTES)).operand();
                 let second = V::load(other.add(w * V::BYTES)).operand();
@@ -180,6 +187,9 @@ unsafe fn sums<V: Vector, const R: usize, const W: usize>(
             source += 2;
         }
         if let [last] = pairs.remainder() {
+            if prefetches {
+                prefetch::<V, W>(last.as_ptr().wrapping_add(offset + AHEAD));
+            }
             for w in 0..W {
                 let operand = V::load(last.as_ptr().add(offset + w * V::BYTES)).operand();
                 for r in 0..R {
@@ -188,6 +198,15 @@ unsafe fn sums<V: Vector, const R: usize, const W: usize>(
             }
         }
         sums
+    }
+}
+
+/// Asks for `W` vectors, which may be anywhere.
+#[inline(always)]
+unsafe fn prefetch<V: Vector, const W: usize>(from: *const u8) {
+    for w in 0..W {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { V::prefetch(from.wrapping_add(w * V::BYTES)) }
     }
 }
 
@@ -245,7 +264,7 @@ pub(super) unsafe fn transform<V: Vector>(
         unsafe {
             for (register, source) in sources.iter().enumerate() {
                 let from = source.as_ptr().add(offset);
-                V::prefetch(from.wrapping_add(V::BYTES));
+                V::prefetch(from.wrapping_add(AHEAD));
                 registers.add(register).write(V::load(from));
             }
             for (steps, done) in transform.parts() {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use codec_engine::{Arrangement, Cutting, Engine, Field, Library, Shape, Stripe, Task, WeftSizes};
 use weft_redstuff::{
-    Axis, Code, Hash, Layout, decode_from_primaries_into, encode_stripe_into, rebuild_sliver_into, symbol_into,
+    Axis, Code, Hash, Layout, NextUse, decode_from_primaries_into, encode_stripe_into, rebuild_sliver_into, symbol_into,
 };
 
 /// Weft.
@@ -59,7 +59,8 @@ fn indexed<'a>(first: usize, slivers: &[&'a [u8]]) -> Vec<(u16, &'a [u8])> {
 impl Engine for WeftEngine {
     fn encode(&mut self, stripe: Stripe<'_>) {
         let Stripe { symbol, source, parity, columns } = stripe;
-        encode_stripe_into(self.code, symbol as u32, source, parity, columns).expect("a whole stripe");
+        let next = if self.commits { NextUse::Soon } else { NextUse::Later };
+        encode_stripe_into(self.code, symbol as u32, source, parity, columns, next).expect("a whole stripe");
         if self.commits {
             let row = self.code.sliver_length(Axis::Primary, symbol as u32);
             let column = self.code.sliver_length(Axis::Secondary, symbol as u32);
