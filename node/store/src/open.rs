@@ -13,13 +13,13 @@ use crate::engine::{Core, Opened, begin};
 use crate::gate::{Backend, Gate};
 use crate::log::{Change, End, LOG_KEY, Sizes, Volume, holds_segments, recover};
 use crate::poison::Poison;
-use crate::rows::{contained, get_row, guarded, panic_text};
+use crate::rows::{Rows, contained, get_row, guarded, panic_text};
 use crate::tables::Table;
 use crate::view::misshapen;
 use crate::{Disk, DiskFile, FILE, Options, StoreError};
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The row of [`Table::Meta`] that holds the format: u32.
 const FORMAT_KEY: &[u8] = b"format";
@@ -41,9 +41,13 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, Store
     disk.sync_dir().map_err(|source| StoreError::SyncDirectory { source: Arc::new(source) })?;
     let found = check_format(&database)?;
     gate.opened();
-    if found < FORMAT {
-        has_no_segments(&*disk)?;
-        upgrade(&*disk, &database)?;
+    match found {
+        1 => {
+            has_no_segments(&*disk)?;
+            upgrade(&database, |tables| begin_log(&*disk, tables))?;
+        }
+        2 => upgrade(&database, add_index)?,
+        _ => {}
     }
     let capacity = disk.space().map_err(|source| StoreError::Space { source: Arc::new(source) })?.capacity;
     let segment_bytes = options
@@ -125,13 +129,21 @@ fn format(disk: &dyn Disk, database: &Database) -> Result<(), StoreError> {
     guarded(Table::Meta, || transaction.commit())
 }
 
-/// Gives a volume of format 1 a log. What it holds stays in the database until it is deleted.
-fn upgrade(disk: &dyn Disk, database: &Database) -> Result<(), StoreError> {
+/// Makes a volume of an older format one of this.
+fn upgrade(database: &Database, change: impl FnOnce(Tables<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
     let transaction = begin(database, Durability::Immediate)?;
-    begin_log(disk, Tables::open(&transaction, None)?)?;
+    change(Tables::open(&transaction, None)?)?;
     guarded(Table::Meta, || transaction.commit())
 }
 
+/// Format 2 had no [`Table::Index`], which is there since the tables were opened. The log stays as it is.
+fn add_index(mut tables: Tables<'_>) -> Result<(), StoreError> {
+    let end = tables.get(Table::Meta, End::KEY)?.ok_or_else(|| misshapen(Table::Meta))?;
+    tables.make(Change::Put(Table::Meta, FORMAT_KEY, &FORMAT.to_be_bytes()))?;
+    tables.seal(End::decode(&end)?)
+}
+
+/// Gives a new volume, or one of format 1, a log. What the latter holds stays in the database until it is deleted.
 fn begin_log(disk: &dyn Disk, mut tables: Tables<'_>) -> Result<(), StoreError> {
     let mut key = [0; 32];
     disk.random(&mut key).map_err(|source| file_error(FILE, source))?;
@@ -176,10 +188,10 @@ mod tests {
         }
         for _ in 0..2 {
             let refused = Store::open(Arc::new(disk.clone()), &options).unwrap_err();
-            assert!(matches!(refused, StoreError::NewerFormat { found: 3, known: 2 }));
+            assert!(matches!(refused, StoreError::NewerFormat { found: 4, known: 3 }));
             assert_eq!(
                 refused.to_string(),
-                "the volume has format 3, this version reads up to 2: run a version that knows it"
+                "the volume has format 4, this version reads up to 3: run a version that knows it"
             );
         }
     }

@@ -41,6 +41,8 @@ pub enum Table {
     Extents,
     /// segment → how much of it is still held.
     Segments,
+    /// key → row of the node's own index, as it encodes them.
+    Index,
 }
 
 /// redb's type of all of them: the keys are encoded by [`crate::keys`].
@@ -49,7 +51,7 @@ pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u
 const TAG: usize = 8;
 
 impl Table {
-    pub(crate) const COUNT: usize = 14;
+    pub(crate) const COUNT: usize = 15;
 
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Meta,
@@ -66,6 +68,7 @@ impl Table {
         Self::Trash,
         Self::Extents,
         Self::Segments,
+        Self::Index,
     ];
 
     /// Its name in the file, and in metrics and errors.
@@ -85,6 +88,7 @@ impl Table {
             Self::Trash => "trash",
             Self::Extents => "extents",
             Self::Segments => "segments",
+            Self::Index => "index",
         }
     }
 

@@ -83,6 +83,21 @@ impl<'base> Tx<'base> {
         self.changes.remove(Table::State, name.as_bytes());
     }
 
+    /// Sets a row of the node's index.
+    pub fn put_index(&mut self, key: &[u8], row: impl Into<Bytes>) {
+        self.changes.insert(Table::Index, key, row.into());
+    }
+
+    /// Removes a row of the node's index.
+    pub fn remove_index(&mut self, key: &[u8]) {
+        self.changes.remove(Table::Index, key);
+    }
+
+    /// Removes all rows of the node's index whose keys begin with `prefix`.
+    pub fn remove_index_of(&mut self, prefix: &[u8]) {
+        self.changes.remove_prefix(Table::Index, prefix);
+    }
+
     /// Sets the registry entry of a blob. True when there was none.
     pub fn put_entry(&mut self, blob: &[u8; 32], entry: impl Into<Bytes>) -> Result<bool, StoreError> {
         let new = !self.has(Table::Entries, blob)?;
@@ -169,10 +184,10 @@ impl<'base> Tx<'base> {
         Ok(())
     }
 
-    /// Removes every record, registry entry and row of what is missing; what is held of blobs and what open sessions
+    /// Removes every record, registry entry, row of the node's index and of what is missing; what is held of blobs and what open sessions
     /// brought stays. Gives the number that the next upload gets: what stays has lower ones.
     pub fn forget(&mut self) -> UploadNumber {
-        for table in [Table::State, Table::Entries, Table::Missing, Table::MissingCounts] {
+        for table in [Table::State, Table::Entries, Table::Index, Table::Missing, Table::MissingCounts] {
             self.changes.remove_prefix(table, &[]);
         }
         self.changes.counters.totals.entries = 0;

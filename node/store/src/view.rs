@@ -26,6 +26,21 @@ pub trait View: Rows {
         })
     }
 
+    /// A row of the node's index.
+    fn index_row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(Table::Index, key)
+    }
+
+    /// A page of the rows of the node's index whose keys begin with `prefix`.
+    fn index_rows(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page<Vec<u8>, Vec<u8>>, StoreError> {
+        page(self, Table::Index, prefix, after, limit, |key, row| Some((key.to_vec(), row.to_vec())))
+    }
+
     /// The registry entry of a blob.
     fn entry(&self, blob: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         self.get(Table::Entries, blob)

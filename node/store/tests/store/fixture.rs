@@ -9,6 +9,9 @@ const FORMAT_1: &[u8] = include_bytes!("../fixtures/format-1.redb");
 const FORMAT_2: &[u8] = include_bytes!("../fixtures/format-2.redb");
 const FORMAT_2_EMPTY: &[u8] = include_bytes!("../fixtures/format-2-empty.redb");
 const FORMAT_2_LOG: &[u8] = include_bytes!("../fixtures/format-2.segment");
+const FORMAT_3: &[u8] = include_bytes!("../fixtures/format-3.redb");
+const FORMAT_3_EMPTY: &[u8] = include_bytes!("../fixtures/format-3-empty.redb");
+const FORMAT_3_LOG: &[u8] = include_bytes!("../fixtures/format-3.segment");
 
 const SEGMENT: &str = "log-00000001";
 
@@ -19,6 +22,7 @@ fn fill(store: &Store) -> Result<u64, StoreError> {
     let written = store.write_blocking(Room::Reserved, |tx| {
         tx.put_state(IDENTITY, b"member 3".to_vec());
         tx.put_entry(&BLOB, b"an entry".to_vec())?;
+        tx.put_index(b"key", b"a row".to_vec());
         let upload = tx.open_upload(&SESSION, 1_700_000_000, b"a note")?.number;
         tx.put_stripe(upload, 0, b"a stripe".to_vec())?;
         tx.put_sliver(&SliverKey { upload, stripe: 0, axis: Axis::Secondary, index: 200 }, b"small".to_vec())?;
@@ -70,6 +74,8 @@ fn go_on(store: &Store, sequence: u64) {
     for (stripe, sliver) in [(3, &b"before"[..]), (9, b"behind")] {
         assert_eq!(store.view().sliver(&place(upload, stripe)).unwrap().as_deref(), Some(sliver));
     }
+    store.write_blocking(Room::Reserved, |tx| Ok::<_, StoreError>(tx.put_index(b"new", b"row".to_vec()))).unwrap();
+    assert_eq!(store.view().index_row(b"new").unwrap().as_deref(), Some(&b"row"[..]));
     let replaced =
         store.write_blocking(Room::Reserved, move |tx| tx.put_sliver(&place(upload, 7), b"instead".to_vec()));
     replaced.unwrap();
@@ -101,6 +107,20 @@ fn format_2_is_made_whole_from_its_log() {
     go_on(&restored(&[(FILE, FORMAT_2_EMPTY), (SEGMENT, FORMAT_2_LOG)]), 2);
 }
 
+#[test]
+fn format_3_is_read_and_written_on() {
+    let store = restored(&[(FILE, FORMAT_3), (SEGMENT, FORMAT_3_LOG)]);
+    assert_eq!(store.view().index_row(b"key").unwrap().as_deref(), Some(&b"a row"[..]));
+    go_on(&store, 2);
+}
+
+#[test]
+fn format_3_is_made_whole_from_its_log() {
+    let store = restored(&[(FILE, FORMAT_3_EMPTY), (SEGMENT, FORMAT_3_LOG)]);
+    assert_eq!(store.view().index_rows(b"k", None, 9).unwrap(), [(b"key".to_vec(), b"a row".to_vec())]);
+    go_on(&store, 2);
+}
+
 /// Writes the fixture of the present format, for a new format's first release; the ones that were released never change.
 #[test]
 #[ignore = "writes the fixture"]
@@ -110,8 +130,8 @@ fn write_the_fixture() {
         std::fs::write(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR")), contents).unwrap();
     };
     drop(open(&disk, Writer::Inline).unwrap());
-    write("format-2-empty.redb", &disk.contents()[FILE]);
+    write("format-3-empty.redb", &disk.contents()[FILE]);
     fill(&open(&disk, Writer::Inline).unwrap()).unwrap();
-    write("format-2.redb", &disk.contents()[FILE]);
-    write("format-2.segment", &disk.contents()[SEGMENT]);
+    write("format-3.redb", &disk.contents()[FILE]);
+    write("format-3.segment", &disk.contents()[SEGMENT]);
 }
