@@ -55,7 +55,7 @@ impl Scrub {
         let now = clock.unix_seconds();
         let mut pass = self.pass(now, period)?;
         let due = (now - pass.began) as f64 / period.as_secs_f64();
-        let next = member.entry_ids(&[], pass.after, 1).0.pop();
+        let next = member.entry_ids(&[], pass.after, 1)?.0.pop();
         let (began, mut read) = (clock.now(), Scrubbed::default());
         let is_read = match next {
             Some((blob, kind)) if share(&blob) <= due => {

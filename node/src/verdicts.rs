@@ -16,7 +16,7 @@ use weft_protocol::{Seat, View};
 use weft_redstuff::{Axis, BlobId, Code, Hash, StripeHashes, rebuild_sliver, symbol};
 
 use crate::{
-    member::{Kind, Member, MemberError, Peer, Verdict, verdict},
+    member::{Member, MemberError, Peer, Verdict, verdict},
     migrate,
 };
 
@@ -99,7 +99,7 @@ impl Hearing {
                 break;
             };
             teller.after = Some(blob);
-            if self.member.is_invalid(&blob) || !self.member.kind(&blob).is_some_and(Kind::is_live) {
+            if self.member.is_invalid(&blob) || !self.member.is_live(&blob).unwrap_or(false) {
                 continue;
             }
             let (now, rest) = (self.member.env().clock.now(), self.open.get(&(peer, blob)).copied());

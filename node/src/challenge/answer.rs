@@ -6,14 +6,14 @@ use weft_protocol::{Course, Entry, FenceError, MemberId, Round, ShardSet, Statem
 use weft_redstuff::{BlobId, Layout, piece};
 use weft_store::{Room, StoreError, View};
 
-use crate::member::{Member, MemberError};
+use crate::member::{DigestKind, Member, MemberError};
 
 /// Rows of the work list that are told. Of shards that miss more, only that they aren't to be asked for.
 const MAX_ROWS: usize = 16 * 1024;
 
 /// What this member lacks by its own work list. Read inside a write, behind everything that the digests tell of.
-pub(crate) async fn lacks(member: &Member) -> Result<LacksReply, MemberError> {
-    let digests: Vec<u8> = member.registry_digests().iter().flat_map(|digest| digest.0).collect();
+pub(crate) async fn lacks(member: &Member, kind: DigestKind) -> Result<LacksReply, MemberError> {
+    let digests: Vec<u8> = member.registry_digests(kind)?.iter().flat_map(|digest| digest.0).collect();
     let known = member.known();
     let newest = known.newest.as_ref().ok_or(MemberError::NoSeat)?;
     let own = member.seated().intersection(known.work);
@@ -37,6 +37,7 @@ pub(crate) async fn lacks(member: &Member) -> Result<LacksReply, MemberError> {
         missing.put_u8(shard);
     }
     Ok(LacksReply {
+        digest_kind: kind.wire(),
         view: Bytes::copy_from_slice(newest.view.hash().as_bytes()),
         shards: shards.to_bytes().to_vec().into(),
         digests: digests.into(),

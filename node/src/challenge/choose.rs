@@ -7,7 +7,7 @@ use weft_proto::v1::{LacksReply, LacksRequest, challenges_client::ChallengesClie
 use weft_protocol::{Entry, Round, Seat, ShardSet, SignedView};
 use weft_redstuff::{BlobId, Hash};
 
-use crate::member::{Kind, Member, MemberError, read_digests};
+use crate::member::{DigestKind, Kind, Member, MemberError, read_digests};
 
 /// Blobs of a round: few, for they are closed to the challenged while it lasts.
 const BLOBS: usize = 4;
@@ -33,18 +33,23 @@ pub(super) struct Told {
 /// Asks the challenged what it lacks. `None` when it is of another view, or its answer makes no sense.
 pub(super) async fn ask(member: &Member, newest: &SignedView, channel: Channel) -> Result<Option<Told>, Status> {
     let mut client = ChallengesClient::new(channel).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let reply = client.lacks(LacksRequest {}).await?.into_inner();
-    Ok(Told::read(member, newest, &reply))
+    let reply = client.lacks(LacksRequest { digest_kind: DigestKind::Sets.wire() }).await?.into_inner();
+    Ok(Told::read(member, newest, &reply)?)
 }
 
 impl Told {
-    fn read(member: &Member, newest: &SignedView, reply: &LacksReply) -> Option<Self> {
+    fn read(member: &Member, newest: &SignedView, reply: &LacksReply) -> Result<Option<Self>, MemberError> {
+        let ours = member.registry_digests(DigestKind::read(reply.digest_kind))?;
+        Ok(Self::compared(&ours, newest, reply))
+    }
+
+    fn compared(ours: &[Hash], newest: &SignedView, reply: &LacksReply) -> Option<Self> {
         if Hash::from_slice(&reply.view)? != newest.view.hash() {
             return None;
         }
         let theirs = read_digests(&reply.digests)?;
-        let parts = theirs.iter().zip(member.registry_digests()).zip(0..=u8::MAX);
-        let shared = parts.filter(|((theirs, ours), _)| *theirs == ours).map(|(_, part)| part).collect();
+        let parts = theirs.iter().zip(ours).zip(0..=u8::MAX);
+        let shared = parts.filter(|((theirs, ours), _)| theirs == ours).map(|(_, part)| part).collect();
         let row = |row: &[u8]| Some((BlobId::from_slice(row.get(..BlobId::LENGTH)?)?, *row.get(BlobId::LENGTH)?));
         Some(Self {
             shards: ShardSet::from_bytes(reply.shards.as_ref().try_into().ok()?),
@@ -90,8 +95,8 @@ fn candidates(member: &Member, told: &Told, from: BlobId) -> Result<Vec<BlobId>,
     if told.shared.is_empty() {
         return Ok(found);
     }
-    let (behind, _) = member.entry_ids(&told.shared, Some(from), SCAN);
-    let (before, _) = member.entry_ids(&told.shared, None, SCAN);
+    let (behind, _) = member.entry_ids(&told.shared, Some(from), SCAN)?;
+    let (before, _) = member.entry_ids(&told.shared, None, SCAN)?;
     for (blob, kind) in behind.into_iter().chain(before) {
         if found.len() == BLOBS {
             break;

@@ -20,7 +20,7 @@ pub(super) async fn collect(member: &Member) -> Result<(), MemberError> {
     let (view, hash) = (&newest.view, newest.view.hash());
     let (mut after, mut gone) = (None, 0);
     loop {
-        let rows = member.leftovers(after, PAGE);
+        let rows = member.leftovers(after, PAGE)?;
         let Some((last, _)) = rows.last() else { break };
         after = Some(*last);
         let here = member.leftovers_here(view, &rows)?;

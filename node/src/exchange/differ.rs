@@ -3,11 +3,11 @@
 
 use tonic::{Code, transport::Channel};
 use weft_proto::v1::{EntryIdsRequest, RegistryDigestsRequest, SketchRequest, peers_client::PeersClient};
-use weft_protocol::{Rank, Sketch};
+use weft_protocol::{Rank, SetHash, Sketch};
 use weft_redstuff::{BlobId, Hash};
 
 use super::pull::PullError;
-use crate::member::{Compared, Digest, Member, ROW, read_digests, read_row, whole};
+use crate::member::{Compared, Digest, DigestKind, Member, ROW, read_digests, read_row, row, whole};
 
 /// Cells asked for, until they are enough; more differences are found faster in lists.
 const CELLS: [usize; 3] = [64, 256, 1024];
@@ -41,11 +41,16 @@ async fn sketched(
         if excess >= cells as u64 {
             continue;
         }
-        let reply = match client.sketch(SketchRequest { cells: cells as u32 }).await {
-            Err(status) if status.code() == Code::Unimplemented => return Ok(None),
-            reply => reply?.into_inner(),
-        };
+        let reply =
+            match client.sketch(SketchRequest { cells: cells as u32, digest_kind: DigestKind::Sets.wire() }).await {
+                Err(status) if status.code() == Code::Unimplemented => return Ok(None),
+                reply => reply?.into_inner(),
+            };
         member.metrics().received("registry", reply.digests.len() + reply.cells.len());
+        // A sketch is proven by digests of sets.
+        if DigestKind::read(reply.digest_kind) != DigestKind::Sets {
+            return Ok(None);
+        }
         let digests = as_expected(&reply.digests, expected)?;
         let sketch = Sketch::decode(&reply.cells).ok_or(PullError::Malformed)?;
         match member.compare_registry(digests, sketch).await {
@@ -66,15 +71,17 @@ async fn listed(
     client: &mut PeersClient<Channel>,
     expected: Option<Hash>,
 ) -> Result<Vec<(BlobId, Rank)>, PullError> {
-    let reply = client.registry_digests(RegistryDigestsRequest {}).await?.into_inner();
+    let reply =
+        client.registry_digests(RegistryDigestsRequest { digest_kind: DigestKind::Sets.wire() }).await?.into_inner();
     member.metrics().received("registry", reply.digests.len());
     let theirs = as_expected(&reply.digests, expected)?;
-    let parts = theirs.iter().zip(member.registry_digests()).zip(0..=u8::MAX);
+    let kind = DigestKind::read(reply.digest_kind);
+    let parts = theirs.iter().zip(member.registry_digests(kind)?).zip(0..=u8::MAX);
     let parts: Vec<u8> = parts.filter(|((theirs, ours), _)| *theirs != ours).map(|(_, part)| part).collect();
     member.metrics().registry_compared("lists");
     // No parts would be all of them.
     let rows = if parts.is_empty() { Vec::new() } else { list(member, client, &parts).await? };
-    if expected.is_some() && !parts.iter().all(|part| theirs[usize::from(*part)] == digest(&rows, *part)) {
+    if expected.is_some() && !parts.iter().all(|part| theirs[usize::from(*part)] == digest(kind, &rows, *part)) {
         return Err(PullError::Moved);
     }
     Ok(rows)
@@ -89,12 +96,20 @@ fn as_expected(digests: &[u8], expected: Option<Hash>) -> Result<Vec<Hash>, Pull
     Ok(digests)
 }
 
-fn digest(rows: &[(BlobId, Rank)], part: u8) -> Hash {
-    let mut digest = Digest::default();
-    for (blob, rank) in rows.iter().filter(|(blob, _)| blob.0[0] == part) {
-        digest.add(blob, *rank);
+fn digest(kind: DigestKind, rows: &[(BlobId, Rank)], part: u8) -> Hash {
+    let rows = rows.iter().filter(|(blob, _)| blob.0[0] == part);
+    match kind {
+        DigestKind::Sets => {
+            let mut set = SetHash::default();
+            rows.for_each(|(blob, rank)| set.insert(&row(blob, *rank)));
+            set.digest()
+        }
+        DigestKind::Rows => {
+            let mut digest = Digest::default();
+            rows.for_each(|(blob, rank)| digest.add(blob, *rank));
+            digest.finish()
+        }
     }
-    digest.finish()
 }
 
 async fn list(

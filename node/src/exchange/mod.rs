@@ -24,7 +24,7 @@ use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
 use weft_protocol::{Encoder, Incarnation, MemberId, Signed, ViewId, VolumeId};
 use weft_redstuff::Hash;
 
-use crate::member::{Lacking, Member, MemberError, Peer};
+use crate::member::{DigestKind, Lacking, Member, MemberError, Peer};
 pub(crate) use upkeep::{upkeep, verify};
 
 /// Between two rounds.
@@ -34,7 +34,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What was heard in the last round: the peers' registry digests.
-pub(crate) type Heard = BTreeMap<Peer, Hash>;
+pub(crate) type Heard = BTreeMap<Peer, (DigestKind, Hash)>;
 
 /// Exchanges with everyone, for the life of the process.
 pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<Heard>) {
@@ -54,7 +54,8 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
                         // What it remembers may be old, and its registry will never be like ours: it is there to be read.
                         continue;
                     }
-                    digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, digest)));
+                    let kind = DigestKind::read(reply.digest_kind);
+                    digests.extend(Hash::from_slice(&reply.registry_digest).map(|digest| (peer, (kind, digest))));
                     remembered.push((peer, reply.remembered.clone()));
                     if let Some(told) = Lacking::read(&reply.lacking) {
                         lacking.add(&told);
@@ -112,6 +113,7 @@ fn say(member: &Member, standing_for: Option<ViewId>) -> ExchangeRequest {
         successor: known.fence.successor().map(|next| next.encode().into()).unwrap_or_default(),
         sequence: member.signed_sequence().encode().into(),
         time_floor: member.time_floor().map(|floor| floor.encode().into()).unwrap_or_default(),
+        digest_kind: DigestKind::Sets.wire(),
     }
 }
 
@@ -131,6 +133,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         Some((peer, incarnation)) => member.remembered(peer, incarnation)?,
         None => None,
     };
+    let kind = DigestKind::read(request.digest_kind);
     let read_only = !hear(member, &request).await? || member.is_read_only();
     let standing = if request.standing_for.is_empty() {
         None
@@ -138,7 +141,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         let mut from = weft_protocol::Decoder::new("view id", &request.standing_for);
         let view = ViewId::decode(&mut from)?;
         from.finish()?;
-        member.standing(&view)?
+        member.standing(&view, kind)?
     };
     let horizon = if standing.is_some() { member.horizon()? } else { None };
     let said = say(member, None);
@@ -149,7 +152,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         refusal: said.refusal,
         successor: said.successor,
         standing: standing.map(|standing| standing.encode().into()).unwrap_or_default(),
-        registry_digest: member.registry_digest().0.to_vec().into(),
+        registry_digest: member.registry_digest(kind)?.0.to_vec().into(),
         remembered: remembered.map(|signed| signed.encode().into()).unwrap_or_default(),
         peers: member.peer_list(),
         sequence: said.sequence,
@@ -157,6 +160,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         lacking: member.lacking()?.wire(),
         horizon: horizon.map(|horizon| sync::write_horizon(horizon).into()).unwrap_or_default(),
         read_only,
+        digest_kind: kind.wire(),
         invalid: member.invalid_digest().map(|digest| digest.0.to_vec().into()).unwrap_or_default(),
     })
 }

@@ -35,8 +35,7 @@ pub(super) enum PullError {
 pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) -> Result<(), PullError> {
     let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let rows = differ(member, &mut client, expected).await?;
-    let lacking = |(blob, rank): &(BlobId, Rank)| member.kind(blob).is_none_or(|kind| kind.rank() < *rank);
-    let wanted: Vec<BlobId> = rows.iter().filter(|row| lacking(row)).map(|(blob, _)| *blob).collect();
+    let wanted = lacking(member, &rows)?;
     let mut expired = BTreeSet::new();
     for some in wanted.chunks(ENTRIES) {
         let request = EntriesRequest { blobs: some.iter().map(|blob| blob.0.to_vec().into()).collect() };
@@ -51,8 +50,19 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
         void::settle(member, merged.late).await?;
     }
     // What the floor has ended here isn't wanting: the peer has yet to hear of the floor (R15).
-    match rows.iter().filter(|row| lacking(row) && !expired.contains(&row.0)).count() {
+    match lacking(member, &rows)?.iter().filter(|blob| !expired.contains(blob)).count() {
         0 => Ok(()),
         wanting => Err(PullError::Wanting(wanting)),
     }
+}
+
+/// Those of a peer's rows that this registry lacks.
+fn lacking(member: &Member, rows: &[(BlobId, Rank)]) -> Result<Vec<BlobId>, MemberError> {
+    let mut lacking = Vec::new();
+    for (blob, rank) in rows {
+        if member.kind(blob)?.is_none_or(|kind| kind.rank() < *rank) {
+            lacking.push(*blob);
+        }
+    }
+    Ok(lacking)
 }

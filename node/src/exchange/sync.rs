@@ -5,7 +5,7 @@ use tonic::Status;
 use weft_protocol::{DecodeError, Signed, SignedView, Statement, SyncError, SyncTally};
 
 use super::{ask, pull::PullError, pull::pull};
-use crate::member::{Member, MemberError, Peer, ToSync};
+use crate::member::{DigestKind, Member, MemberError, Peer, ToSync};
 
 /// How often a peer whose registry moves is asked in one round.
 const ATTEMPTS: u32 = 4;
@@ -34,7 +34,7 @@ pub(super) async fn sync(member: &Member, ToSync { view, declared }: &ToSync) ->
     let id = view.view.id();
     let mut tally = SyncTally::new(&view.view, declared);
     if view.view.seat(member.identity().member).is_some()
-        && let Some(own) = member.standing(&id)?
+        && let Some(own) = member.standing(&id, DigestKind::Sets)?
     {
         // A member that isn't synced to the view's predecessor itself doesn't count for its own shards.
         if let Err(error) = tally.add(&own) {
@@ -91,7 +91,7 @@ async fn count(
         let standing = Signed::decode(&reply.standing)?;
         let Statement::Standing { registry, .. } = &standing.statement else { return Err(SyncPeerError::NotRefusing) };
         // Where the digests are equal there is nothing to merge.
-        if *registry != member.registry_digest() {
+        if *registry != member.registry_digest(DigestKind::read(reply.digest_kind))? {
             match pull(member, peer, Some(*registry)).await {
                 Err(PullError::Moved) if left > 0 => continue,
                 pulled => pulled?,

@@ -70,9 +70,9 @@ async fn round(
         newest.is_some_and(|newest| newest.view.seat(*id).is_some_and(|seat| seat.incarnation.number == *number))
     };
     // A registry that the newest view fences is never merged: what it has and others don't is gone (R14).
-    for (peer, digest) in heard.iter().filter(|(peer, _)| seated(peer)) {
+    for (peer, (kind, digest)) in heard.iter().filter(|(peer, _)| seated(peer)) {
         let recent = pulled.get(peer).is_some_and(|last| now.duration_since(*last) < PULL_INTERVAL);
-        if recent || *digest == member.registry_digest() {
+        if recent || *digest == member.registry_digest(*kind)? {
             continue;
         }
         pulled.insert(*peer, now);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use weft_protocol::{Entry, ShardSet, Signed, Statement, Subject, Tombstone};
 use weft_redstuff::Hash;
-use weft_store::{Room, View};
+use weft_store::View;
 
-use super::{Kind, Member, MemberError, index::expiry_of, leftovers, records, registry, shards_in};
+use super::{Member, MemberError, index::expiry_of, leftovers, records, registry, shards_in};
 
 impl Member {
     /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
@@ -53,12 +53,12 @@ impl Member {
             });
         }
         let receipt = Statement::Receipt { view, subject: subject(blob) };
-        let (identity, index, floor) = (self.identity.clone(), Arc::clone(&self.index), Arc::clone(&self.floor));
-        if entry.is_live() && !self.index.get(&blob).is_some_and(Kind::is_live) {
+        let (identity, floor) = (self.identity.clone(), Arc::clone(&self.floor));
+        if entry.is_live() && !self.is_live(&blob)? {
             self.mark_fresh(blob, self.shards_by(&entry));
         }
         let wants_live = entry.is_live();
-        let write = self.store.write(Room::Reserved, move |tx| {
+        let write = self.write_registry(move |tx, changes| {
             let fence = records::fence(tx)?;
             let permitted = fence.permit(&view).map_err(|source| MemberError::view(&fence, source))?;
             // A fenced incarnation, or one that is to become a holder, signs nothing (R25).
@@ -70,9 +70,9 @@ impl Member {
                 return Err(MemberError::Deleted(blob));
             }
             floor.must_be_below(expiry_of(&entry))?;
-            registry::store(tx, &identity, &index, &entry)?;
+            registry::store(tx, &identity, changes, &entry)?;
             if entry.is_deleted() {
-                leftovers::renew(tx, &index, &blob)?;
+                leftovers::renew(tx, changes, &blob)?;
             }
             Ok(receipt)
         });

@@ -4,13 +4,15 @@
 //! and otherwise when it is the first, or much later than what is recorded: a fleet at rest writes nothing. What was
 //! refused by a floor that is then forgotten is the others', who tell this member the floor again before anything else.
 
-use std::sync::Arc;
-
 use weft_protocol::{Decoder, Encoder, Entry, TimeFloor};
 use weft_redstuff::{BlobId, Metadata};
 use weft_store::{Room, Tx, View};
 
-use super::{Member, MemberError, index::Index, records};
+use super::{
+    Member, MemberError,
+    index::{self, Changes},
+    records,
+};
 
 /// A floor so much later than the recorded one is recorded (seconds).
 const RECORD_AFTER: u64 = 3600;
@@ -50,7 +52,7 @@ impl Member {
         }
         let seconds = told.seconds;
         self.floor.raise(told);
-        if !self.index.due(seconds, 1).is_empty() {
+        if !index::due(&self.store.view(), seconds, 1)?.is_empty() {
             self.notify();
         }
         Ok(())
@@ -67,16 +69,17 @@ impl Member {
     /// Drops what the time floor has reached: some of it, and then there is more to do.
     pub(crate) async fn expire(&self) -> Result<(), MemberError> {
         let Some(floor) = self.time_floor() else { return Ok(()) };
-        let due = self.index.due(floor.seconds, BATCH);
+        let due = index::due(&self.store.view(), floor.seconds, BATCH)?;
         if due.is_empty() {
             return Ok(());
         }
-        let (all, index) = (due.len(), Arc::clone(&self.index));
-        let write = self.store.write(Room::Reserved, move |tx| {
+        let all = due.len();
+        let write = self.write_registry(move |tx, changes| {
             records::raise_floor(tx, &floor)?;
             let mut gone = 0;
-            for blob in &due {
-                gone += u64::from(expire(tx, &index, blob, &floor)?);
+            for (expiry, blob) in &due {
+                gone += u64::from(expire(tx, changes, blob, &floor)?);
+                index::settle_expiry(tx, blob, *expiry)?;
             }
             Ok::<_, MemberError>(gone)
         });
@@ -91,7 +94,7 @@ impl Member {
 }
 
 /// Returns whether a live blob went.
-fn expire(tx: &mut Tx<'_>, index: &Index, blob: &BlobId, floor: &TimeFloor) -> Result<bool, MemberError> {
+fn expire(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId, floor: &TimeFloor) -> Result<bool, MemberError> {
     let acked = acked_expiry(tx, blob)?.is_some_and(|expiry| floor.has_reached(expiry));
     let entry = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
     let live = match &entry {
@@ -110,25 +113,24 @@ fn expire(tx: &mut Tx<'_>, index: &Index, blob: &BlobId, floor: &TimeFloor) -> R
         }
     }
     if live {
-        index.remove(*blob);
-    } else {
-        index.never_expires(blob);
+        changes.remove(tx, *blob)?;
     }
     Ok(live)
 }
 
 /// Notes when a blob expires whose slivers are acked: should its certificate never come, they still go in time (R11).
-pub(super) fn expect_certificate(tx: &mut Tx<'_>, index: &Index, blob: BlobId, expiry: u64) {
+pub(super) fn expect_certificate(tx: &mut Tx<'_>, blob: BlobId, expiry: u64) {
     tx.put_state(&acked_name(&blob), Encoder::new().u64(expiry).finish());
-    index.expires(blob, Some(expiry));
+    index::expires(tx, &blob, expiry);
 }
 
-/// A blob that was acked here has an entry now, or is gone.
-pub(super) fn settle_acked(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
-    if acked_expiry(tx, blob)?.is_some() {
+/// A blob that was acked here has an entry now, or is gone. Gives when it was to end.
+pub(super) fn settle_acked(tx: &mut Tx<'_>, blob: &BlobId) -> Result<Option<u64>, MemberError> {
+    let expiry = acked_expiry(tx, blob)?;
+    if expiry.is_some() {
         tx.remove_state(&acked_name(blob));
     }
-    Ok(())
+    Ok(expiry)
 }
 
 /// When acked blobs expire whose certificates haven't come.

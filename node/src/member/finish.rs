@@ -6,7 +6,9 @@ use weft_protocol::{Entry, ShardSet, Signed, Statement, ViewId, check_content};
 use weft_redstuff::{BlobId, Hash, Layout, Metadata};
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Kind, Member, MemberError, StripeUpload, expire, orphans, records, shards_in, slivers, syncing};
+use super::{
+    Identity, Member, MemberError, StripeUpload, expire, index, orphans, records, shards_in, slivers, syncing,
+};
 
 /// What the gateway asks to have finished and acked.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Member {
         let stripe = stripe.filter(|stripe| !is_held(&snapshot, stripe, &blob, &layout).unwrap_or(false));
         let room = stripe.as_ref().map_or(Room::Reserved, |stripe| Room::Grows { bytes: stripe.bytes });
         let identity = self.identity.clone();
-        let (index, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
+        let (registry, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
         let write = self.store.write(room, move |tx| {
             let fence = records::fence(tx)?;
             let view = fence.permit(&asked).map_err(|source| MemberError::view(&fence, source))?;
@@ -71,14 +73,14 @@ impl Member {
                 return Err(MemberError::Incomplete);
             }
             // What was held before, or is certified already, takes no more room.
-            if !was_held && !index.get(&blob).is_some_and(Kind::is_live) {
-                limit.admit(&index, slivers::bytes_of_a_shard(&layout))?;
+            if !was_held && !index::is_live(tx, &blob)? {
+                limit.admit(&registry, slivers::bytes_of_a_shard(&layout))?;
             }
-            orphans::acked(tx, &index, &blob)?;
-            if index.get(&blob).is_some_and(Kind::is_live) {
+            orphans::acked(tx, &blob)?;
+            if index::is_live(tx, &blob)? {
                 clear_missing(tx, &blob, shards)?;
             } else if let Some(expiry) = metadata.expiry.filter(|_| !layout.is_inline()) {
-                expire::expect_certificate(tx, &index, blob, expiry);
+                expire::expect_certificate(tx, blob, expiry);
             }
             Ok(Statement::Ack { view: asked, blob, shards })
         });

@@ -11,7 +11,7 @@ use weft_protocol::{Decoder, Encoder, ShardSet};
 use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::{Room, StoreError, View};
 
-use super::{Blobs, Kind, Member, MemberError, lock, slivers, unrecoverable::wire};
+use super::{Blobs, Member, MemberError, index, lock, slivers, unrecoverable::wire};
 
 /// Begins the names of the records of verdicts.
 const INVALID: &str = "invalid/";
@@ -88,10 +88,16 @@ impl Member {
     }
 
     /// How many live blobs are invalid by this member's proofs, and the first of them.
-    pub(super) fn tell_invalid(&self) -> (u64, Vec<Bytes>) {
+    pub(super) fn tell_invalid(&self) -> Result<(u64, Vec<Bytes>), MemberError> {
         let invalid = lock(&self.invalid);
-        let live = || invalid.verdicts.keys().filter(|blob| self.kind(blob).is_some_and(Kind::is_live));
-        (live().count() as u64, wire(live().take(TOLD)))
+        let view = self.store.view();
+        let mut live = Vec::new();
+        for blob in invalid.verdicts.keys() {
+            if index::is_live(&view, blob)? {
+                live.push(blob);
+            }
+        }
+        Ok((live.len() as u64, wire(live.into_iter().take(TOLD))))
     }
 
     /// Whether no verdict is kept any more.
@@ -129,7 +135,7 @@ impl Member {
     /// Records a verdict that this member has proven, unless the blob is gone. Where the store takes no writes it holds until the
     /// process ends.
     pub(crate) async fn convict(&self, blob: BlobId, verdict: Verdict) -> Result<(), MemberError> {
-        if self.has_many_verdicts() || !self.kind(&blob).is_some_and(Kind::is_live) {
+        if self.has_many_verdicts() || !self.is_live(&blob)? {
             return Ok(());
         }
         let Verdict { stripe, axis, index, helpers: _ } = verdict;
@@ -150,8 +156,12 @@ impl Member {
 
     /// Forgets some of the verdicts on blobs that were deleted, or have expired, or are void.
     pub(crate) async fn drop_verdicts(&self) -> Result<(), MemberError> {
-        let gone = |blob: &&BlobId| !self.kind(blob).is_some_and(Kind::is_live);
-        let gone: BTreeSet<BlobId> = lock(&self.invalid).verdicts.keys().filter(gone).take(BATCH).copied().collect();
+        let (view, mut gone) = (self.store.view(), BTreeSet::new());
+        for blob in lock(&self.invalid).verdicts.keys() {
+            if gone.len() < BATCH && !index::is_live(&view, blob)? {
+                gone.insert(*blob);
+            }
+        }
         if gone.is_empty() || self.is_read_only() {
             return Ok(());
         }

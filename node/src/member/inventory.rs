@@ -8,7 +8,10 @@ use weft_redstuff::BlobId;
 use weft_store::View;
 
 use super::{
-    Condition, Identity, Kind, Known, Member, MemberError, index::Totals, moved::Moved, records, unrecoverable,
+    Condition, DigestKind, Identity, Kind, Known, Member, MemberError,
+    index::{self, Totals},
+    moved::Moved,
+    records, unrecoverable,
 };
 use crate::metrics::Levels;
 
@@ -44,7 +47,7 @@ impl Member {
         // One list for all that is told: who reads it sees by `set_aside` what the rest leaves out.
         let (listed, unrecoverable) = (self.listed(), self.tell_unrecoverable()?);
         let aside = self.with_invalid(listed.clone());
-        let (invalid_blobs, invalid) = self.tell_invalid();
+        let (invalid_blobs, invalid) = self.tell_invalid()?;
         Ok(Inventory {
             identity: Some(self.identity.wire()),
             public_key: self.identity.public_key().0.to_vec().into(),
@@ -57,7 +60,7 @@ impl Member {
             counts: self.counts(),
             blobs: totals.live,
             tombstones: totals.tombstones,
-            registry_digest: self.registry_digest().0.to_vec().into(),
+            registry_digest: self.registry_digest(DigestKind::Sets)?.0.to_vec().into(),
             shards: self.shard_reports(&known, &totals, &aside)?,
             held_slivers: view.totals().slivers,
             held_sliver_bytes: view.totals().sliver_bytes,
@@ -143,7 +146,9 @@ impl Member {
                 if comes || aside.contains(&BlobId(blob)) {
                     continue;
                 }
-                let Some(Kind::Live { slivers, bytes, position: _ }) = self.index.get(&BlobId(blob)) else { continue };
+                let Some(Kind::Live { slivers, bytes, position: _ }) = index::kind(&view, &BlobId(blob))? else {
+                    continue;
+                };
                 if let Some(lack) = lacks.get_mut(&shard).filter(|_| known.work.contains(shard)) {
                     *lack = Lack { slivers: lack.slivers + slivers, bytes: lack.bytes + bytes, blobs: lack.blobs + 1 };
                 }
@@ -206,7 +211,7 @@ impl Member {
             healthy: self.condition() == Condition::Healthy && !self.is_read_only(),
             reachable: self.reachable().len() as u64,
             unrecoverable: self.unrecoverable()?.len() as u64,
-            invalid: self.tell_invalid().0,
+            invalid: self.tell_invalid()?.0,
         })
     }
 }

@@ -13,9 +13,13 @@ use std::sync::Arc;
 use weft_proto::v1::Leftover;
 use weft_protocol::{Entry, Rank, SignedView, View as ProtocolView};
 use weft_redstuff::{BlobId, Hash};
-use weft_store::{Room, Tx, View};
+use weft_store::{Tx, View};
 
-use super::{Condition, Kind, Member, MemberError, index::Index, records, registry, syncing, void};
+use super::{
+    Condition, Kind, Member, MemberError,
+    index::{self, Changes, expiry_of},
+    records, registry, syncing, void,
+};
 
 /// What is done with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +69,9 @@ impl Member {
     }
 
     /// Tombstones and voids, in order of ID.
-    pub(crate) fn leftovers(&self, after: Option<BlobId>, limit: usize) -> Vec<(BlobId, Rank)> {
-        let page = self.index.leftovers(after, limit).into_iter();
-        page.map(|(blob, kind)| (blob, kind.rank())).collect()
+    pub(crate) fn leftovers(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<(BlobId, Rank)>, MemberError> {
+        let page = index::leftovers(&self.store.view(), after, limit)?.into_iter();
+        Ok(page.map(|(blob, kind)| (blob, kind.rank())).collect())
     }
 
     /// What these entries are here, in the newest view.
@@ -78,24 +82,23 @@ impl Member {
     ) -> Result<Vec<Leftover>, MemberError> {
         let view = self.store.view();
         let of = |(blob, rank): &(BlobId, Rank)| {
-            Ok(leftover(self.index.get(blob), records::noted(&view, blob)?, *rank, newest.position()))
+            Ok(leftover(index::kind(&view, blob)?, records::noted(&view, blob)?, *rank, newest.position()))
         };
         rows.iter().map(of).collect()
     }
 
     /// Takes steps, if `view` still is the newest here. Returns how many entries went.
     pub(crate) async fn take_steps(&self, view: Hash, steps: Vec<(BlobId, Rank, Step)>) -> Result<usize, MemberError> {
-        let index = Arc::clone(&self.index);
-        let write = self.store.write(Room::Reserved, move |tx| {
+        let write = self.write_registry(move |tx, changes| {
             let fence = records::fence(tx)?;
             let Ok(newest) = fence.permit(&view) else { return Ok(0) };
             let Some(before) = newest.predecessor else { return Ok(0) };
             let mut gone = 0;
             for (blob, rank, step) in steps {
                 match step {
-                    Step::Hide => hide(tx, &index, (blob, rank), newest.position(), before.position())?,
-                    Step::Forget => gone += usize::from(forget(tx, &index, (blob, rank))?),
-                    Step::Tell => tell(tx, &index, &blob)?,
+                    Step::Hide => hide(tx, changes, (blob, rank), newest.position(), before.position())?,
+                    Step::Forget => gone += usize::from(forget(tx, changes, (blob, rank))?),
+                    Step::Tell => tell(tx, changes, &blob)?,
                 }
             }
             Ok::<_, MemberError>(gone)
@@ -106,13 +109,13 @@ impl Member {
 
 fn hide(
     tx: &mut Tx<'_>,
-    index: &Index,
+    changes: &mut Changes,
     (blob, rank): (BlobId, Rank),
     newest: (u64, u64),
     before: (u64, u64),
 ) -> Result<(), MemberError> {
     // It may have been receipted, or a voided blob acked, since everyone was asked.
-    if leftover(index.get(&blob), records::noted(tx, &blob)?, rank, newest) == Leftover::Ready {
+    if leftover(index::kind(tx, &blob)?, records::noted(tx, &blob)?, rank, newest) == Leftover::Ready {
         // From now on a newcomer learns the horizon from here, and no tombstone any more.
         if rank.deleted {
             records::raise_horizon(tx, before)?;
@@ -120,34 +123,35 @@ fn hide(
         records::put_hidden(tx, &blob, true);
         // A void's slivers may be there yet: see `Member::drop_void`.
         tx.release_blob(&blob.0)?;
-        index.set(blob, Kind::Hidden { rank });
+        changes.set(tx, blob, Kind::Hidden { rank }, None)?;
     }
     Ok(())
 }
 
-fn forget(tx: &mut Tx<'_>, index: &Index, (blob, rank): (BlobId, Rank)) -> Result<bool, MemberError> {
-    if index.get(&blob) != Some(Kind::Hidden { rank }) {
+fn forget(tx: &mut Tx<'_>, changes: &mut Changes, (blob, rank): (BlobId, Rank)) -> Result<bool, MemberError> {
+    if index::kind(tx, &blob)? != Some(Kind::Hidden { rank }) {
         return Ok(false);
     }
     tx.remove_entry(&blob.0)?;
     records::put_noted(tx, &blob, None);
     records::put_hidden(tx, &blob, false);
-    index.remove(blob);
+    changes.remove(tx, blob)?;
     Ok(true)
 }
 
-fn tell(tx: &mut Tx<'_>, index: &Index, blob: &BlobId) -> Result<(), MemberError> {
-    let hidden = matches!(index.get(blob), Some(Kind::Hidden { .. }));
+fn tell(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId) -> Result<(), MemberError> {
+    let hidden = matches!(index::kind(tx, blob)?, Some(Kind::Hidden { .. }));
     let Some(entry) = tx.entry(&blob.0)?.filter(|_| hidden) else { return Ok(()) };
     records::put_hidden(tx, blob, false);
-    let kind = Kind::of(&Entry::decode(&entry)?, |view| registry::position(tx, view));
-    index.set(*blob, kind);
+    let entry = Entry::decode(&entry)?;
+    let kind = Kind::of(&entry, |view| registry::position(tx, view));
+    changes.set(tx, *blob, kind, expiry_of(&entry))?;
     Ok(())
 }
 
 /// A tombstone is receipted: it stays until that view is sealed, and is told.
-pub(super) fn renew(tx: &mut Tx<'_>, index: &Index, blob: &BlobId) -> Result<(), MemberError> {
-    tell(tx, index, blob)?;
+pub(super) fn renew(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId) -> Result<(), MemberError> {
+    tell(tx, changes, blob)?;
     void::note(tx, blob)
 }
 

@@ -8,7 +8,7 @@ use std::{
 use weft_protocol::{Fence, FleetId, Incarnation, MemberId, PublicKey, SigningKey, VolumeId};
 use weft_store::{Room, Store, View};
 
-use super::{Condition, Floor, Identity, Index, Invalid, Known, Member, MemberError, limits, readmit, records};
+use super::{Condition, Floor, Identity, Index, Invalid, Known, Member, MemberError, index, limits, readmit, records};
 use crate::{env::Env, metrics::Metrics};
 
 /// Who the process was started as.
@@ -51,6 +51,7 @@ impl Member {
                         readmit::forget(tx);
                     }
                     fresh.save(tx);
+                    index::begin(tx);
                     records::put_fence(tx, &Fence::new(who.fleet, who.trust));
                     fresh
                 }
@@ -69,6 +70,7 @@ impl Member {
         if (identity.fleet, identity.member, identity.incarnation.number) != (fleet, member, incarnation) {
             return Ok(Opened::Foreign(Box::new(identity)));
         }
+        index::make(&store).await?;
         let member = Arc::new(Self::new(store, identity, env)?);
         member.refresh()?;
         Ok(Opened::Ours(member))

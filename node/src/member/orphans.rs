@@ -5,7 +5,7 @@ use weft_protocol::ViewId;
 use weft_redstuff::BlobId;
 use weft_store::{Room, Tx, View};
 
-use super::{Index, Kind, Member, MemberError, records, void};
+use super::{Member, MemberError, index, records, void};
 
 /// Holdings looked at at a time.
 const PAGE: usize = 256;
@@ -25,7 +25,10 @@ impl Member {
         let page = view.holdings(after.as_ref().map(|blob| &blob.0), PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(None) };
         let (last, mut blobs, mut unnoted) = (BlobId(*last), Vec::new(), Vec::new());
-        for blob in page.iter().map(|(blob, _)| BlobId(*blob)).filter(|blob| self.index.get(blob).is_none()) {
+        for blob in page.iter().map(|(blob, _)| BlobId(*blob)) {
+            if index::kind(&view, &blob)?.is_some() {
+                continue;
+            }
             match records::noted(&view, &blob)? {
                 None => unnoted.push(blob),
                 Some(acked) if acked <= sealed.position() => blobs.push(blob),
@@ -56,8 +59,8 @@ impl Member {
 
 /// Notes, as a blob is acked under the newest view, what may count on its slivers: they stay until that view is sealed at
 /// least. What is live needs no note: it stays until it is deleted.
-pub(super) fn acked(tx: &mut Tx<'_>, index: &Index, blob: &BlobId) -> Result<(), MemberError> {
-    let live = index.get(blob).is_some_and(Kind::is_live);
+pub(super) fn acked(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
+    let live = index::is_live(tx, blob)?;
     let kept = records::noted(tx, blob)?.is_some() || tx.holding(&blob.0)?.is_some();
     if kept && !live { void::note(tx, blob) } else { Ok(()) }
 }

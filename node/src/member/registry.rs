@@ -7,11 +7,11 @@ use std::{
 
 use weft_protocol::{Entry, EntryError, PublicKey, SignedView, Sketch, View as ProtocolView};
 use weft_redstuff::{BlobId, Hash};
-use weft_store::{Room, Tx, View};
+use weft_store::{Pending, Room, Tx, View};
 
 use super::{
-    Compared, Identity, Kind, Member, MemberError, ROW, expire, finish,
-    index::{Index, expiry_of},
+    Compared, DigestKind, Identity, Kind, Member, MemberError, ROW, expire, finish,
+    index::{self, Changes, expiry_of},
     records, signing, void,
 };
 
@@ -75,14 +75,14 @@ impl Member {
                 break;
             }
             let batch = self.leave_expired(batch, &mut merged.expired);
-            let (identity, index) = (self.identity.clone(), Arc::clone(&self.index));
-            let write = self.store.write(Room::Reserved, move |tx| {
+            let identity = self.identity.clone();
+            let write = self.write_registry(move |tx, changes| {
                 let (mut stored, mut aside) = (0, Vec::new());
                 for entry in batch {
                     if late == Late::Aside && void::is_late(tx, &entry)? {
                         aside.push(entry);
                     } else {
-                        stored += usize::from(store(tx, &identity, &index, &entry)?);
+                        stored += usize::from(store(tx, &identity, changes, &entry)?);
                     }
                 }
                 Ok::<_, MemberError>((stored, aside))
@@ -133,14 +133,27 @@ impl Member {
         named.into_values().collect()
     }
 
+    /// Makes a write that changes the registry, and with it the index.
+    pub(super) fn write_registry<R: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Tx<'_>, &mut Changes) -> Result<R, MemberError> + Send + 'static,
+    ) -> Pending<R, MemberError> {
+        index::write(&self.store, &self.index, write)
+    }
+
     /// IDs and kinds of the given parts of the registry (none: all), in order of ID, and whether there are more.
-    pub(crate) fn entry_ids(&self, parts: &[u8], after: Option<BlobId>, limit: usize) -> (Vec<(BlobId, Kind)>, bool) {
-        self.index.page(parts, after, limit)
+    pub(crate) fn entry_ids(
+        &self,
+        parts: &[u8],
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<(Vec<(BlobId, Kind)>, bool), MemberError> {
+        index::page(&self.store.view(), parts, after, limit)
     }
 
     /// The digests of the registry's parts.
-    pub(crate) fn registry_digests(&self) -> Vec<Hash> {
-        self.index.digests()
+    pub(crate) fn registry_digests(&self, kind: DigestKind) -> Result<Vec<Hash>, MemberError> {
+        self.index.digests(kind, self.store.view())
     }
 
     /// The digests of the registry's parts, and the first cells of its sketch, of one moment.
@@ -157,13 +170,18 @@ impl Member {
     }
 
     /// Kind of a blob's entry.
-    pub(crate) fn kind(&self, blob: &BlobId) -> Option<Kind> {
-        self.index.get(blob)
+    pub(crate) fn kind(&self, blob: &BlobId) -> Result<Option<Kind>, MemberError> {
+        index::kind(&self.store.view(), blob)
+    }
+
+    /// Whether a blob is live here.
+    pub(crate) fn is_live(&self, blob: &BlobId) -> Result<bool, MemberError> {
+        index::is_live(&self.store.view(), blob)
     }
 
     /// The digest of the registry: equal digests mean equal sets of blobs and tombstones.
-    pub(crate) fn registry_digest(&self) -> Hash {
-        self.index.digest()
+    pub(crate) fn registry_digest(&self, kind: DigestKind) -> Result<Hash, MemberError> {
+        self.index.digest(kind, self.store.view())
     }
 }
 
@@ -179,7 +197,12 @@ fn check(
 
 /// Stores a checked entry where it says more than what is there. What this member must hold of a new blob and doesn't
 /// goes on the work list; what a tombstone deletes goes.
-pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: &Entry) -> Result<bool, MemberError> {
+pub(crate) fn store(
+    tx: &mut Tx<'_>,
+    identity: &Identity,
+    changes: &mut Changes,
+    entry: &Entry,
+) -> Result<bool, MemberError> {
     let blob = entry.blob();
     let known = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
     if let Entry::Live { certificate, .. } = entry {
@@ -190,7 +213,7 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
         return Ok(false);
     }
     tx.put_entry(&blob.0, entry.encode())?;
-    expire::settle_acked(tx, &blob)?;
+    let acked = expire::settle_acked(tx, &blob)?;
     if records::noted(tx, &blob)?.is_some() {
         records::put_noted(tx, &blob, None);
     }
@@ -215,8 +238,10 @@ pub(crate) fn store(tx: &mut Tx<'_>, identity: &Identity, index: &Index, entry: 
         }
     }
     let kind = Kind::of(entry, |view| position(tx, view));
-    index.set(blob, kind);
-    index.expires(blob, expiry_of(entry));
+    changes.set(tx, blob, kind, expiry_of(entry))?;
+    if let Some(expiry) = acked {
+        index::settle_expiry(tx, &blob, expiry)?;
+    }
     Ok(true)
 }
 

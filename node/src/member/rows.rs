@@ -29,7 +29,30 @@ pub(crate) enum Kind {
 }
 
 /// Bytes of a kind on the wire: a byte (1 live, 2 tombstone, 3 void), epoch and revision (big-endian; 0 of a tombstone).
-const KIND: usize = 1 + 8 + 8;
+pub(crate) const KIND: usize = 1 + 8 + 8;
+
+/// What the digests of the registry's parts are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DigestKind {
+    /// BLAKE3 of the rows in order of ID: all that peers of before tell and read.
+    Rows,
+    /// [`SetHash`](weft_protocol::SetHash) of the rows.
+    Sets,
+}
+
+impl DigestKind {
+    /// As a peer tells, or asks for it.
+    pub(crate) const fn read(kind: u32) -> Self {
+        if kind == 0 { Self::Rows } else { Self::Sets }
+    }
+
+    pub(crate) const fn wire(self) -> u32 {
+        match self {
+            Self::Rows => 0,
+            Self::Sets => 1,
+        }
+    }
+}
 
 /// Bytes of a row: a blob's ID, and its kind.
 pub(crate) const ROW: usize = BlobId::LENGTH + KIND;
@@ -69,28 +92,39 @@ impl Kind {
 
 /// A blob's row, as in `EntryIdsReply`.
 pub(crate) fn row(blob: &BlobId, rank: Rank) -> [u8; ROW] {
-    let Rank { deleted, position: (epoch, revision), void } = rank;
     let mut row = [0; ROW];
     let (id, kind) = row.split_at_mut(BlobId::LENGTH);
     id.copy_from_slice(blob.as_bytes());
+    kind.copy_from_slice(&rank_bytes(rank));
+    row
+}
+
+/// What a row says behind the ID.
+pub(crate) fn rank_bytes(rank: Rank) -> [u8; KIND] {
+    let Rank { deleted, position: (epoch, revision), void } = rank;
+    let mut kind = [0; KIND];
     kind[0] = if deleted { 2 } else { 1 + 2 * u8::from(void) };
     kind[1..9].copy_from_slice(&epoch.to_be_bytes());
     kind[9..].copy_from_slice(&revision.to_be_bytes());
-    row
+    kind
 }
 
 /// Reads a row; `None` where it is malformed.
 pub(crate) fn read_row(bytes: &[u8]) -> Option<(BlobId, Rank)> {
     let (id, kind) = bytes.split_at_checked(BlobId::LENGTH)?;
+    Some((BlobId::from_slice(id)?, read_rank(kind)?))
+}
+
+/// Reads what a row says behind the ID; `None` where it is malformed.
+pub(crate) fn read_rank(kind: &[u8]) -> Option<Rank> {
     let (tag, position) = kind.split_first()?;
     let (epoch, revision) = position.split_first_chunk::<8>()?;
     let position = (u64::from_be_bytes(*epoch), u64::from_be_bytes(revision.try_into().ok()?));
-    let rank = match tag {
-        1 | 3 => Rank { deleted: false, position, void: *tag == 3 },
-        2 if position == (0, 0) => Rank { deleted: true, position, void: false },
-        _ => return None,
-    };
-    Some((BlobId::from_slice(id)?, rank))
+    match tag {
+        1 | 3 => Some(Rank { deleted: false, position, void: *tag == 3 }),
+        2 if position == (0, 0) => Some(Rank { deleted: true, position, void: false }),
+        _ => None,
+    }
 }
 
 /// The digest of a registry, from those of its parts.
@@ -108,8 +142,8 @@ pub(crate) fn read_digests(bytes: &[u8]) -> Option<Vec<Hash>> {
     (digests.len() == PARTS).then_some(digests)
 }
 
-/// The digest of a part, from its rows in order of ID.
-#[derive(Debug, Default)]
+/// The digest of a part by [`DigestKind::Rows`], from its rows in order of ID.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Digest(blake3::Hasher);
 
 impl Digest {

@@ -6,7 +6,7 @@ use weft_protocol::{Decoder, Encoder, Entry};
 use weft_redstuff::{Axis, BlobId};
 use weft_store::{Room, Tx, View};
 
-use super::{Kind, Member, MemberError, records, slivers};
+use super::{Member, MemberError, records, slivers};
 
 const PASS: &str = "scrub";
 
@@ -115,7 +115,8 @@ impl Member {
     async fn drop_undescribed(&self, blob: &BlobId, stripe: u32) -> Result<u64, MemberError> {
         let places = {
             let view = self.store.view();
-            let Some(upload) = view.holding(&blob.0)?.filter(|_| self.is_live(blob)) else { return Ok(0) };
+            let is_live = self.is_live(blob)?;
+            let Some(upload) = view.holding(&blob.0)?.filter(|_| is_live) else { return Ok(0) };
             if view.stripe(upload, stripe)?.is_some() {
                 return Ok(0);
             }
@@ -137,7 +138,7 @@ impl Member {
             view.missing_of(&blob.0)?.into_iter().for_each(|shard| lost.remove(shard));
             lost
         };
-        if !self.is_live(blob) {
+        if !self.is_live(blob)? {
             return Ok(0);
         }
         for shard in lost.iter() {
@@ -146,10 +147,6 @@ impl Member {
             self.mark_missing(*blob, Axis::Primary, index).await?;
         }
         Ok(u64::from(lost.len()))
-    }
-
-    fn is_live(&self, blob: &BlobId) -> bool {
-        self.kind(blob).is_some_and(Kind::is_live)
     }
 }
 

@@ -6,7 +6,7 @@ use weft_protocol::{Incarnation, MemberId, Signed, SignedView, Statement, View a
 use weft_redstuff::Hash;
 use weft_store::{Room, Tx, View};
 
-use super::{Condition, Member, MemberError, records, shards_in};
+use super::{Condition, DigestKind, Member, MemberError, records, shards_in};
 
 /// A view that a member can become synced to.
 #[derive(Debug, Clone)]
@@ -79,13 +79,13 @@ impl Member {
     ///
     /// The refusal is read from the newest commit before the digest is taken, so that everything that was ever
     /// receipted of the view is in the registry that the digest tells of.
-    pub(crate) fn standing(&self, view: &ViewId) -> Result<Option<Signed>, MemberError> {
+    pub(crate) fn standing(&self, view: &ViewId, digests: DigestKind) -> Result<Option<Signed>, MemberError> {
         let snapshot = self.store.view();
         if self.condition() != Condition::Healthy || !records::fence(&snapshot)?.refuses(view) {
             return Ok(None);
         }
         let synced = records::synced(&snapshot)?;
-        let registry: Hash = self.registry_digest();
+        let registry = self.registry_digest(digests)?;
         let standing = Statement::Standing { view: view.hash, synced, registry };
         Ok(Some(self.sign_at(standing, snapshot.sequence())))
     }

@@ -15,7 +15,7 @@ use weft_protocol::ShardSet;
 use weft_redstuff::BlobId;
 use weft_store::{StoreError, View};
 
-use super::{Kind, Member, MemberError, lock};
+use super::{Member, MemberError, index, lock};
 
 /// How many blobs an inventory names, as many as the operator lists.
 const TOLD: usize = 1024;
@@ -35,10 +35,8 @@ impl Member {
     pub fn unrecoverable(&self) -> Result<BTreeSet<BlobId>, MemberError> {
         let (found, view) = (lock(&self.unrecoverable).clone(), self.store.view());
         let mut blobs = BTreeSet::new();
-        for blob in
-            found.iter().filter(|blob| self.index.get(blob).is_some_and(Kind::is_live) && !self.is_invalid(blob))
-        {
-            if !view.missing_of(&blob.0)?.is_empty() {
+        for blob in found.iter().filter(|blob| !self.is_invalid(blob)) {
+            if index::is_live(&view, blob)? && !view.missing_of(&blob.0)?.is_empty() {
                 blobs.insert(*blob);
             }
         }

@@ -3,7 +3,7 @@
 use weft_redstuff::{Axis, BlobId};
 use weft_store::Room;
 
-use super::{Kind, Member, MemberError, records, unrecoverable::lacks};
+use super::{Member, MemberError, records, unrecoverable::lacks};
 
 /// Blobs looked up at a time.
 const PAGE: usize = 256;
@@ -27,7 +27,7 @@ impl Member {
         let listed = self.aside();
         let mut after = None;
         loop {
-            let (page, _) = self.entry_ids(&[], after, PAGE);
+            let (page, _) = self.entry_ids(&[], after, PAGE)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (blob, kind) in page {
@@ -62,9 +62,7 @@ impl Member {
                 if aside && !self.held_slivers(blob, stripe)?.contains(&(axis, index)) {
                     continue;
                 }
-                if self.read_sliver(blob, stripe, axis, index).await?.is_none()
-                    && self.kind(blob).is_some_and(Kind::is_live)
-                {
+                if self.read_sliver(blob, stripe, axis, index).await?.is_none() && self.is_live(blob)? {
                     return Ok(false);
                 }
             }

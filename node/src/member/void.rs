@@ -1,12 +1,10 @@
 //! Voids (R12): what a member says of blobs that it lacks, and what becomes of a voided blob's slivers.
 
-use std::sync::Arc;
-
 use weft_protocol::{Entry, Signed, Statement, ViewId};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Tx, View};
 
-use super::{Kind, Member, MemberError, records, registry, shards_in};
+use super::{Kind, Member, MemberError, index, records, registry, shards_in};
 
 /// Blobs looked at in one commit.
 const PAGE: usize = 256;
@@ -34,7 +32,7 @@ impl Member {
             // Who has the void has no certificate. Were it among those who know the blob, then of the members that meet a
             // certificate at one time, the last would take it, outvoted by the voids of the first. And what isn't told any more
             // is as good as gone: nobody could learn from here that it holds.
-            let lacks = !matches!(self.index.get(blob), Some(Kind::Live { .. } | Kind::Deleted));
+            let lacks = !matches!(index::kind(&snapshot, blob)?, Some(Kind::Live { .. } | Kind::Deleted));
             said.push(if lacks { Said::Nothing } else { Said::Knows });
             if let Some(synced) = synced.filter(|_| lacks) {
                 at.push(said.len() - 1);
@@ -56,16 +54,15 @@ impl Member {
         }
         let mut after = None;
         loop {
-            let page = self.index.leftovers(after, PAGE);
+            let page = index::leftovers(&self.store.view(), after, PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(*last);
             let voids: Vec<BlobId> =
                 page.into_iter().filter(|(_, kind)| matches!(kind, Kind::Void { .. })).map(|(blob, _)| blob).collect();
             if !voids.is_empty() {
-                let index = Arc::clone(&self.index);
                 let write = self.store.write(Room::Reserved, move |tx| {
                     for blob in &voids {
-                        let still = matches!(index.get(blob), Some(Kind::Void { .. }));
+                        let still = matches!(index::kind(tx, blob)?, Some(Kind::Void { .. }));
                         if still && records::noted(tx, blob)?.is_some_and(|noted| noted <= synced.position()) {
                             tx.release_blob(&blob.0)?;
                         }

@@ -13,7 +13,10 @@ use super::{
     caller::{Caller, Gate, Role, Service},
     malformed,
 };
-use crate::{challenge, member::Member};
+use crate::{
+    challenge,
+    member::{DigestKind, Member},
+};
 
 #[derive(Debug)]
 pub(super) struct Challenges {
@@ -25,7 +28,7 @@ pub(super) struct Challenges {
 impl challenges_server::Challenges for Challenges {
     async fn lacks(&self, request: Request<LacksRequest>) -> Result<Response<LacksReply>, Status> {
         self.gate.admit(&request, Service::Challenges)?;
-        Ok(Response::new(challenge::lacks(&self.member).await?))
+        Ok(Response::new(challenge::lacks(&self.member, DigestKind::read(request.into_inner().digest_kind)).await?))
     }
 
     async fn close(&self, request: Request<CloseRequest>) -> Result<Response<CloseReply>, Status> {

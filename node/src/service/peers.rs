@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     exchange,
-    member::{Member, ROW, Said, read_row, row},
+    member::{DigestKind, Member, ROW, Said, read_row, row},
 };
 
 /// IDs in one reply.
@@ -66,18 +66,24 @@ impl peers_server::Peers for Peers {
         request: Request<RegistryDigestsRequest>,
     ) -> Result<Response<RegistryDigestsReply>, Status> {
         self.gate.admit(&request, Service::Peers)?;
-        let digests = self.member.registry_digests().iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
+        let kind = DigestKind::read(request.into_inner().digest_kind);
+        let digests = self.member.registry_digests(kind)?.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
         self.member.metrics().sent("registry", digests.len());
-        Ok(Response::new(RegistryDigestsReply { digests: digests.into() }))
+        Ok(Response::new(RegistryDigestsReply { digests: digests.into(), digest_kind: kind.wire() }))
     }
 
     async fn sketch(&self, request: Request<SketchRequest>) -> Result<Response<SketchReply>, Status> {
         self.gate.admit(&request, Service::Peers)?;
-        let (digests, sketch) = self.member.registry_sketch(request.into_inner().cells as usize);
+        let SketchRequest { cells, digest_kind } = request.into_inner();
+        let kind = DigestKind::read(digest_kind);
+        let (mut digests, sketch) = self.member.registry_sketch(cells as usize);
+        if kind == DigestKind::Rows {
+            digests = self.member.registry_digests(kind)?;
+        }
         let digests = digests.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
         let cells = sketch.encode();
         self.member.metrics().sent("registry", digests.len() + cells.len());
-        Ok(Response::new(SketchReply { digests: digests.into(), cells: cells.into() }))
+        Ok(Response::new(SketchReply { digests: digests.into(), cells: cells.into(), digest_kind: kind.wire() }))
     }
 
     async fn lacking(&self, request: Request<LackingRequest>) -> Result<Response<LackingReply>, Status> {
@@ -115,7 +121,7 @@ impl peers_server::Peers for Peers {
             return Err(Status::invalid_argument("the parts of a registry are asked for in order"));
         }
         let after: Option<BlobId> = if after.is_empty() { None } else { Some(blob(&after)?) };
-        let (page, more) = self.member.entry_ids(&parts, after, (limit as usize).clamp(1, MAX_IDS));
+        let (page, more) = self.member.entry_ids(&parts, after, (limit as usize).clamp(1, MAX_IDS))?;
         let mut ids = BytesMut::with_capacity(page.len() * ROW);
         for (blob, kind) in &page {
             ids.put_slice(&row(blob, kind.rank()));

@@ -17,3 +17,4 @@ mod room;
 mod rules;
 mod scrub;
 mod unrecoverable;
+mod versions;

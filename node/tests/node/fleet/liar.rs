@@ -156,7 +156,7 @@ impl peers_server::Peers for Lies {
         _: Request<RegistryDigestsRequest>,
     ) -> Result<Response<RegistryDigestsReply>, Status> {
         // Nobody's digests are these, so everybody asks for all.
-        Ok(Response::new(RegistryDigestsReply { digests: vec![1; 256 * 32].into() }))
+        Ok(Response::new(RegistryDigestsReply { digests: vec![1; 256 * 32].into(), digest_kind: 0 }))
     }
 
     async fn sketch(&self, _: Request<SketchRequest>) -> Result<Response<SketchReply>, Status> {

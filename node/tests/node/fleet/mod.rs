@@ -5,6 +5,7 @@ mod certificates;
 mod clock;
 pub(crate) mod liar;
 mod losses;
+pub(crate) mod older;
 mod operator;
 pub(crate) mod requests;
 pub(crate) mod timeless;

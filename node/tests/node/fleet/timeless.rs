@@ -28,7 +28,7 @@ pub(crate) fn timeless() -> Front {
 }
 
 /// A body of one gRPC message, changed; its trailers stay.
-async fn changed<M: Message + Default>(body: Body, change: impl FnOnce(&mut M)) -> Body {
+pub(super) async fn changed<M: Message + Default>(body: Body, change: impl FnOnce(&mut M)) -> Body {
     let collected: Collected<Bytes> = body.collect().await.expect("a short body");
     let trailers = collected.trailers().cloned();
     let bytes = collected.to_bytes();

@@ -1,0 +1,138 @@
+//! Volumes and members of the version before.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use weft_proto::v1::{EntryIdsRequest, ExchangeRequest, Identity, RegistryDigestsRequest};
+use weft_protocol::TimeFloor;
+use weft_redstuff::BlobId;
+use weft_store::{Options, Room, Store, StoreError, View as _, Writer};
+
+use super::fleet::{
+    FLEET, Fleet, OrderChanges, content, eventually, get, older::older, put, put_until, requests::peers,
+};
+
+/// Seconds since 1970.
+const TIME: u64 = 1_800_000_000;
+
+/// Everyone knows the same blobs.
+async fn everyone_agrees(fleet: &Fleet) {
+    eventually("all registries are equal", || async {
+        let inventories = fleet.order_all(OrderChanges::default()).await;
+        inventories.into_values().map(|inventory| inventory.registry_digest).collect::<BTreeSet<_>>().len() == 1
+    })
+    .await;
+}
+
+async fn delete(fleet: &Fleet, blob: BlobId) {
+    fleet.client().delete(blob, &fleet.deletes).await.expect("deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r9_members_of_two_versions_reconcile_and_sync_to_a_view() {
+    let mut fleet = Fleet::start(7).await;
+    for id in 0..4 {
+        fleet.fronts.insert(id, older());
+        fleet.restart(id).await;
+    }
+    fleet.settled().await;
+    fleet.kill(6).await;
+    let mut stored = Vec::new();
+    for nonce in 1..9 {
+        stored.push(put(&fleet.client(), nonce, &content(nonce.into(), 40_000)).await.id);
+    }
+    delete(&fleet, stored[0]).await;
+    fleet.run(6).await;
+    fleet.kill(1).await;
+    for nonce in 9..12 {
+        stored.push(put(&fleet.client(), nonce, &content(nonce.into(), 300)).await.id);
+    }
+    fleet.run(1).await;
+    everyone_agrees(&fleet).await;
+    fleet.kill(5).await;
+    let successor = fleet.without(&[5]);
+    fleet.change_view(&successor).await;
+    fleet.whole().await;
+    for (blob, nonce) in stored[1..].iter().zip(2_u64..) {
+        let length = if nonce < 9 { 40_000 } else { 300 };
+        assert_eq!(get(&fleet.client(), *blob).await, content(nonce, length));
+    }
+}
+
+/// What a peer of before is told, by what it would make of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn digests_of_rows_are_told_to_who_asks_for_no_others() {
+    let fleet = Fleet::start(4).await;
+    for nonce in 1..5 {
+        put(&fleet.client(), nonce, &content(nonce.into(), 300)).await;
+    }
+    everyone_agrees(&fleet).await;
+    let mut peer = peers(&fleet, 0, "member/1/1");
+    let asked = EntryIdsRequest { limit: 1000, ..EntryIdsRequest::default() };
+    let ids = peer.entry_ids(asked).await.unwrap().into_inner().ids;
+    let mut parts = vec![blake3::Hasher::new(); 256];
+    for row in ids.chunks(49) {
+        parts[usize::from(row[0])].update(row);
+    }
+    let expected: Vec<u8> = parts.iter().flat_map(|part| *part.finalize().as_bytes()).collect();
+    let told = peer.registry_digests(RegistryDigestsRequest { digest_kind: 0 }).await.unwrap().into_inner();
+    assert_eq!((told.digest_kind, &told.digests[..]), (0, &expected[..]));
+    let sets = peer.registry_digests(RegistryDigestsRequest { digest_kind: 7 }).await.unwrap().into_inner();
+    assert_eq!(sets.digest_kind, 1, "the newest that is known here");
+    assert_ne!(sets.digests, told.digests);
+    let member = fleet.member(1);
+    let from = Identity {
+        fleet: FLEET.0.to_vec().into(),
+        member: 1,
+        incarnation: 1,
+        volume: member.identity().incarnation.volume.0.to_vec().into(),
+    };
+    let sequence = member.sign_now(weft_protocol::Statement::Sequence).encode().into();
+    let asked = ExchangeRequest { from: Some(from), sequence, ..ExchangeRequest::default() };
+    let told = peer.exchange(asked).await.unwrap().into_inner();
+    assert_eq!((told.digest_kind, &told.registry_digest[..]), (0, &blake3::hash(&expected).as_bytes()[..]));
+}
+
+/// Makes a member's volume one that has no index, as all were.
+fn take_the_index_away(fleet: &Fleet, id: u32) {
+    let options = Options { writer: Writer::Inline, reserve_bytes: 0, ..Options::default() };
+    let store = Store::open(Arc::new(fleet.places[&id].disk.clone()), &options).unwrap();
+    assert!(!store.view().index_rows(&[], None, 1).unwrap().is_empty());
+    let gone = store.write_blocking(Room::Reserved, |tx| {
+        tx.remove_index_of(&[]);
+        tx.remove_state("sums");
+        Ok::<_, StoreError>(())
+    });
+    gone.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
+    let mut fleet = Fleet::start(4).await;
+    let tell_time = async |fleet: &mut Fleet, seconds| {
+        fleet.floor = Some(seconds);
+        for inventory in fleet.order_all(OrderChanges::default()).await.into_values() {
+            assert_eq!(TimeFloor::decode(&inventory.time_floor).unwrap().seconds, seconds);
+        }
+    };
+    tell_time(&mut fleet, TIME).await;
+    let stays = put(&fleet.client(), 1, &content(1, 50_000)).await.id;
+    let ends = put_until(&fleet.client(), 2, &content(2, 300), Some(TIME + 100)).await.unwrap().id;
+    let gone = put(&fleet.client(), 3, &content(3, 300)).await.id;
+    delete(&fleet, gone).await;
+    everyone_agrees(&fleet).await;
+    let before = fleet.member(0).levels().unwrap();
+    fleet.kill(0).await;
+    take_the_index_away(&fleet, 0);
+    fleet.run(0).await;
+    fleet.settled().await;
+    everyone_agrees(&fleet).await;
+    let levels = fleet.member(0).levels().unwrap();
+    assert_eq!((levels.blobs, levels.tombstones), (before.blobs, before.tombstones));
+    assert_eq!((levels.blobs, levels.tombstones), (2, 1));
+    tell_time(&mut fleet, TIME + 100).await;
+    let member = fleet.member(0);
+    eventually("the blob has expired", || async { member.entry(&ends).unwrap().is_none() }).await;
+    delete(&fleet, stays).await;
+    everyone_agrees(&fleet).await;
+    assert_eq!(fleet.member(0).levels().unwrap().blobs, 0);
+}
