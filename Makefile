@@ -87,6 +87,9 @@ bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO:
 	@e2e/kubernetes/build.sh minio
 	MINIO="$$(e2e/kubernetes/build.sh bin)/minio" cargo bench --package weft-node --bench node
 
+bench-open: ## How long a member takes to open a volume with ENTRIES=1000000 in its registry (no root).
+	ENTRIES='$(ENTRIES)' cargo bench --package weft-node --bench open
+
 bench-stream: ## A put of GIB=20 of generated content, and the memory that it takes (no root).
 	GIB='$(GIB)' GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576 cargo bench --package weft-client --bench stream
 

@@ -1,6 +1,6 @@
 //! Hashes of sets, changed at the same cost by one item however many there are.
 //!
-//! LtHash with 1,024 words of 16 bits (Bellare, Micciancio: A New Paradigm for Collision-Free Hashing, EUROCRYPT 1997; Lewi, Kim, Maykov,
+//! `LtHash` with 1,024 words of 16 bits (Bellare, Micciancio: A New Paradigm for Collision-Free Hashing, EUROCRYPT 1997; Lewi, Kim, Maykov,
 //! Weis: Securing Update Propagation with Homomorphic Hashing, 2019): the sum, word by word, of 2 KiB that BLAKE3 makes of
 //! each item. To find two sets of one hash takes about 2²⁰⁰ steps, also for who chooses the items.
 

@@ -5,7 +5,7 @@ use weft_redstuff::{BlobId, Hash};
 
 use crate::member::{
     MemberError,
-    rows::{Kind, PARTS, ROW, row},
+    rows::{Kind, PARTS, ROW, row, whole},
 };
 
 /// Cells kept of the registry's sketch: enough to find some 700 differences.
@@ -46,6 +46,8 @@ pub(super) struct Sums {
     sets: Vec<SetHash>,
     /// Digests of those that haven't changed since they were made.
     digests: Vec<Option<Hash>>,
+    /// Of all, if none has.
+    whole: Option<Hash>,
     /// Of the rows that are told.
     pub(super) sketch: Sketch<ROW>,
     /// Rows that have changed since the sums were written.
@@ -55,7 +57,7 @@ pub(super) struct Sums {
 impl Default for Sums {
     fn default() -> Self {
         let (sets, digests) = (vec![SetHash::default(); PARTS], vec![None; PARTS]);
-        Self { totals: Totals::default(), sets, digests, sketch: Sketch::empty(CELLS), unsummed: 0 }
+        Self { totals: Totals::default(), sets, digests, whole: None, sketch: Sketch::empty(CELLS), unsummed: 0 }
     }
 }
 
@@ -83,6 +85,7 @@ impl Sums {
             self.sketch.insert(&row);
         }
         self.digests[part] = None;
+        self.whole = None;
     }
 
     pub(super) fn set(&self, part: u8) -> &SetHash {
@@ -93,6 +96,15 @@ impl Sums {
     pub(super) fn digests(&mut self) -> Vec<Hash> {
         let digests = self.sets.iter().zip(&mut self.digests);
         digests.map(|(set, known)| *known.get_or_insert_with(|| set.digest())).collect()
+    }
+
+    /// The digest of the whole registry.
+    pub(super) fn digest(&mut self) -> Hash {
+        if let Some(digest) = self.whole {
+            return digest;
+        }
+        let digest = whole(&self.digests());
+        *self.whole.insert(digest)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -119,6 +131,6 @@ impl Sums {
         let sketch = Sketch::decode(from.bytes()?).filter(|sketch| sketch.cells() == CELLS);
         let sketch = sketch.ok_or(MemberError::Malformed { field: "sums" })?;
         from.finish()?;
-        Ok(Self { totals, sets, digests: vec![None; PARTS], sketch, unsummed: 0 })
+        Ok(Self { totals, sets, sketch, ..Self::default() })
     }
 }

@@ -24,7 +24,11 @@ impl Indexed {
     fn new() -> Self {
         let disk = FakeDisk::new(1);
         let store = open(&disk);
-        store.write_blocking(Room::Reserved, |tx| Ok::<_, StoreError>(begin(tx))).unwrap();
+        let begun = store.write_blocking(Room::Reserved, |tx| {
+            begin(tx);
+            Ok::<_, StoreError>(())
+        });
+        begun.unwrap();
         let index = Arc::new(Index::load(&store.view()).unwrap());
         Self { disk, store, index }
     }
@@ -181,7 +185,10 @@ fn r15_what_is_due_comes_in_order_of_time_and_once_for_each_blob() {
     let ends = |blob, expiry| (blob, Some((live((1, 0)), Some(expiry))));
     indexed.change(vec![ends(one, 30), ends(two, 10)], false).unwrap();
     let acked = |blob: BlobId, expiry| {
-        let write = move |tx: &mut Tx<'_>| Ok::<_, MemberError>(expires(tx, &blob, expiry));
+        let write = move |tx: &mut Tx<'_>| {
+            expires(tx, &blob, expiry);
+            Ok::<_, MemberError>(())
+        };
         indexed.store.write_blocking(Room::Reserved, write).unwrap();
     };
     let settled = |blob: BlobId, expiry| {

@@ -74,7 +74,11 @@ fn go_on(store: &Store, sequence: u64) {
     for (stripe, sliver) in [(3, &b"before"[..]), (9, b"behind")] {
         assert_eq!(store.view().sliver(&place(upload, stripe)).unwrap().as_deref(), Some(sliver));
     }
-    store.write_blocking(Room::Reserved, |tx| Ok::<_, StoreError>(tx.put_index(b"new", b"row".to_vec()))).unwrap();
+    let indexed = store.write_blocking(Room::Reserved, |tx| {
+        tx.put_index(b"new", b"row".to_vec());
+        Ok::<_, StoreError>(())
+    });
+    indexed.unwrap();
     assert_eq!(store.view().index_row(b"new").unwrap().as_deref(), Some(&b"row"[..]));
     let replaced =
         store.write_blocking(Room::Reserved, move |tx| tx.put_sliver(&place(upload, 7), b"instead".to_vec()));
