@@ -6,9 +6,10 @@ use std::arch::aarch64::{uint8x16_t, vandq_u8, vdupq_n_u8, veorq_u8, vld1q_u8, v
 use std::arch::{asm, is_aarch64_feature_detected};
 use std::ops::Range;
 
+use super::execute::transform;
 use super::tables::HALVES;
 use super::transform::Transform;
-use super::vector::{Vector, multiply, transform};
+use super::vector::{Vector, multiply};
 use super::{Arithmetic, Engine, Matrix, Store};
 
 /// 16 bytes, multiplied by look-ups of half bytes.

@@ -8,7 +8,10 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod execute;
 mod portable;
+mod steps;
 mod tables;
 mod transform;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

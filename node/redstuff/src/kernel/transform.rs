@@ -15,6 +15,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::steps::{Kind, Step};
 use crate::field::{add, div, mul};
 
 /// `ŝ_j(x)` for `j < 8`.
@@ -30,71 +31,12 @@ static VANISHING: LazyLock<[[u8; 256]; 8]> = LazyLock::new(|| {
     table
 });
 
-/// What a [`Step`] does with registers `low` and `high`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `high ← low`.
-    Copy,
-    /// `high ← high + low`.
-    Add,
-    /// `low ← low + λ · high`.
-    AddMultiple,
-    /// `high ← low + λ · high`.
-    Replace,
-    /// `low ← low + λ · high`, then `high ← high + low`.
-    Forward,
-    /// `high ← high + low`, then `low ← low + λ · high`.
-    Inverse,
-    /// [`Kind::Forward`] at twice the distance, by the third factor, then at the distance, by the first and the second one.
-    ForwardTwo,
-    /// [`Kind::Inverse`] at the distance, by the first and the second factor, then at twice the distance, by the third one.
-    InverseTwo,
-}
-
-/// One operation on `count` neighbouring registers and those at a distance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
-    pub(super) kind: Kind,
-    pub(super) low: usize,
-    pub(super) distance: usize,
-    pub(super) count: usize,
-    pub(super) factors: [u8; 3],
-}
-
-impl Step {
-    /// One beyond the last register.
-    const fn end(&self) -> usize {
-        let reach = match self.kind {
-            Kind::ForwardTwo | Kind::InverseTwo => 3,
-            _ => 1,
-        };
-        self.low + reach * self.distance + self.count
-    }
-
-    /// How many multiplications, about: what else there is takes half as long.
-    const fn cost(&self) -> usize {
-        self.count
-            * match self.kind {
-                Kind::Copy | Kind::Add => 1,
-                Kind::AddMultiple | Kind::Replace | Kind::Forward | Kind::Inverse => 2,
-                Kind::ForwardTwo | Kind::InverseTwo => 8,
-            }
-    }
-}
-
-/// Values that are done: those of registers from `register` on are those of the outputs in the range.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Done {
-    pub(super) register: usize,
-    pub(super) outputs: Range<usize>,
-}
-
-/// The steps from values at `0..k`, in registers of these numbers, to those at `k..n`.
+/// The steps from values at `0..k`, the sources, to those at `k..n`, the outputs.
 #[derive(Debug)]
 pub(super) struct Transform {
     sources: usize,
-    /// Each with the steps up to it.
-    parts: Vec<(Vec<Step>, Done)>,
+    outputs: usize,
+    steps: Vec<Step>,
 }
 
 impl Transform {
@@ -104,65 +46,56 @@ impl Transform {
     /// For `1 ≤ k < n ≤ 256`.
     pub(super) fn new(k: usize, n: usize) -> Self {
         let size = k.next_power_of_two();
-        let mut program = Program { steps: Vec::new(), zero: (0..2 * size).map(|register| register >= k).collect() };
-        program.truncated_inverse(0, 0, size, k);
-        let cosets = k / size..n.div_ceil(size);
-        let mut parts = Vec::new();
-        for coset in cosets.clone() {
-            let start = coset * size;
-            let points = k.max(start)..n.min(start + size);
+        let spare = if n > size { 2 * size } else { size };
+        let mut program = Program { sources: k, steps: Vec::new(), zero: vec![false; Self::REGISTERS], spare };
+        if k == size {
+            program.inverse(0, 0, size);
+        } else {
+            program.first_coset(k, n, size);
+        }
+        for start in (size..n).step_by(size) {
             // The last coset takes the coefficients' own place.
-            let base = if coset + 1 == cosets.end { 0 } else { size };
-            if base > 0 {
-                program.copy(0, size, size);
-            }
-            program.forward(base, start, size, points.start - start..points.end - start);
-            let done = Done { register: base + points.start - start, outputs: points.start - k..points.end - k };
-            parts.push((std::mem::take(&mut program.steps), done));
+            let to = if start + size < n { size } else { 0 };
+            program.forward(0, to, start, size, 0..size.min(n - start));
         }
-        let transform = Self { sources: k, parts };
-        transform.check(n - k);
+        let transform = Self { sources: k, outputs: n - k, steps: program.steps };
+        assert!(transform.steps.iter().all(|step| step.is_within(k, n - k)), "steps within the registers");
         transform
-    }
-
-    /// Executing relies on it.
-    fn check(&self, outputs: usize) {
-        assert!(self.sources <= Self::REGISTERS, "a register a source");
-        for (steps, done) in &self.parts {
-            assert!(steps.iter().all(|step| step.end() <= Self::REGISTERS), "steps within the registers");
-            assert!(
-                done.register + done.outputs.len() <= Self::REGISTERS && done.outputs.end <= outputs,
-                "all are there"
-            );
-        }
     }
 
     pub(super) const fn sources(&self) -> usize {
         self.sources
     }
 
-    pub(super) fn parts(&self) -> &[(Vec<Step>, Done)] {
-        &self.parts
+    pub(super) const fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Each reaches registers, sources and outputs that there are, and no others.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     /// About how many multiplications of a matrix take as long.
     pub(super) fn cost(&self) -> usize {
-        let steps: usize = self.parts.iter().flat_map(|(steps, _)| steps).map(Step::cost).sum();
-        steps + self.sources
+        self.steps.iter().map(Step::cost).sum()
     }
 }
 
 /// Steps, as they are written down.
 struct Program {
+    sources: usize,
     steps: Vec<Step>,
-    /// Registers that are zero, and haven't been written.
+    /// Coefficients that are zero, and whose registers may hold anything: the last ones of their block.
     zero: Vec<bool>,
+    /// The first register that nothing needs.
+    spare: usize,
 }
 
 impl Program {
-    fn push(&mut self, kind: Kind, low: usize, distance: usize, count: usize, factors: [u8; 3]) {
+    fn push(&mut self, kind: Kind, low: usize, high: usize, to: usize, count: usize, factors: [u8; 7]) {
         if count > 0 {
-            self.steps.push(Step { kind, low, distance, count, factors });
+            self.steps.push(Step { kind, low, high, to, count, factors });
         }
     }
 
@@ -171,178 +104,199 @@ impl Program {
         VANISHING[distance.ilog2() as usize][point]
     }
 
-    /// Copies `count` registers to those at the distance.
-    fn copy(&mut self, low: usize, distance: usize, count: usize) {
-        self.each(
-            low,
-            count,
-            |zero, at| zero[at],
-            |program, low, count, zero| {
-                if !zero {
-                    program.push(Kind::Copy, low, distance, count, [0; 3]);
-                }
-                program.zero[low + distance..][..count].fill(zero);
-            },
-        );
-    }
-
-    /// `high ← high + low`, for `count` registers.
-    fn add(&mut self, low: usize, distance: usize, count: usize) {
-        self.each(
-            low,
-            count,
-            |zero, at| zero[at + distance],
-            |program, low, count, zero| {
-                let kind = if zero { Kind::Copy } else { Kind::Add };
-                program.push(kind, low, distance, count, [0; 3]);
-                program.zero[low + distance..][..count].fill(false);
-            },
-        );
-    }
-
-    /// `low ← low + λ · high`, for `count` registers.
-    fn add_multiple(&mut self, low: usize, distance: usize, count: usize, factor: u8) {
-        if factor == 0 {
-            return;
+    /// Those of as many layers for one block: of the layer with the smallest distance first.
+    fn factors(distance: usize, point: usize, levels: u32) -> [u8; 7] {
+        let mut factors = [0; 7];
+        let blocks = (0..levels).flat_map(|level| (0..1 << (levels - 1 - level)).map(move |block| (level, block)));
+        for (factor, (level, block)) in factors.iter_mut().zip(blocks) {
+            let distance = distance << level;
+            *factor = Self::factor(distance, point + 2 * distance * block);
         }
-        self.each(
-            low,
-            count,
-            |zero, at| zero[at + distance],
-            |program, low, count, zero| {
-                if !zero {
-                    program.push(Kind::AddMultiple, low, distance, count, [factor, 0, 0]);
-                    program.zero[low..][..count].fill(false);
-                }
-            },
-        );
+        factors
     }
 
-    /// Calls `act` with the runs of registers that are alike.
-    fn each(
+    /// `to ← low`.
+    fn copy(&mut self, to: usize, low: usize, count: usize) {
+        if to != low {
+            self.zero.copy_within(low..low + count, to);
+            self.push(Kind::Copy, low, low, to, self.nonzero(low, count), [0; 7]);
+        }
+    }
+
+    /// `to ← low + factor · high`.
+    fn sum(&mut self, to: usize, low: usize, high: usize, count: usize, factor: u8) {
+        let both = if factor == 0 { 0 } else { self.nonzero(high, count) };
+        let kind = if factor == 1 { Kind::Add } else { Kind::AddMultiple };
+        self.push(kind, low, high, to, both, [factor, 0, 0, 0, 0, 0, 0]);
+        self.zero[to..][..both].fill(false);
+        self.copy(to + both, low + both, count - both);
+    }
+
+    /// How many of the registers, which are the first ones, aren't zero.
+    fn nonzero(&self, register: usize, count: usize) -> usize {
+        self.zero[register..][..count].iter().position(|&zero| zero).unwrap_or(count)
+    }
+
+    /// Butterflies of as many layers, the smallest distance given, on all blocks.
+    fn layers(
         &mut self,
-        low: usize,
-        count: usize,
-        is: impl Fn(&[bool], usize) -> bool,
-        act: impl Fn(&mut Self, usize, usize, bool),
+        kinds: [Kind; 3],
+        [low, to]: [usize; 2],
+        point: usize,
+        size: usize,
+        distance: usize,
+        levels: u32,
     ) {
-        let mut start = low;
-        while start < low + count {
-            let alike = is(&self.zero, start);
-            let end = (start..low + count).find(|&at| is(&self.zero, at) != alike).unwrap_or(low + count);
-            act(self, start, end - start, alike);
-            start = end;
+        for at in (0..size).step_by(distance << levels) {
+            let factors = Self::factors(distance, point + at, levels);
+            let low = low + at;
+            self.push(kinds[levels as usize - 1], low, low + distance, to + at, distance, factors);
         }
     }
 
-    /// From values at `point..point + size` in the registers from `base` on, to coefficients.
+    /// From the sources at `point..point + size`, to coefficients in the registers from `base` on.
     fn inverse(&mut self, base: usize, point: usize, size: usize) {
-        let mut distance = 1;
-        if !size.ilog2().is_multiple_of(2) {
-            for at in (0..size).step_by(2) {
-                self.inverse_layer(base + at, point + at, 1);
-            }
-            distance = 2;
+        let mut distance = size.min(8);
+        if size < 8 {
+            self.push(Kind::Load, point, point, base, size, [0; 7]);
+            distance = 1;
+        }
+        for at in (0..size / 8 * 8).step_by(8) {
+            let (from, factors) = (point + at, Self::factors(1, point + at, 3));
+            self.push(Kind::InverseLoaded, from, from + 1, base + at, 1, factors);
         }
         while distance < size {
-            for at in (0..size).step_by(4 * distance) {
-                let point = point + at;
-                let factors = [(distance, point), (distance, point + 2 * distance), (2 * distance, point)];
-                let factors = factors.map(|(distance, point)| Self::factor(distance, point));
-                self.push(Kind::InverseTwo, base + at, distance, distance, factors);
-            }
-            distance *= 4;
+            let levels = levels_at_a_time(size / distance);
+            let kinds = [Kind::Inverse, Kind::InverseTwo, Kind::InverseThree];
+            self.layers(kinds, [base; 2], point, size, distance, levels);
+            distance <<= levels;
         }
     }
 
-    /// One block of one layer.
-    fn inverse_layer(&mut self, base: usize, point: usize, half: usize) {
-        match Self::factor(half, point) {
-            0 => self.add(base, half, half),
-            factor => self.push(Kind::Inverse, base, half, half, [factor, 0, 0]),
-        }
-    }
-
-    /// As [`Program::inverse`] where the first `known` registers have values, and the others already coefficients.
-    fn truncated_inverse(&mut self, base: usize, point: usize, size: usize, known: usize) {
+    /// As [`Program::inverse`] where the first `known` values are sources, and the registers of the others already hold coefficients. These are kept, or
+    /// aren't needed any more.
+    fn truncated_inverse(&mut self, base: usize, point: usize, size: usize, known: usize, kept: bool) {
         if known == size {
             return self.inverse(base, point, size);
         }
-        if known == 0 {
-            return;
-        }
         let half = size / 2;
         let factor = Self::factor(half, point);
-        if let Some(above) = known.checked_sub(half) {
-            self.inverse(base, point, half);
-            // What the upper half's polynomial has for coefficients there.
-            self.add(base + above, half, half - above);
-            self.truncated_inverse(base + half, point + half, half, above);
-            self.inverse_layer(base, point, half);
-        } else {
-            self.add_multiple(base + known, half, half - known, factor);
-            self.truncated_inverse(base, point, half, known);
-            self.add_multiple(base, half, half, factor);
+        match known.checked_sub(half) {
+            Some(0) => {
+                self.inverse(base, point, half);
+                self.sum(base, base, base + half, half, factor);
+            }
+            Some(above) => {
+                self.inverse(base, point, half);
+                // What the upper half's polynomial has for coefficients there.
+                let high = base + half + above;
+                self.sum(high, base + above, high, half - above, 1);
+                self.truncated_inverse(base + half, point + half, half, above, true);
+                self.layers([Kind::Inverse; 3], [base; 2], point, size, half, 1);
+            }
+            None => {
+                let spare = self.spare;
+                let lower = if kept { spare } else { base };
+                self.spare += half;
+                self.sum(lower + known, base + known, base + half + known, half - known, factor);
+                self.truncated_inverse(lower, point, half, known, false);
+                self.sum(base, lower, base + half, known, factor);
+                self.spare = spare;
+            }
         }
     }
 
-    /// From coefficients to those of the values at `point..point + size` that are wanted.
-    fn forward(&mut self, base: usize, point: usize, size: usize, wanted: Range<usize>) {
-        if wanted.is_empty() || size == 1 {
+    /// From the sources to those of the first `size` values that are outputs, and, if there are more, to the coefficients: `size / 2 < k < size`.
+    fn first_coset(&mut self, k: usize, n: usize, size: usize) {
+        let half = size / 2;
+        let (above, end) = (k - half, n.min(size) - half);
+        // The coefficients of the values' lower half.
+        self.inverse(0, 0, half);
+        let (to, saved) = (size, size + half);
+        if n <= size {
+            self.truncated_inverse(0, half, half, above, true);
+            return self.forward(0, 0, half, half, above..end);
+        }
+        // Those of the upper half are the same ones from `above` on: their sums, which are the coefficients from `k` on, are zero.
+        self.copy(saved, 0, above);
+        self.truncated_inverse(0, half, half, above, true);
+        self.forward(0, to, half, half, above..end);
+        self.sum(half, 0, saved, above, 1);
+        self.copy(0, saved, above);
+        self.zero[k..size].fill(true);
+    }
+
+    /// From coefficients in the registers from `from` on, to those of the values at `point..point + size` that are wanted, by way of the registers from `to`
+    /// on. Other registers stay.
+    fn forward(&mut self, from: usize, to: usize, point: usize, size: usize, wanted: Range<usize>) {
+        if wanted.is_empty() {
             return;
         }
-        if wanted.len() == size && self.zero[base..][..size].iter().all(|zero| !zero) {
-            return self.forward_all(base, point, size);
-        }
         let half = size / 2;
-        let factor = Self::factor(half, point);
+        let nonzero = self.nonzero(from, size);
+        if nonzero == size && wanted.len() > half {
+            return self.forward_all(from, to, point, size, &wanted);
+        }
         let lower = wanted.start.min(half)..wanted.end.min(half);
         let upper = wanted.start.max(half) - half..wanted.end.max(half) - half;
-        if upper.is_empty() {
-            self.add_multiple(base, half, half, factor);
+        let factor = Self::factor(half, point);
+        if nonzero <= half {
+            self.forward(from, to + half, point + half, half, upper);
+            self.forward(from, to, point, half, lower);
+        } else if upper.is_empty() {
+            self.sum(to, from, from + half, half, factor);
+            self.forward(to, to, point, half, lower);
+        } else if lower.is_empty() {
+            self.sum(to, from, from + half, half, add(factor, 1));
+            self.forward(to, to, point + half, half, upper);
         } else {
-            self.forward_layer(base, half, factor, !lower.is_empty());
+            self.copy(to, from, size);
+            let both = nonzero - half;
+            self.push(Kind::Forward, to, to + half, to, both, [factor, 0, 0, 0, 0, 0, 0]);
+            self.copy(to + nonzero, to + both, size - nonzero);
+            self.forward(to, to, point, half, lower);
+            self.forward(to + half, to + half, point + half, half, upper);
         }
-        self.forward(base, point, half, lower);
-        self.forward(base + half, point + half, half, upper);
     }
 
-    /// One block of one layer, of which the upper half is wanted, and perhaps the lower one.
-    fn forward_layer(&mut self, base: usize, half: usize, factor: u8, lower: bool) {
-        self.each(
-            base,
-            half,
-            |zero, at| zero[at + half],
-            |program, low, count, zero| {
-                if zero {
-                    return program.copy(low, half, count);
-                }
-                match (lower, factor) {
-                    (_, 0) => program.push(Kind::Add, low, half, count, [0; 3]),
-                    (true, _) => program.push(Kind::Forward, low, half, count, [factor, 0, 0]),
-                    (false, _) => program.push(Kind::Replace, low, half, count, [add(factor, 1), 0, 0]),
-                }
-            },
-        );
+    /// As [`Program::forward`], where no coefficient is zero, and most values are wanted: up to the last layers all are computed.
+    fn forward_all(&mut self, mut from: usize, to: usize, point: usize, size: usize, wanted: &Range<usize>) {
+        let mut distance = size;
+        while distance > 8 || 1 < distance && size < 8 {
+            let levels = levels_at_a_time(if size < 8 { size } else { distance / 8 });
+            distance >>= levels;
+            let kinds = [Kind::Forward, Kind::ForwardTwo, Kind::ForwardThree];
+            self.layers(kinds, [from, to], point, size, distance, levels);
+            from = to;
+        }
+        if size < 8 {
+            return self.put(from + wanted.start, point + wanted.start, wanted.len());
+        }
+        for at in (0..size).step_by(8) {
+            let (low, end) = (from + at, at + 8);
+            let factors = Self::factors(1, point + at, 3);
+            let part = wanted.start.max(at)..wanted.end.min(end);
+            if part == (at..end) {
+                self.push(Kind::ForwardPut, low, low + 1, point + at - self.sources, 1, factors);
+            } else if !part.is_empty() {
+                self.push(Kind::ForwardThree, low, low + 1, to + at, 1, factors);
+                self.put(to + part.start, point + part.start, part.len());
+            }
+        }
     }
 
-    /// From coefficients to the values at `point..point + size`.
-    fn forward_all(&mut self, base: usize, point: usize, size: usize) {
-        let mut distance = size / 4;
-        while distance > 0 {
-            for at in (0..size).step_by(4 * distance) {
-                let point = point + at;
-                let factors = [(distance, point), (distance, point + 2 * distance), (2 * distance, point)];
-                let factors = factors.map(|(distance, point)| Self::factor(distance, point));
-                self.push(Kind::ForwardTwo, base + at, distance, distance, factors);
-            }
-            distance /= 4;
-        }
-        if !size.ilog2().is_multiple_of(2) {
-            for at in (0..size).step_by(2) {
-                self.forward_layer(base + at, 1, Self::factor(1, point + at), true);
-            }
-        }
+    /// Gives the values at `point..point + count` out.
+    fn put(&mut self, register: usize, point: usize, count: usize) {
+        self.push(Kind::Put, register, register, point - self.sources, count, [0; 7]);
+    }
+}
+
+/// How many layers are done in one step, where there are so many blocks.
+const fn levels_at_a_time(blocks: usize) -> u32 {
+    match blocks.ilog2() {
+        levels @ (1 | 2) => levels,
+        4 => 2,
+        _ => 3,
     }
 }
 
@@ -355,48 +309,69 @@ mod tests {
     fn execute(transform: &Transform, values: &[u8], outputs: usize) -> Vec<u8> {
         // What isn't written mustn't matter.
         let mut x = vec![0xa5; Transform::REGISTERS];
-        x[..values.len()].copy_from_slice(values);
         let mut out = vec![0; outputs];
-        for (steps, done) in transform.parts() {
-            for step in steps {
-                let Step { kind, low, distance, count, factors: [one, two, three] } = *step;
-                for low in low..low + count {
-                    let high = low + distance;
-                    let mut butterfly = |kind, low: usize, high: usize, factor| match kind {
-                        Kind::Copy => x[high] = x[low],
-                        Kind::Add => x[high] ^= x[low],
-                        Kind::AddMultiple => x[low] ^= mul(factor, x[high]),
-                        Kind::Replace => x[high] = x[low] ^ mul(factor, x[high]),
-                        Kind::Forward | Kind::ForwardTwo => {
-                            x[low] ^= mul(factor, x[high]);
-                            x[high] ^= x[low];
-                        }
-                        Kind::Inverse | Kind::InverseTwo => {
-                            x[high] ^= x[low];
-                            x[low] ^= mul(factor, x[high]);
-                        }
-                    };
-                    let [second, third, fourth] = [high, high + distance, high + 2 * distance];
-                    match kind {
-                        Kind::ForwardTwo => {
-                            butterfly(kind, low, third, three);
-                            butterfly(kind, second, fourth, three);
-                            butterfly(kind, low, second, one);
-                            butterfly(kind, third, fourth, two);
-                        }
-                        Kind::InverseTwo => {
-                            butterfly(kind, low, second, one);
-                            butterfly(kind, third, fourth, two);
-                            butterfly(kind, low, third, three);
-                            butterfly(kind, second, fourth, three);
-                        }
-                        _ => butterfly(kind, low, high, one),
+        for step in transform.steps() {
+            let Step { kind, low, high, to, count, factors } = *step;
+            for at in 0..count {
+                let (low, high, to) = (low + at, high + at, to + at);
+                match kind {
+                    Kind::Load => x[to] = values[low],
+                    Kind::Put => out[to] = x[low],
+                    Kind::Copy => x[to] = x[low],
+                    Kind::Add => x[to] = x[low] ^ x[high],
+                    Kind::AddMultiple => x[to] = x[low] ^ mul(factors[0], x[high]),
+                    Kind::Forward => butterflies::<2>(true, &mut x, low, high, to, factors),
+                    Kind::Inverse => butterflies::<2>(false, &mut x, low, high, to, factors),
+                    Kind::ForwardTwo => butterflies::<4>(true, &mut x, low, high, to, factors),
+                    Kind::InverseTwo => butterflies::<4>(false, &mut x, low, high, to, factors),
+                    Kind::ForwardThree => butterflies::<8>(true, &mut x, low, high, to, factors),
+                    Kind::InverseThree => butterflies::<8>(false, &mut x, low, high, to, factors),
+                    Kind::ForwardPut => {
+                        let values = std::array::from_fn(|place| x[low + place]);
+                        out[to..][..8].copy_from_slice(&network::<8>(true, values, factors));
+                    }
+                    Kind::InverseLoaded => {
+                        let values = std::array::from_fn(|place| values[low + place]);
+                        x[to..][..8].copy_from_slice(&network::<8>(false, values, factors));
                     }
                 }
             }
-            out[done.outputs.clone()].copy_from_slice(&x[done.register..][..done.outputs.len()]);
         }
         out
+    }
+
+    fn butterflies<const R: usize>(forward: bool, x: &mut [u8], low: usize, high: usize, to: usize, factors: [u8; 7]) {
+        let values = network::<R>(forward, std::array::from_fn(|place| x[low + place * (high - low)]), factors);
+        for (place, value) in values.into_iter().enumerate() {
+            x[to + place * (high - low)] = value;
+        }
+    }
+
+    /// All layers of butterflies of `R` values.
+    fn network<const R: usize>(forward: bool, mut x: [u8; R], factors: [u8; 7]) -> [u8; R] {
+        let mut layers = Vec::new();
+        let (mut distance, mut first) = (1, 0);
+        while distance < R {
+            layers.push((distance, first));
+            first += R / (2 * distance);
+            distance *= 2;
+        }
+        if forward {
+            layers.reverse();
+        }
+        for (distance, first) in layers {
+            for low in (0..R).filter(|low| low & distance == 0) {
+                let (high, factor) = (low + distance, factors[first + low / (2 * distance)]);
+                if forward {
+                    x[low] ^= mul(factor, x[high]);
+                    x[high] ^= x[low];
+                } else {
+                    x[high] ^= x[low];
+                    x[low] ^= mul(factor, x[high]);
+                }
+            }
+        }
+        x
     }
 
     #[test]

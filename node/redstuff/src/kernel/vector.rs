@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use super::transform::{Kind, Step, Transform};
 use super::{AHEAD, Matrix, Store};
 
 /// A vector register of bytes, and the arithmetic of GF(2⁸) on it.
@@ -226,175 +225,11 @@ unsafe fn write<V: Vector, const R: usize, const W: usize>(
 }
 
 #[inline(always)]
-unsafe fn put<V: Vector>(vector: V, to: *mut u8, streamed: bool) {
+pub(super) unsafe fn put<V: Vector>(vector: V, to: *mut u8, streamed: bool) {
     // SAFETY: as the caller vouches.
     unsafe { if streamed { vector.stream(to) } else { vector.store(to) } }
 }
 
-fn is_aligned<V: Vector>(pointer: *const u8) -> bool {
+pub(super) fn is_aligned<V: Vector>(pointer: *const u8) -> bool {
     pointer.addr().is_multiple_of(V::BYTES)
-}
-
-/// Sets bytes `range`, a multiple of a vector, of the outputs to the values that the transform gives, a vector of each at a time.
-///
-/// # Safety
-/// As [`Vector`] says.
-#[inline(always)]
-pub(super) unsafe fn transform<V: Vector>(
-    transform: &Transform,
-    sources: &[&[u8]],
-    outputs: &mut [&mut [u8]],
-    range: Range<usize>,
-    store: Store,
-) {
-    assert!(range.len().is_multiple_of(V::BYTES), "whole vectors");
-    assert!(
-        sources.len() == transform.sources() && sources.iter().all(|source| source.len() >= range.end),
-        "whole sources"
-    );
-    assert!(outputs.iter().all(|output| output.len() >= range.end), "whole outputs");
-    let streamed =
-        store == Store::Streamed && outputs.iter().all(|output| is_aligned::<V>(output[range.start..].as_ptr()));
-    // SAFETY: the caller vouches for the instructions.
-    let mut registers = [unsafe { V::zero() }; Transform::REGISTERS];
-    let registers = registers.as_mut_ptr();
-    for offset in range.step_by(V::BYTES) {
-        // SAFETY: the caller vouches for the instructions; a vector at the offset is within each source and output; the transform has checked that its
-        // steps stay within the registers.
-        unsafe {
-            for (register, source) in sources.iter().enumerate() {
-                let from = source.as_ptr().add(offset);
-                V::prefetch(from.wrapping_add(AHEAD));
-                registers.add(register).write(V::load(from));
-            }
-            for (steps, done) in transform.parts() {
-                for step in steps {
-                    execute(step, registers);
-                }
-                let done_registers = registers.add(done.register);
-                for (at, output) in outputs[done.outputs.clone()].iter_mut().enumerate() {
-                    put(done_registers.add(at).read(), output.as_mut_ptr().add(offset), streamed);
-                }
-            }
-        }
-    }
-}
-
-/// Executes one step.
-#[inline(always)]
-unsafe fn execute<V: Vector>(step: &Step, registers: *mut V) {
-    // SAFETY: the caller vouches for the instructions, and for registers that the step reaches.
-    unsafe {
-        let (low, distance, count) = (registers.add(step.low), step.distance, step.count);
-        let high = low.add(distance);
-        let factors = [V::factor(step.factors[0]), V::factor(step.factors[1]), V::factor(step.factors[2])];
-        match step.kind {
-            Kind::Copy => {
-                for at in 0..count {
-                    high.add(at).write(low.add(at).read());
-                }
-            }
-            Kind::Add => {
-                for at in 0..count {
-                    high.add(at).write(high.add(at).read().add(low.add(at).read()));
-                }
-            }
-            Kind::AddMultiple => {
-                for at in 0..count {
-                    low.add(at).write(add_multiple(low.add(at).read(), high.add(at).read(), factors[0]));
-                }
-            }
-            Kind::Replace => {
-                for at in 0..count {
-                    high.add(at).write(add_multiple(low.add(at).read(), high.add(at).read(), factors[0]));
-                }
-            }
-            Kind::Forward => {
-                for at in 0..count {
-                    let pair = forward([low.add(at).read(), high.add(at).read()], factors[0]);
-                    low.add(at).write(pair[0]);
-                    high.add(at).write(pair[1]);
-                }
-            }
-            Kind::Inverse => {
-                for at in 0..count {
-                    let pair = inverse([low.add(at).read(), high.add(at).read()], factors[0]);
-                    low.add(at).write(pair[0]);
-                    high.add(at).write(pair[1]);
-                }
-            }
-            Kind::ForwardTwo => {
-                for at in 0..count {
-                    let places = [0, 1, 2, 3].map(|place| low.add(place * distance + at));
-                    write_four(places, forward_two(read_four(places), factors));
-                }
-            }
-            Kind::InverseTwo => {
-                for at in 0..count {
-                    let places = [0, 1, 2, 3].map(|place| low.add(place * distance + at));
-                    write_four(places, inverse_two(read_four(places), factors));
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn read_four<V: Vector>([a, b, c, d]: [*mut V; 4]) -> [V; 4] {
-    // SAFETY: the caller vouches for the registers.
-    unsafe { [a.read(), b.read(), c.read(), d.read()] }
-}
-
-#[inline(always)]
-unsafe fn write_four<V: Vector>(to: [*mut V; 4], values: [V; 4]) {
-    for at in 0..4 {
-        // SAFETY: the caller vouches for the registers.
-        unsafe { to[at].write(values[at]) }
-    }
-}
-
-#[inline(always)]
-unsafe fn add_multiple<V: Vector>(low: V, high: V, factor: V::Factor) -> V {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe { low.add(V::multiply(high.operand(), factor)) }
-}
-
-#[inline(always)]
-unsafe fn forward<V: Vector>([low, high]: [V; 2], factor: V::Factor) -> [V; 2] {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let sum = add_multiple(low, high, factor);
-        [sum, high.add(sum)]
-    }
-}
-
-#[inline(always)]
-unsafe fn inverse<V: Vector>([low, high]: [V; 2], factor: V::Factor) -> [V; 2] {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let sum = high.add(low);
-        [add_multiple(low, sum, factor), sum]
-    }
-}
-
-/// Two levels of [`forward`].
-#[inline(always)]
-unsafe fn forward_two<V: Vector>([a, b, c, d]: [V; 4], factors: [V::Factor; 3]) -> [V; 4] {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let [[a, c], [b, d]] = [forward([a, c], factors[2]), forward([b, d], factors[2])];
-        let [[a, b], [c, d]] = [forward([a, b], factors[0]), forward([c, d], factors[1])];
-        [a, b, c, d]
-    }
-}
-
-/// Two levels of [`inverse`].
-#[inline(always)]
-unsafe fn inverse_two<V: Vector>([a, b, c, d]: [V; 4], factors: [V::Factor; 3]) -> [V; 4] {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let [[a, b], [c, d]] = [inverse([a, b], factors[0]), inverse([c, d], factors[1])];
-        let [[a, c], [b, d]] = [inverse([a, c], factors[2]), inverse([b, d], factors[2])];
-        [a, b, c, d]
-    }
 }

@@ -11,9 +11,10 @@ use std::arch::x86_64::{
 };
 use std::ops::Range;
 
+use super::execute::transform;
 use super::tables::{AFFINE, HALVES};
 use super::transform::Transform;
-use super::vector::{Vector, multiply, transform};
+use super::vector::{Vector, multiply};
 use super::{Arithmetic, Engine, Matrix, Store};
 
 /// What vectors of one length have in common.
