@@ -10,7 +10,7 @@ use super::execute::transform;
 use super::tables::HALVES;
 use super::transform::Transform;
 use super::vector::{Vector, multiply};
-use super::{Arithmetic, Engine, Matrix, Store};
+use super::{Arithmetic, Engine, LINE, Matrix, Store};
 
 /// 16 bytes, multiplied by look-ups of half bytes.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ fn multiplied(matrix: &Matrix, sources: &[&[u8]], outputs: &mut [&mut [u8]], ran
 #[target_feature(enable = "neon")]
 fn transformed(by: &Transform, sources: &[&[u8]], outputs: &mut [&mut [u8]], range: Range<usize>, store: Store) {
     // SAFETY: this function is compiled for the vector's instructions.
-    unsafe { transform::<Neon>(by, sources, outputs, range, store) }
+    unsafe { transform::<Neon, { LINE / Neon::BYTES }>(by, sources, outputs, range, store) }
 }
 
 pub(super) static ENGINES: [Engine; 1] = [Engine {

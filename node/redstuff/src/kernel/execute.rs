@@ -10,12 +10,13 @@ use super::transform::Transform;
 use super::vector::{Vector, is_aligned, put};
 use super::{AHEAD, Store};
 
-/// Sets bytes `range`, a multiple of a vector, of the outputs to the values that the transform gives, a vector of each at a time.
+/// Sets bytes `range`, a multiple of a vector, of the outputs to the values that the transform gives: `W` vectors of each at a time, and single ones at
+/// the end.
 ///
 /// # Safety
 /// As [`Vector`] says.
 #[inline(always)]
-pub(super) unsafe fn transform<V: Vector>(
+pub(super) unsafe fn transform<V: Vector, const W: usize>(
     transform: &Transform,
     sources: &[&[u8]],
     outputs: &mut [&mut [u8]],
@@ -34,20 +35,28 @@ pub(super) unsafe fn transform<V: Vector>(
     let streamed =
         store == Store::Streamed && outputs.iter().all(|output| is_aligned::<V>(output[range.start..].as_ptr()));
     // SAFETY: the caller vouches for the instructions.
-    let mut registers = [unsafe { V::zero() }; Transform::REGISTERS];
-    let registers = registers.as_mut_ptr();
-    let mut columns = Columns { registers, sources, outputs, offset: 0, streamed };
-    for offset in range.step_by(V::BYTES) {
-        columns.offset = offset;
-        for step in transform.steps() {
-            // SAFETY: the caller vouches for the instructions; a vector at the offset is within each source and output, and aligned if it is streamed; the
-            // transform has checked that its steps stay within the registers, the sources and the outputs.
-            unsafe { execute(step, &mut columns) }
+    let mut registers = [[unsafe { V::zero() }; W]; Transform::REGISTERS];
+    let registers = registers.as_mut_ptr().cast();
+    let mut columns = Columns { registers, sources, outputs, offset: range.start, streamed };
+    // SAFETY: the caller vouches for the instructions; as many vectors at the offset are within each source and output, and aligned if they are streamed,
+    // and there is memory for as many of each register; the transform has checked that its steps stay within the registers, the sources and the outputs.
+    unsafe {
+        while range.end - columns.offset >= W * V::BYTES {
+            for step in transform.steps() {
+                execute::<V, W>(step, &mut columns);
+            }
+            columns.offset += W * V::BYTES;
+        }
+        while columns.offset < range.end {
+            for step in transform.steps() {
+                execute::<V, 1>(step, &mut columns);
+            }
+            columns.offset += V::BYTES;
         }
     }
 }
 
-/// A vector of each register, source and output.
+/// The registers, each of as many vectors as are executed at a time, and those vectors of each source and output that are at the offset.
 struct Columns<'a, 's, 'o, V> {
     registers: *mut V,
     sources: &'a [&'s [u8]],
@@ -57,78 +66,91 @@ struct Columns<'a, 's, 'o, V> {
 }
 
 impl<V: Vector> Columns<'_, '_, '_, V> {
-    /// Source `index`.
+    /// Vector `w` of source `index`.
     #[inline(always)]
-    unsafe fn load(&self, index: usize) -> V {
+    unsafe fn load(&self, index: usize, w: usize) -> V {
         // SAFETY: the caller vouches for the instructions, and for the source.
         unsafe {
-            let from = self.sources.get_unchecked(index).as_ptr().add(self.offset);
+            let from = self.sources.get_unchecked(index).as_ptr().add(self.offset + w * V::BYTES);
             V::prefetch(from.wrapping_add(AHEAD));
             V::load(from)
         }
     }
 
-    /// Sets output `index`.
+    /// Sets vector `w` of output `index`.
     #[inline(always)]
-    unsafe fn put(&mut self, index: usize, vector: V) {
+    unsafe fn put(&mut self, index: usize, w: usize, vector: V) {
         // SAFETY: the caller vouches for the instructions, and for the output.
-        unsafe { put(vector, self.outputs.get_unchecked_mut(index).as_mut_ptr().add(self.offset), self.streamed) }
+        unsafe {
+            let to = self.outputs.get_unchecked_mut(index).as_mut_ptr().add(self.offset + w * V::BYTES);
+            put(vector, to, self.streamed);
+        }
     }
 }
 
-/// Executes one step.
+/// Executes one step on `W` vectors of each register.
 #[inline(always)]
-unsafe fn execute<V: Vector>(step: &Step, columns: &mut Columns<'_, '_, '_, V>) {
-    let Step { kind, low, high, to, count, ref factors } = *step;
-    let registers = columns.registers;
+unsafe fn execute<V: Vector, const W: usize>(step: &Step, columns: &mut Columns<'_, '_, '_, V>) {
+    let Step { kind, count, ref factors, .. } = *step;
     // SAFETY: the caller vouches for the instructions, and for registers, sources and outputs that the step reaches.
     unsafe {
+        let register = |index: usize| columns.registers.wrapping_add(index * W);
+        let (low, high, to) = (register(step.low), register(step.high), register(step.to));
         match kind {
             Kind::Load => {
                 for at in 0..count {
-                    registers.add(to + at).write(columns.load(low + at));
+                    for w in 0..W {
+                        to.add(at * W + w).write(columns.load(step.low + at, w));
+                    }
                 }
             }
             Kind::Put => {
                 for at in 0..count {
-                    columns.put(to + at, registers.add(low + at).read());
+                    for w in 0..W {
+                        columns.put(step.to + at, w, low.add(at * W + w).read());
+                    }
                 }
             }
             Kind::Copy => {
-                for at in 0..count {
-                    registers.add(to + at).write(registers.add(low + at).read());
+                for at in 0..count * W {
+                    to.add(at).write(low.add(at).read());
                 }
             }
             Kind::Add => {
-                for at in 0..count {
-                    registers.add(to + at).write(registers.add(low + at).read().add(registers.add(high + at).read()));
+                for at in 0..count * W {
+                    to.add(at).write(low.add(at).read().add(high.add(at).read()));
                 }
             }
             Kind::AddMultiple => {
                 let factor = V::factor(factors[0]);
-                for at in 0..count {
-                    let (low, high) = (registers.add(low + at).read(), registers.add(high + at).read());
-                    registers.add(to + at).write(add_multiple(low, high, factor));
+                for at in 0..count * W {
+                    to.add(at).write(add_multiple(low.add(at).read(), high.add(at).read(), factor));
                 }
             }
-            Kind::Forward => butterflies::<V, 2, 1>(step, registers, forward),
-            Kind::Inverse => butterflies::<V, 2, 1>(step, registers, inverse),
-            Kind::ForwardTwo => butterflies::<V, 4, 3>(step, registers, forward_two),
-            Kind::InverseTwo => butterflies::<V, 4, 3>(step, registers, inverse_two),
-            Kind::ForwardThree => butterflies::<V, 8, 7>(step, registers, forward_three),
-            Kind::InverseThree => butterflies::<V, 8, 7>(step, registers, inverse_three),
+            Kind::Forward => butterflies::<V, W, 2, 1>(step, columns.registers, forward),
+            Kind::Inverse => butterflies::<V, W, 2, 1>(step, columns.registers, inverse),
+            Kind::ForwardTwo => butterflies::<V, W, 4, 3>(step, columns.registers, forward_two),
+            Kind::InverseTwo => butterflies::<V, W, 4, 3>(step, columns.registers, inverse_two),
+            Kind::ForwardThree => butterflies::<V, W, 8, 7>(step, columns.registers, forward_three),
+            Kind::InverseThree => butterflies::<V, W, 8, 7>(step, columns.registers, inverse_three),
             Kind::ForwardPut => {
-                let values = forward_three(read(registers.add(low), 1), ready::<V, 7>(factors));
-                for at in 0..8 {
-                    columns.put(to + at, values[at]);
+                let factors = ready::<V, 7>(factors);
+                for w in 0..W {
+                    let values = forward_three(read(low.add(w), W), factors);
+                    for at in 0..8 {
+                        columns.put(step.to + at, w, values[at]);
+                    }
                 }
             }
             Kind::InverseLoaded => {
-                let mut values = [V::zero(); 8];
-                for at in 0..8 {
-                    values[at] = columns.load(low + at);
+                let factors = ready::<V, 7>(factors);
+                for w in 0..W {
+                    let mut values = [V::zero(); 8];
+                    for at in 0..8 {
+                        values[at] = columns.load(step.low + at, w);
+                    }
+                    write(to.add(w), W, inverse_three(values, factors));
                 }
-                write(registers.add(to), 1, inverse_three(values, ready::<V, 7>(factors)));
             }
         }
     }
@@ -136,16 +158,16 @@ unsafe fn execute<V: Vector>(step: &Step, columns: &mut Columns<'_, '_, '_, V>) 
 
 /// Executes a step of butterflies of `R` registers each.
 #[inline(always)]
-unsafe fn butterflies<V: Vector, const R: usize, const F: usize>(
+unsafe fn butterflies<V: Vector, const W: usize, const R: usize, const F: usize>(
     step: &Step,
     registers: *mut V,
     butterfly: unsafe fn([V; R], [V::Factor; F]) -> [V; R],
 ) {
     // SAFETY: the caller vouches for the instructions, and for the registers.
     unsafe {
-        let (low, to, distance) = (registers.add(step.low), registers.add(step.to), step.high - step.low);
+        let (low, to, distance) = (registers.add(step.low * W), registers.add(step.to * W), (step.high - step.low) * W);
         let factors = ready::<V, F>(&step.factors);
-        for at in 0..step.count {
+        for at in 0..step.count * W {
             write(to.add(at), distance, butterfly(read(low.add(at), distance), factors));
         }
     }
@@ -164,10 +186,10 @@ unsafe fn ready<V: Vector, const F: usize>(constants: &[u8; 7]) -> [V::Factor; F
     }
 }
 
-/// Registers at a distance from each other.
+/// Vectors at a distance from each other.
 #[inline(always)]
 unsafe fn read<V: Vector, const R: usize>(from: *const V, distance: usize) -> [V; R] {
-    // SAFETY: the caller vouches for the instructions, and for the registers.
+    // SAFETY: the caller vouches for the instructions, and for the vectors.
     unsafe {
         let mut values = [V::zero(); R];
         for at in 0..R {
@@ -180,7 +202,7 @@ unsafe fn read<V: Vector, const R: usize>(from: *const V, distance: usize) -> [V
 #[inline(always)]
 unsafe fn write<V: Vector, const R: usize>(to: *mut V, distance: usize, values: [V; R]) {
     for at in 0..R {
-        // SAFETY: the caller vouches for the registers.
+        // SAFETY: the caller vouches for the vectors.
         unsafe { to.add(at * distance).write(values[at]) }
     }
 }

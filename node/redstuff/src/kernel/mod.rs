@@ -42,6 +42,9 @@ const LONGEST_RUN: usize = 64 << 10;
 /// copy takes twice as long without), and where many sources take turns.
 const AHEAD: usize = 512;
 
+/// Bytes of a cache line. A transform makes so many of each output at a time: halves of lines, streamed to many outputs in turn, reach memory one by one.
+const LINE: usize = 64;
+
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Store {

@@ -8,7 +8,7 @@
 //! `X_i` has degree `i`: of a polynomial of degree below `k`, the coefficients from `k` on are zero. That, and `k` values, determine the others, whatever `k`
 //! is: the inverse transform is truncated as van der Hoeven's ("The truncated Fourier transform and applications", ISSAC 2004). So the values are the very ones that the matrix gives.
 //!
-//! Which steps that are depends on `k` and `n` alone: a [`Transform`] is the list of them, for columns of one vector a point.
+//! Which steps that are depends on `k` and `n` alone: a [`Transform`] is the list of them, for columns of a few vectors a point.
 
 #![forbid(unsafe_code)]
 

@@ -15,7 +15,7 @@ use super::execute::transform;
 use super::tables::{AFFINE, HALVES};
 use super::transform::Transform;
 use super::vector::{Vector, multiply};
-use super::{Arithmetic, Engine, Matrix, Store};
+use super::{Arithmetic, Engine, LINE, Matrix, Store};
 
 /// What vectors of one length have in common.
 macro_rules! register {
@@ -172,7 +172,7 @@ macro_rules! engine {
             store: Store,
         ) {
             // SAFETY: this function is compiled for the vector's instructions.
-            unsafe { transform::<$vector>(by, sources, outputs, range, store) }
+            unsafe { transform::<$vector, { LINE / <$vector>::BYTES }>(by, sources, outputs, range, store) }
         }
         #[target_feature(enable = "sse")]
         fn fence() {
