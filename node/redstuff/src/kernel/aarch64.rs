@@ -57,6 +57,12 @@ unsafe impl Vector for Neon {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_l2(from: *const u8) {
+        // SAFETY: a hint, of any address.
+        unsafe { asm!("prfm pldl2keep, [{}]", in(reg) from, options(nostack, preserves_flags, readonly)) }
+    }
+
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: the caller has the instructions.
         unsafe { Self(veorq_u8(self.0, other.0)) }

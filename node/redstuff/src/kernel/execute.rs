@@ -72,7 +72,8 @@ impl<V: Vector> Columns<'_, '_, '_, V> {
         // SAFETY: the caller vouches for the instructions, and for the source.
         unsafe {
             let from = self.sources.get_unchecked(index).as_ptr().add(self.offset + w * V::BYTES);
-            V::prefetch(from.wrapping_add(AHEAD));
+            // Of a hundred sources so far ahead, the first-level cache would hold little else: it is for the registers.
+            V::prefetch_l2(from.wrapping_add(AHEAD));
             V::load(from)
         }
     }

@@ -29,6 +29,8 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn stream(self, to: *mut u8);
     /// Asks for the bytes at `from`, which may be anywhere, to be read soon.
     unsafe fn prefetch(from: *const u8);
+    /// As [`Vector::prefetch`], to the second-level cache only.
+    unsafe fn prefetch_l2(from: *const u8);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn factor(constant: u8) -> Self::Factor;
     unsafe fn operand(self) -> Self::Operand;
