@@ -23,7 +23,7 @@ WEFT = $(STATIC)/$(TRIPLE)/release/weft
 BUILT = @$(MAKE) --no-print-directory prepare && $(MAKE) --no-print-directory --jobs=2 kubernetes image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-operator bench-stream fuzz asan target-dir image previous-image cluster-up cluster-down check model sim test-aarch64 test-api test test-long test-versions test-version generate
+.PHONY: help demo demo-down demo-able demo-tools prepare kubernetes kubernetes-api bench-codec bench-node bench-open bench-operator bench-stream fuzz asan target-dir image previous-image cluster-up cluster-down check model sim test-aarch64 test-api test test-long test-versions test-version generate
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -87,8 +87,8 @@ bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO:
 	@e2e/kubernetes/build.sh minio
 	MINIO="$$(e2e/kubernetes/build.sh bin)/minio" cargo bench --package weft-node --bench node
 
-bench-open: ## How long a member takes to open a volume with ENTRIES=1000000 in its registry (no root).
-	ENTRIES='$(ENTRIES)' cargo bench --package weft-node --bench open
+bench-open: ## How long a member takes to open a volume with ENTRIES=1000000 of ACKS=5 in its registry (no root).
+	ENTRIES='$(ENTRIES)' ACKS='$(ACKS)' cargo bench --package weft-node --bench open
 
 bench-stream: ## A put of GIB=20 of generated content, and the memory that it takes (no root).
 	GIB='$(GIB)' GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576 cargo bench --package weft-client --bench stream

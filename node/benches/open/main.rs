@@ -6,14 +6,15 @@
 use std::{
     env,
     error::Error,
-    fs,
+    fs, io,
     path::Path,
     process::{Command, ExitCode, Stdio},
     sync::Arc,
     time::Instant,
 };
 
-use tonic::transport::Channel;
+use futures::future::BoxFuture;
+use tonic::transport::{Channel, Endpoint};
 use weft_client::{ConnectError, Connector};
 use weft_node::{
     env::Env,
@@ -44,7 +45,7 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
     let done = match arguments.iter().position(|argument| argument == "--open") {
         Some(at) => open(Path::new(&arguments[at + 1])).await,
-        None => measure(),
+        None => measure().await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,12 +56,13 @@ async fn main() -> ExitCode {
     }
 }
 
-fn measure() -> Result<(), Failure> {
-    let entries: u64 =
-        env::var("ENTRIES").ok().filter(|text| !text.is_empty()).map_or(Ok(1_000_000), |text| text.parse())?;
+async fn measure() -> Result<(), Failure> {
+    let entries = number("ENTRIES", 1_000_000)?;
+    let acks = number("ACKS", 5)?;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    drop(opened(folder.path()).await?);
     let start = Instant::now();
-    let bytes = fill(folder.path(), entries)?;
+    let bytes = fill(folder.path(), entries, acks as u8)?;
     println!("{entries} entries of {bytes} bytes were written in {:.0} s", start.elapsed().as_secs_f64());
     for opening in 0..=OPENINGS {
         let what = if opening == 0 { "making the index" } else { "opening" };
@@ -74,8 +76,12 @@ fn measure() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the member, and tells how long it took.
-async fn open(folder: &Path) -> Result<(), Failure> {
+fn number(name: &str, silent: u64) -> Result<u64, Failure> {
+    let text = env::var(name).ok().filter(|text| !text.is_empty());
+    Ok(text.map_or(Ok(silent), |text| text.parse()).map_err(|error| format!("{name} is a number: {error}"))?)
+}
+
+async fn opened(folder: &Path) -> Result<Arc<Member>, Failure> {
     let who = WhoAmI {
         fleet: FLEET,
         member: MemberId(0),
@@ -83,11 +89,17 @@ async fn open(folder: &Path) -> Result<(), Failure> {
         readmit: None,
         trust: SigningKey::from_seed([100; 32]).public(),
     };
-    let start = Instant::now();
     let store = Store::open(Arc::new(HostDisk::new(folder)?), &Options::default())?;
-    let Opened::Ours(member) = Member::open(store, who, Env::host(Arc::new(Nobody))).await? else {
-        return Err("the volume is another's".into());
-    };
+    match Member::open(store, who, Env::host(Arc::new(Nobody))).await? {
+        Opened::Ours(member) => Ok(member),
+        Opened::Foreign(found) => Err(format!("the volume is of {found}").into()),
+    }
+}
+
+/// Opens the member, and tells how long it took.
+async fn open(folder: &Path) -> Result<(), Failure> {
+    let start = Instant::now();
+    let member = opened(folder).await?;
     let took = start.elapsed();
     let levels = member.levels()?;
     let status = fs::read_to_string("/proc/self/status")?;
@@ -96,14 +108,14 @@ async fn open(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the entries alone. Returns the length of one.
-fn fill(folder: &Path, entries: u64) -> Result<usize, Failure> {
+/// Writes the entries alone, each with so many acks. Returns the length of one.
+fn fill(folder: &Path, entries: u64, acks: u8) -> Result<usize, Failure> {
     let store = Store::open(Arc::new(HostDisk::new(folder)?), &Options::default())?;
     let mut length = 0;
     for first in (0..entries).step_by(BATCH as usize) {
         let mut batch = Vec::with_capacity(BATCH as usize);
         for first in (first..entries.min(first + BATCH)).step_by(TOGETHER as usize) {
-            batch.extend(entries_from(first)?);
+            batch.extend(entries_from(first, acks)?);
         }
         batch.truncate((entries - first) as usize);
         length = batch[0].encode().len();
@@ -119,12 +131,17 @@ fn fill(folder: &Path, entries: u64) -> Result<usize, Failure> {
         }
     }
     eprintln!();
+    let without_index = store.write_blocking(Room::Reserved, |tx| {
+        tx.remove_state("sums");
+        Ok::<_, StoreError>(())
+    });
+    without_index?;
     let Totals { entries: written, .. } = store.view().totals();
     if written == entries { Ok(length) } else { Err(format!("{written} entries were written").into()) }
 }
 
-/// Blobs of one stripe, acked by five of seven members with four shards each, `TOGETHER` in one commit of theirs.
-fn entries_from(first: u64) -> Result<Vec<Entry>, Failure> {
+/// Blobs of one stripe, acked by so many members with four shards each, `TOGETHER` in one commit of theirs.
+fn entries_from(first: u64, members: u8) -> Result<Vec<Entry>, Failure> {
     let (code, view, key) = (Code::with_shards(28)?, Hash([9; 32]), SigningKey::from_seed([1; 32]));
     let layout = Layout::sliced(code, 100_000)?;
     let metadata: Vec<Metadata> = (first..first + TOGETHER)
@@ -135,7 +152,7 @@ fn entries_from(first: u64) -> Result<Vec<Entry>, Failure> {
         })
         .collect();
     let mut acks = vec![Vec::new(); metadata.len()];
-    for member in 0..5_u8 {
+    for member in 0..members {
         let shards: ShardSet = (4 * member..4 * member + 4).collect();
         let incarnation = Incarnation { number: 1, volume: VolumeId([member; 16]) };
         let header = BatchHeader { fleet: FLEET, member: MemberId(member.into()), incarnation, sequence: first };
@@ -157,8 +174,12 @@ struct Nobody;
 
 impl Connector for Nobody {
     fn channel(&self, address: &str) -> Result<Channel, ConnectError> {
-        Channel::from_shared(format!("http://{address}"))
-            .map(|endpoint| endpoint.connect_lazy())
-            .map_err(|source| ConnectError::Address { address: address.to_owned(), source: source.into() })
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|source| ConnectError::Address { address: address.to_owned(), source })?;
+        Ok(endpoint.connect_lazy())
+    }
+
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }

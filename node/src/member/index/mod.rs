@@ -8,6 +8,7 @@
 //! the change: a digest that a standing names (R9) never leaves out a blob that was receipted before.
 
 mod make;
+mod older;
 mod row;
 mod sums;
 
@@ -17,10 +18,10 @@ use weft_protocol::{Difference, Entry, Rank, Sketch};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Pending, Room, Store, Tx, View};
 
-use self::{row::Row, sums::Sums};
+use self::{older::Older, row::Row, sums::Sums};
 use super::{
     MemberError,
-    rows::{Digest, DigestKind, Kind, PARTS, ROW, read_row, whole},
+    rows::{DigestKind, Kind, ROW, read_row, whole},
 };
 pub(super) use make::make;
 pub(crate) use sums::Totals;
@@ -240,8 +241,7 @@ pub(crate) enum Compared {
 #[derive(Debug)]
 pub(crate) struct Index {
     sums: Mutex<Sums>,
-    /// Digests of the rows of all parts, for peers that know no others, and as of which commit.
-    of_rows: Mutex<Option<(u64, Vec<Hash>)>>,
+    older: Older,
 }
 
 impl Index {
@@ -263,7 +263,7 @@ impl Index {
                 sums.unsummed += 1;
             }
         }
-        Ok(Self { sums: Mutex::new(sums), of_rows: Mutex::default() })
+        Ok(Self { sums: Mutex::new(sums), older: Older::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
@@ -280,6 +280,7 @@ impl Index {
                 changed += 1;
             }
         }
+        self.older.change(tx.next_sequence(), changes.iter().map(|change| change.blob));
         let mut sums = self.lock();
         for Change { blob, from, to } in changes {
             sums.change(&blob, from.map(|row| row.kind), to.map(|row| row.kind));
@@ -301,14 +302,7 @@ impl Index {
     pub(crate) fn digests(&self, kind: DigestKind, newest: impl View) -> Result<Vec<Hash>, MemberError> {
         match kind {
             DigestKind::Sets => Ok(self.lock().digests()),
-            DigestKind::Rows => {
-                let mut known = self.of_rows.lock().unwrap_or_else(PoisonError::into_inner);
-                let of = newest.sequence();
-                match &*known {
-                    Some((at, digests)) if *at == of => Ok(digests.clone()),
-                    _ => Ok(known.insert((of, digests_of_rows(&newest)?)).1.clone()),
-                }
-            }
+            DigestKind::Rows => self.older.digests(newest),
         }
     }
 
@@ -349,22 +343,6 @@ impl Index {
     /// How many rows more or less another registry has, by its sketch: at least so many differ.
     pub(crate) fn excess(&self, theirs: &Sketch<ROW>) -> u64 {
         self.lock().sketch.excess(theirs)
-    }
-}
-
-/// The digests of the rows of all parts: what there was before there were digests of sets.
-fn digests_of_rows(from: &impl View) -> Result<Vec<Hash>, MemberError> {
-    let mut digests = vec![Digest::default(); PARTS];
-    let mut after = None;
-    loop {
-        let (rows, more) = page(from, &[], after, PAGE)?;
-        for (blob, kind) in &rows {
-            digests[usize::from(blob.0[0])].add(blob, kind.rank());
-        }
-        after = rows.last().map(|(blob, _)| *blob);
-        if !more {
-            return Ok(digests.iter().map(Digest::finish).collect());
-        }
     }
 }
 
