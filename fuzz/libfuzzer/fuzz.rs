@@ -2,13 +2,17 @@
 
 #![no_main]
 
+use std::panic::catch_unwind;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libfuzzer_sys::fuzz_target;
 use weft_fuzz::{TARGETS, Target};
 
 static CHOSEN: OnceLock<&Target> = OnceLock::new();
+
+/// What the last panic said.
+static LAST: Mutex<String> = Mutex::new(String::new());
 
 /// Chooses the target, and puts its seeds into the folder that `WEFT_FUZZ_SEEDS` names.
 fn begin() {
@@ -23,9 +27,20 @@ fn begin() {
             std::fs::write(Path::new(&folder).join(format!("seed-{number}")), seed).expect("write a seed");
         }
     }
-    // libFuzzer's own would end the process at any panic, and the store catches those of damaged pages. What isn't caught ends it
-    // all the same.
-    drop(std::panic::take_hook());
+    if target.catches {
+        // libFuzzer's own hook ends the process at any panic.
+        std::panic::set_hook(Box::new(|panic| {
+            *LAST.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string()
+        }));
+    }
 }
 
-fuzz_target!(init: begin(), |input: &[u8]| (CHOSEN.get().expect("chosen at first").run)(input));
+fn run(input: &[u8]) {
+    let target = CHOSEN.get().expect("chosen at first");
+    if catch_unwind(|| (target.run)(input)).is_err() {
+        eprintln!("{}", LAST.lock().unwrap_or_else(PoisonError::into_inner));
+        std::process::abort();
+    }
+}
+
+fuzz_target!(init: begin(), |input: &[u8]| run(input));

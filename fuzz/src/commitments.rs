@@ -5,9 +5,10 @@ use weft_redstuff::{Axis, Code, Hash, StripeHashes, merkle, piece};
 use crate::Target;
 use crate::input::{Input, noise};
 
-pub(crate) const STRIPE_HASHES: Target = Target { name: "stripe-hashes", run: stripe_hashes, seeds: stripe_seeds };
-pub(crate) const MERKLE: Target = Target { name: "merkle", run: merkle, seeds: proof_seeds };
-pub(crate) const PIECE: Target = Target { name: "piece", run: piece, seeds: proof_seeds };
+pub(crate) const STRIPE_HASHES: Target =
+    Target { name: "stripe-hashes", run: stripe_hashes, seeds: stripe_seeds, catches: false };
+pub(crate) const MERKLE: Target = Target { name: "merkle", run: merkle, seeds: proof_seeds, catches: false };
+pub(crate) const PIECE: Target = Target { name: "piece", run: piece, seeds: proof_seeds, catches: false };
 
 fn stripe_hashes(bytes: &[u8]) {
     let mut input = Input::new(bytes);

@@ -3,12 +3,14 @@
 //! `make fuzz` builds them with libFuzzer. `tests/corpus.rs` gives each its seeds and what fuzzing has ever found, as a plain test.
 
 mod commitments;
+mod gateway;
 mod input;
 mod metadata;
 mod protocol;
 #[path = "../../node/protocol/tests/sample/mod.rs"]
 mod sample;
 mod slivers;
+mod store;
 #[path = "../../node/protocol/tests/sample/parsers.rs"]
 mod table;
 
@@ -20,6 +22,8 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// Inputs to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Whether what it calls catches panics. Elsewhere each breaks a promise, on whatever thread it is.
+    pub catches: bool,
 }
 
 pub const TARGETS: &[Target] = &[
@@ -36,4 +40,7 @@ pub const TARGETS: &[Target] = &[
     protocol::PARSERS,
     protocol::CHECKS,
     protocol::SKETCH,
+    store::LOG,
+    store::VOLUME,
+    gateway::GATEWAY,
 ];

@@ -7,9 +7,9 @@ use weft_redstuff::{Code, Hash, Labels, Layout, Metadata, inline_root};
 use crate::Target;
 use crate::input::Input;
 
-pub(crate) const METADATA: Target = Target { name: "metadata", run: metadata, seeds: encoded };
-pub(crate) const LABELS: Target = Target { name: "labels", run: labels, seeds: label_seeds };
-pub(crate) const LAYOUT: Target = Target { name: "layout", run: layout, seeds: layout_seeds };
+pub(crate) const METADATA: Target = Target { name: "metadata", run: metadata, seeds: encoded, catches: false };
+pub(crate) const LABELS: Target = Target { name: "labels", run: labels, seeds: label_seeds, catches: false };
+pub(crate) const LAYOUT: Target = Target { name: "layout", run: layout, seeds: layout_seeds, catches: false };
 
 /// What is accepted is written back byte for byte, and is consistent in itself.
 fn metadata(bytes: &[u8]) {

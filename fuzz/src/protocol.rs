@@ -11,9 +11,9 @@ use crate::input::{Input, noise};
 use crate::sample::{FLEET, first_view, gateway, operator};
 use crate::table::{Parser, parsers};
 
-pub(crate) const PARSERS: Target = Target { name: "protocol", run: parse, seeds: parser_seeds };
-pub(crate) const CHECKS: Target = Target { name: "protocol-checks", run: check, seeds: parser_seeds };
-pub(crate) const SKETCH: Target = Target { name: "sketch", run: sketch, seeds: sketch_seeds };
+pub(crate) const PARSERS: Target = Target { name: "protocol", run: parse, seeds: parser_seeds, catches: false };
+pub(crate) const CHECKS: Target = Target { name: "protocol-checks", run: check, seeds: parser_seeds, catches: false };
+pub(crate) const SKETCH: Target = Target { name: "sketch", run: sketch, seeds: sketch_seeds, catches: false };
 
 static TABLE: LazyLock<Vec<Parser>> = LazyLock::new(parsers);
 

@@ -14,10 +14,10 @@ use weft_redstuff::{
 use crate::Target;
 use crate::input::{Input, noise};
 
-pub(crate) const ENCODE: Target = Target { name: "encode", run: encode, seeds };
-pub(crate) const DECODE: Target = Target { name: "decode", run: decode, seeds };
-pub(crate) const REBUILD: Target = Target { name: "rebuild", run: rebuild, seeds };
-pub(crate) const SYMBOL: Target = Target { name: "symbol", run: cross, seeds };
+pub(crate) const ENCODE: Target = Target { name: "encode", run: encode, seeds, catches: false };
+pub(crate) const DECODE: Target = Target { name: "decode", run: decode, seeds, catches: false };
+pub(crate) const REBUILD: Target = Target { name: "rebuild", run: rebuild, seeds, catches: false };
+pub(crate) const SYMBOL: Target = Target { name: "symbol", run: cross, seeds, catches: false };
 
 /// No stripe here has more bytes of source.
 const MOST: u32 = 1 << 14;
