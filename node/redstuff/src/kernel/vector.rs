@@ -37,8 +37,8 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn multiply(operand: Self::Operand, factor: Self::Factor) -> Self;
 }
 
-/// Sources of a single output that are read side by side.
-const SIDE_BY_SIDE: usize = 8;
+/// Sources of a single output that are read side by side: with as many as a cache has ways, symbols of a power of two would drive each other out.
+const SIDE_BY_SIDE: usize = 6;
 
 /// Sets bytes `range`, a multiple of a vector, of the outputs to their combinations: of four outputs at a time, and of `W` vectors, or of `S` for a
 /// single one.
