@@ -17,6 +17,7 @@ pub(crate) const VOLUME: Target = Target { name: "store-volume", run: changed_vo
 struct Held {
     states: BTreeMap<String, Vec<u8>>,
     entries: BTreeMap<[u8; 32], Vec<u8>>,
+    index: BTreeMap<Vec<u8>, Vec<u8>>,
     uploads: BTreeMap<[u8; 16], UploadNumber>,
     holdings: BTreeMap<[u8; 32], UploadNumber>,
     stripes: BTreeMap<(UploadNumber, u32), Vec<u8>>,
@@ -31,6 +32,7 @@ impl Held {
         let mut held = Self {
             states: view.states("", None, usize::MAX)?.into_iter().collect(),
             entries: view.entries(None, usize::MAX)?.into_iter().collect(),
+            index: view.index_rows(&[], None, usize::MAX)?.into_iter().collect(),
             uploads: view.uploads(None, usize::MAX)?.into_iter().map(|(key, upload)| (key, upload.number)).collect(),
             holdings: view.holdings(None, usize::MAX)?.into_iter().collect(),
             missing: view.missing(None, usize::MAX)?.into_iter().collect(),
@@ -107,6 +109,7 @@ fn step(tx: &mut Tx<'_>, commit: u64) -> Result<(), StoreError> {
         2 => {
             let _finished = tx.finish_upload(&session, &blob);
             tx.put_entry(&blob, noise(300, &commit.to_le_bytes()))?;
+            tx.put_index(&blob, noise(40, &commit.to_le_bytes()));
         }
         3 => {
             tx.add_missing(&blob, commit as u8)?;
@@ -116,6 +119,7 @@ fn step(tx: &mut Tx<'_>, commit: u64) -> Result<(), StoreError> {
             tx.remove_missing_of(&blob)?;
             tx.remove_entry(&[(commit / 10 % 7) as u8; 32])?;
             tx.remove_state("none");
+            tx.remove_index_of(&blob[..4]);
         }
     }
     Ok(())
@@ -235,6 +239,9 @@ fn changed_volume(bytes: &[u8]) {
     for (blob, read) in (0..8).map(|blob| ([blob; 32], view.entry(&[blob; 32]))) {
         let known = |entry: &Vec<u8>| ever(&|held| held.entries.get(&blob) == Some(entry));
         assert!(read.is_err() || read.is_ok_and(|read| read.as_ref().is_none_or(known)), "another entry");
+        if let Ok(Some(row)) = view.index_row(&blob) {
+            assert!(ever(&|held| held.index.get(&blob[..]) == Some(&row)), "another row of the index");
+        }
         if let Ok(Some(number)) = view.holding(&blob) {
             assert!(ever(&|held| held.holdings.get(&blob) == Some(&number)), "another holding");
         }

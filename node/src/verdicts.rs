@@ -174,7 +174,7 @@ async fn look_into(member: &Member, blob: BlobId, verdict: Verdict) -> Finding {
 
 /// Fetches the helpers of a verdict, and records it where they contradict the named sliver.
 async fn examine(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Finding, MemberError> {
-    let (started, before) = (member.env().clock.now(), member.repair_bytes());
+    let (pace, before) = (member.begin_pace(), member.repair_bytes());
     let Some(newest) = member.newest() else { return Ok(Finding::Open) };
     let Some((symbol_size, hashes)) = member.stripe_hashes(&blob, verdict.stripe)? else { return Ok(Finding::Open) };
     let mut crossing =
@@ -186,7 +186,7 @@ async fn examine(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Find
         }
         None => Finding::Refuted,
     };
-    member.throttle(started, member.repair_bytes() - before).await;
+    member.keep_pace(pace, member.repair_bytes() - before, false).await;
     if found == Finding::Proven {
         member.convict(blob, verdict).await?;
     }

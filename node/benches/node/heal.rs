@@ -65,12 +65,7 @@ pub(crate) async fn weft(folder: &Path, code: Code, size: usize) -> Result<Heale
     let mut fleet = Fleet::start(folder, code).await?;
     let blobs = (BYTES / size).clamp(BLOBS.0, BLOBS.1);
     put_all(&fleet, size, blobs).await?;
-    let whole = |inventories: &[Inventory]| {
-        let missing = inventories.iter().flat_map(|inventory| &inventory.shards).map(|shard| shard.missing_slivers);
-        missing.sum::<u64>() == 0
-            && inventories.iter().all(|inventory| inventory.counts && inventory.blobs >= blobs as u64)
-    };
-    eventually("every member has all", || async { Ok(whole(&fleet.order_all(None).await?).then_some(())) }).await?;
+    wait_for_all(&fleet, blobs).await?;
     let before = received(&fleet.order_all(None).await?);
     let last = fleet.order_all(None).await?.pop().ok_or("nobody is there")?;
     let (member, lost) = (last.identity.map(|identity| identity.member), last.held_sliver_bytes);
@@ -81,7 +76,7 @@ pub(crate) async fn weft(folder: &Path, code: Code, size: usize) -> Result<Heale
         let inventories = fleet.order_all(None).await?;
         let rebuilt: u64 =
             inventories.iter().filter_map(|inventory| inventory.repair).map(|done| done.bytes_rebuilt).sum();
-        Ok((whole(&inventories) && rebuilt >= lost).then(|| received(&inventories)))
+        Ok((is_whole(&inventories, blobs) && rebuilt >= lost).then(|| received(&inventories)))
     })
     .await?;
     let time = started.elapsed();
@@ -89,11 +84,22 @@ pub(crate) async fn weft(folder: &Path, code: Code, size: usize) -> Result<Heale
     Ok(Healed { size, blobs, lost, received: after - before, time })
 }
 
+/// Whether nothing is missing of so many blobs.
+fn is_whole(inventories: &[Inventory], blobs: usize) -> bool {
+    let missing = inventories.iter().flat_map(|inventory| &inventory.shards).map(|shard| shard.missing_slivers);
+    missing.sum::<u64>() == 0 && inventories.iter().all(|inventory| inventory.counts && inventory.blobs >= blobs as u64)
+}
+
+pub(crate) async fn wait_for_all(fleet: &Fleet, blobs: usize) -> Result<(), Failure> {
+    eventually("every member has all", || async { Ok(is_whole(&fleet.order_all(None).await?, blobs).then_some(())) })
+        .await
+}
+
 fn received(inventories: &[Inventory]) -> u64 {
     inventories.iter().filter_map(|inventory| inventory.repair).map(|done| done.bytes_received).sum()
 }
 
-async fn put_all(fleet: &Fleet, size: usize, blobs: usize) -> Result<(), Failure> {
+pub(crate) async fn put_all(fleet: &Fleet, size: usize, blobs: usize) -> Result<(), Failure> {
     let http: Http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
     let next = AtomicUsize::new(0);
     let clients = (0..CLIENTS).map(|_| async {

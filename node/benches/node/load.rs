@@ -101,8 +101,15 @@ impl Measured {
 }
 
 impl Load {
-    /// Puts for a while, gets for as long what was put, and deletes it.
+    /// [`Load::measure`], and waits until the target is at rest again.
     pub(crate) async fn run(&self, target: &dyn Target) -> Result<Measured, Failure> {
+        let measured = self.measure(target).await?;
+        rest(target).await?;
+        Ok(measured)
+    }
+
+    /// Puts for a while, gets for as long what was put, and deletes it.
+    pub(crate) async fn measure(&self, target: &dyn Target) -> Result<Measured, Failure> {
         let http: Http = Client::builder(TokioExecutor::new()).build_http();
         let content = content(self.size as u64, self.size);
         let stored = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
@@ -140,7 +147,6 @@ impl Load {
         for (_, uri) in stored {
             ask(&http, Method::DELETE, uri, Bytes::new()).await?;
         }
-        rest(target).await?;
         Ok(Measured { name: target.name(), put, get })
     }
 

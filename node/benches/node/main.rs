@@ -1,6 +1,7 @@
 //! Puts, gets and repairs of a fleet of eight members on this machine, each a process with a volume in a folder of its own, beside
 //! `MinIO` with as many drives, in one run. `make bench-node` runs it; ARCHITECTURE.md ("How fast it is") says what is measured.
 
+mod beside;
 #[path = "../../tests/node/fleet/certificates.rs"]
 mod certificates;
 #[expect(dead_code, reason = "memory is measured of the operator")]
@@ -105,6 +106,9 @@ async fn measure() -> Result<Report, Failure> {
         eprintln!("{}", healed.line());
         report.healed.push(healed);
     }
+    let beside = beside::measure(&folder.path().join("beside"), wish.code, wish.seconds).await?;
+    eprintln!("{}", beside.line());
+    report.beside = Some(beside);
     Ok(report)
 }
 

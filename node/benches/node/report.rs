@@ -3,6 +3,7 @@
 use weft_redstuff::Code;
 
 use crate::{
+    beside::Beside,
     heal::Healed,
     load::{Measured, Rate},
 };
@@ -33,11 +34,12 @@ pub(crate) struct Report {
     pub(crate) disk: f64,
     pub(crate) cells: Vec<Cell>,
     pub(crate) healed: Vec<Healed>,
+    pub(crate) beside: Option<Beside>,
 }
 
 impl Report {
     pub(crate) fn new(code: Code, disk: f64) -> Self {
-        Self { code, disk, cells: Vec::new(), healed: Vec::new() }
+        Self { code, disk, cells: Vec::new(), healed: Vec::new(), beside: None }
     }
 
     /// Bytes stored for each byte put.
@@ -78,6 +80,11 @@ impl Report {
         for healed in &self.healed {
             text += &healed.row();
         }
+        if let Some(beside) = &self.beside {
+            text += "\n";
+            text += &beside.line();
+            text += "\n";
+        }
         text
     }
 
@@ -99,6 +106,7 @@ impl Report {
             }
         }
         broken.extend(self.healed.iter().filter_map(Healed::broken));
+        broken.extend(self.beside.iter().flat_map(Beside::broken));
         broken
     }
 }

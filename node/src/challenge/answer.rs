@@ -13,7 +13,7 @@ const MAX_ROWS: usize = 16 * 1024;
 
 /// What this member lacks by its own work list. Read inside a write, behind everything that the digests tell of.
 pub(crate) async fn lacks(member: &Member, kind: DigestKind) -> Result<LacksReply, MemberError> {
-    let digests: Vec<u8> = member.registry_digests(kind)?.iter().flat_map(|digest| digest.0).collect();
+    let digests: Vec<u8> = member.registry_digests(kind).await?.iter().flat_map(|digest| digest.0).collect();
     let known = member.known();
     let newest = known.newest.as_ref().ok_or(MemberError::NoSeat)?;
     let own = member.seated().intersection(known.work);

@@ -34,15 +34,11 @@ pub(super) struct Told {
 pub(super) async fn ask(member: &Member, newest: &SignedView, channel: Channel) -> Result<Option<Told>, Status> {
     let mut client = ChallengesClient::new(channel).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let reply = client.lacks(LacksRequest { digest_kind: DigestKind::Sets.wire() }).await?.into_inner();
-    Ok(Told::read(member, newest, &reply)?)
+    let ours = member.registry_digests(DigestKind::read(reply.digest_kind)).await?;
+    Ok(Told::compared(&ours, newest, &reply))
 }
 
 impl Told {
-    fn read(member: &Member, newest: &SignedView, reply: &LacksReply) -> Result<Option<Self>, MemberError> {
-        let ours = member.registry_digests(DigestKind::read(reply.digest_kind))?;
-        Ok(Self::compared(&ours, newest, reply))
-    }
-
     fn compared(ours: &[Hash], newest: &SignedView, reply: &LacksReply) -> Option<Self> {
         if Hash::from_slice(&reply.view)? != newest.view.hash() {
             return None;

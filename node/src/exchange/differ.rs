@@ -76,7 +76,7 @@ async fn listed(
     member.metrics().received("registry", reply.digests.len());
     let theirs = as_expected(&reply.digests, expected)?;
     let kind = DigestKind::read(reply.digest_kind);
-    let parts = theirs.iter().zip(member.registry_digests(kind)?).zip(0..=u8::MAX);
+    let parts = theirs.iter().zip(member.registry_digests(kind).await?).zip(0..=u8::MAX);
     let parts: Vec<u8> = parts.filter(|((theirs, ours), _)| *theirs != ours).map(|(_, part)| part).collect();
     member.metrics().registry_compared("lists");
     // No parts would be all of them.

@@ -141,7 +141,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         let mut from = weft_protocol::Decoder::new("view id", &request.standing_for);
         let view = ViewId::decode(&mut from)?;
         from.finish()?;
-        member.standing(&view, kind)?
+        member.standing(&view, kind).await?
     };
     let horizon = if standing.is_some() { member.horizon()? } else { None };
     let said = say(member, None);
@@ -152,7 +152,7 @@ pub(crate) async fn answer(member: &Member, request: ExchangeRequest) -> Result<
         refusal: said.refusal,
         successor: said.successor,
         standing: standing.map(|standing| standing.encode().into()).unwrap_or_default(),
-        registry_digest: member.registry_digest(kind)?.0.to_vec().into(),
+        registry_digest: member.registry_digest(kind).await?.0.to_vec().into(),
         remembered: remembered.map(|signed| signed.encode().into()).unwrap_or_default(),
         peers: member.peer_list(),
         sequence: said.sequence,

@@ -9,7 +9,7 @@ use weft_protocol::{DecodeError, Entry, Rank, SignedView};
 use weft_redstuff::{BlobId, Hash};
 
 use super::{differ::differ, void};
-use crate::member::{Late, Member, MemberError, Peer};
+use crate::member::{Late, Member, MemberError, Peer, kind};
 
 /// Entries asked for at a time.
 const ENTRIES: usize = 256;
@@ -59,8 +59,9 @@ pub(super) async fn pull(member: &Member, peer: Peer, expected: Option<Hash>) ->
 /// Those of a peer's rows that this registry lacks.
 fn lacking(member: &Member, rows: &[(BlobId, Rank)]) -> Result<Vec<BlobId>, MemberError> {
     let mut lacking = Vec::new();
+    let view = member.store().view();
     for (blob, rank) in rows {
-        if member.kind(blob)?.is_none_or(|kind| kind.rank() < *rank) {
+        if kind(&view, blob)?.is_none_or(|kind| kind.rank() < *rank) {
             lacking.push(*blob);
         }
     }

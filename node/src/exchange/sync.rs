@@ -34,7 +34,7 @@ pub(super) async fn sync(member: &Member, ToSync { view, declared }: &ToSync) ->
     let id = view.view.id();
     let mut tally = SyncTally::new(&view.view, declared);
     if view.view.seat(member.identity().member).is_some()
-        && let Some(own) = member.standing(&id, DigestKind::Sets)?
+        && let Some(own) = member.standing(&id, DigestKind::Sets).await?
     {
         // A member that isn't synced to the view's predecessor itself doesn't count for its own shards.
         if let Err(error) = tally.add(&own) {
@@ -91,7 +91,7 @@ async fn count(
         let standing = Signed::decode(&reply.standing)?;
         let Statement::Standing { registry, .. } = &standing.statement else { return Err(SyncPeerError::NotRefusing) };
         // Where the digests are equal there is nothing to merge.
-        if *registry != member.registry_digest(DigestKind::read(reply.digest_kind))? {
+        if *registry != member.registry_digest(DigestKind::read(reply.digest_kind)).await? {
             match pull(member, peer, Some(*registry)).await {
                 Err(PullError::Moved) if left > 0 => continue,
                 pulled => pulled?,

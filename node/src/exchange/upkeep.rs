@@ -55,7 +55,10 @@ async fn round(
     pulled: &mut HashMap<Peer, Instant>,
     tidied: &mut Tidied,
 ) -> Result<(), MemberError> {
-    member.expire().await?;
+    if let Err(error) = member.expire().await {
+        // The rest doesn't wait for it.
+        tracing::warn!(%error, "blobs whose time has come could not be dropped");
+    }
     if member.work_is_stale() {
         member.renew_work().await?;
     }
@@ -72,7 +75,7 @@ async fn round(
     // A registry that the newest view fences is never merged: what it has and others don't is gone (R14).
     for (peer, (kind, digest)) in heard.iter().filter(|(peer, _)| seated(peer)) {
         let recent = pulled.get(peer).is_some_and(|last| now.duration_since(*last) < PULL_INTERVAL);
-        if recent || *digest == member.registry_digest(*kind)? {
+        if recent || *digest == member.registry_digest(*kind).await? {
             continue;
         }
         pulled.insert(*peer, now);

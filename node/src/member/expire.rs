@@ -69,10 +69,11 @@ impl Member {
     /// Drops what the time floor has reached: some of it, and then there is more to do.
     pub(crate) async fn expire(&self) -> Result<(), MemberError> {
         let Some(floor) = self.time_floor() else { return Ok(()) };
-        let due = index::due(&self.store.view(), floor.seconds, BATCH)?;
-        if due.is_empty() {
+        let view = self.store.view();
+        if index::due(&view, floor.seconds, 1)?.is_empty() {
             return Ok(());
         }
+        let due = index::due(&view, floor.seconds, BATCH)?;
         let all = due.len();
         let write = self.write_registry(move |tx, changes| {
             records::raise_floor(tx, &floor)?;

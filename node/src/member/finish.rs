@@ -43,7 +43,7 @@ impl Member {
         let stripe = stripe.filter(|stripe| !is_held(&snapshot, stripe, &blob, &layout).unwrap_or(false));
         let room = stripe.as_ref().map_or(Room::Reserved, |stripe| Room::Grows { bytes: stripe.bytes });
         let identity = self.identity.clone();
-        let (registry, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
+        let (sums, floor) = (Arc::clone(&self.index), Arc::clone(&self.floor));
         let write = self.store.write(room, move |tx| {
             let fence = records::fence(tx)?;
             let view = fence.permit(&asked).map_err(|source| MemberError::view(&fence, source))?;
@@ -74,7 +74,7 @@ impl Member {
             }
             // What was held before, or is certified already, takes no more room.
             if !was_held && !index::is_live(tx, &blob)? {
-                limit.admit(&registry, slivers::bytes_of_a_shard(&layout))?;
+                limit.admit(&sums, slivers::bytes_of_a_shard(&layout))?;
             }
             orphans::acked(tx, &blob)?;
             if index::is_live(tx, &blob)? {

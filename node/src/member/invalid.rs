@@ -89,15 +89,19 @@ impl Member {
 
     /// How many live blobs are invalid by this member's proofs, and the first of them.
     pub(super) fn tell_invalid(&self) -> Result<(u64, Vec<Bytes>), MemberError> {
-        let invalid = lock(&self.invalid);
-        let view = self.store.view();
+        let (blobs, view) = (self.convicted(), self.store.view());
         let mut live = Vec::new();
-        for blob in invalid.verdicts.keys() {
+        for blob in &blobs {
             if index::is_live(&view, blob)? {
                 live.push(blob);
             }
         }
         Ok((live.len() as u64, wire(live.into_iter().take(TOLD))))
+    }
+
+    /// The blobs that verdicts are kept of. A copy: readers ask what is among them while others go through it.
+    fn convicted(&self) -> Vec<BlobId> {
+        lock(&self.invalid).verdicts.keys().copied().collect()
     }
 
     /// Whether no verdict is kept any more.
@@ -157,9 +161,9 @@ impl Member {
     /// Forgets some of the verdicts on blobs that were deleted, or have expired, or are void.
     pub(crate) async fn drop_verdicts(&self) -> Result<(), MemberError> {
         let (view, mut gone) = (self.store.view(), BTreeSet::new());
-        for blob in lock(&self.invalid).verdicts.keys() {
-            if gone.len() < BATCH && !index::is_live(&view, blob)? {
-                gone.insert(*blob);
+        for blob in self.convicted() {
+            if gone.len() < BATCH && !index::is_live(&view, &blob)? {
+                gone.insert(blob);
             }
         }
         if gone.is_empty() || self.is_read_only() {

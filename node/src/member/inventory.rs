@@ -8,7 +8,7 @@ use weft_redstuff::BlobId;
 use weft_store::View;
 
 use super::{
-    Condition, DigestKind, Identity, Kind, Known, Member, MemberError,
+    Condition, Identity, Kind, Known, Member, MemberError,
     index::{self, Totals},
     moved::Moved,
     records, unrecoverable,
@@ -60,7 +60,7 @@ impl Member {
             counts: self.counts(),
             blobs: totals.live,
             tombstones: totals.tombstones,
-            registry_digest: self.registry_digest(DigestKind::Sets)?.0.to_vec().into(),
+            registry_digest: self.index.digest().0.to_vec().into(),
             shards: self.shard_reports(&known, &totals, &aside)?,
             held_slivers: view.totals().slivers,
             held_sliver_bytes: view.totals().sliver_bytes,

@@ -46,6 +46,11 @@ impl Lacking {
         }
     }
 
+    /// What the worst blob of all may lack.
+    pub(crate) fn most(&self) -> u16 {
+        self.0.iter().copied().max().unwrap_or_default()
+    }
+
     pub(crate) fn of(&self, slot: u8) -> u16 {
         self.0[usize::from(slot)]
     }

@@ -144,7 +144,7 @@ fn tell(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId) -> Result<(), Mem
     let Some(entry) = tx.entry(&blob.0)?.filter(|_| hidden) else { return Ok(()) };
     records::put_hidden(tx, blob, false);
     let entry = Entry::decode(&entry)?;
-    let kind = Kind::of(&entry, |view| registry::position(tx, view));
+    let kind = registry::kind_of(tx, &entry)?;
     changes.set(tx, *blob, kind, expiry_of(&entry))?;
     Ok(())
 }

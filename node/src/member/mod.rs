@@ -21,6 +21,7 @@ mod moved;
 mod open;
 mod order;
 mod orphans;
+mod pace;
 mod readmit;
 mod reads;
 mod records;
@@ -58,8 +59,8 @@ pub use error::MemberError;
 pub(crate) use finish::Finish;
 use floor::Floor;
 use fresh::Fresh;
-pub(crate) use index::Compared;
 use index::Index;
+pub(crate) use index::{Compared, kind};
 use invalid::Invalid;
 pub(crate) use invalid::{Verdict, verdict};
 pub(crate) use lacking::Lacking;
@@ -67,6 +68,7 @@ pub(crate) use leftovers::{Step, step};
 pub use moved::Way;
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
+use pace::Foreground;
 pub(crate) use reads::Filter;
 pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use registry::Late;
@@ -142,6 +144,7 @@ pub struct Member {
     /// What the operator's newest seal order declares lost (R7): peers that can't tell any more what they remember.
     declared: Mutex<Vec<(MemberId, Incarnation)>>,
     repair_limit: AtomicU64,
+    foreground: Foreground,
     /// Bytes that one shard may have of all blobs; 0: no limit.
     shard_limit: AtomicU64,
     /// Counts changes of work list, view and target.
@@ -338,19 +341,6 @@ impl Member {
     /// Bytes that repair and migration received since the start.
     pub fn repair_bytes(&self) -> u64 {
         self.metrics.repair_bytes()
-    }
-
-    /// Waits until `bytes`, received since `started`, are within the ordered budget.
-    pub async fn throttle(&self, started: Instant, bytes: u64) {
-        let limit = self.repair_limit.load(Ordering::Relaxed);
-        if limit == 0 || bytes == 0 {
-            return;
-        }
-        let due = Duration::from_secs_f64(bytes as f64 / limit as f64);
-        let spent = self.env.clock.now().duration_since(started);
-        if let Some(rest) = due.checked_sub(spent) {
-            self.env.clock.sleep(rest).await;
-        }
     }
 
     pub(crate) fn known(&self) -> Arc<Known> {

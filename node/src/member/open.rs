@@ -8,7 +8,9 @@ use std::{
 use weft_protocol::{Fence, FleetId, Incarnation, MemberId, PublicKey, SigningKey, VolumeId};
 use weft_store::{Room, Store, View};
 
-use super::{Condition, Floor, Identity, Index, Invalid, Known, Member, MemberError, index, limits, readmit, records};
+use super::{
+    Condition, Floor, Foreground, Identity, Index, Invalid, Known, Member, MemberError, index, limits, readmit, records,
+};
 use crate::{env::Env, metrics::Metrics};
 
 /// Who the process was started as.
@@ -113,6 +115,7 @@ impl Member {
             refusals: Mutex::default(),
             declared: Mutex::default(),
             repair_limit: AtomicU64::new(0),
+            foreground: Foreground::default(),
             changed: tokio::sync::watch::Sender::new(0),
             retiring: tokio::sync::Mutex::default(),
             unrecoverable: Mutex::default(),

@@ -12,7 +12,7 @@ use weft_store::{Pending, Room, Tx, View};
 use super::{
     Compared, DigestKind, Identity, Kind, Member, MemberError, ROW, expire, finish,
     index::{self, Changes, expiry_of},
-    records, signing, void,
+    records, signing, void, whole,
 };
 
 /// Entries stored in one commit.
@@ -152,8 +152,17 @@ impl Member {
     }
 
     /// The digests of the registry's parts.
-    pub(crate) fn registry_digests(&self, kind: DigestKind) -> Result<Vec<Hash>, MemberError> {
-        self.index.digests(kind, self.store.view())
+    pub(crate) async fn registry_digests(&self, kind: DigestKind) -> Result<Vec<Hash>, MemberError> {
+        let index = Arc::clone(&self.index);
+        let view = self.store.view();
+        match kind {
+            DigestKind::Sets => index.digests(kind, &view),
+            // That takes a while.
+            DigestKind::Rows => {
+                let made = weft_client::apart(move || index.digests(kind, &view)).await;
+                made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+            }
+        }
     }
 
     /// The digests of the registry's parts, and the first cells of its sketch, of one moment.
@@ -169,19 +178,17 @@ impl Member {
         compared.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    /// Kind of a blob's entry.
-    pub(crate) fn kind(&self, blob: &BlobId) -> Result<Option<Kind>, MemberError> {
-        index::kind(&self.store.view(), blob)
-    }
-
     /// Whether a blob is live here.
     pub(crate) fn is_live(&self, blob: &BlobId) -> Result<bool, MemberError> {
         index::is_live(&self.store.view(), blob)
     }
 
     /// The digest of the registry: equal digests mean equal sets of blobs and tombstones.
-    pub(crate) fn registry_digest(&self, kind: DigestKind) -> Result<Hash, MemberError> {
-        self.index.digest(kind, self.store.view())
+    pub(crate) async fn registry_digest(&self, kind: DigestKind) -> Result<Hash, MemberError> {
+        match kind {
+            DigestKind::Sets => Ok(self.index.digest()),
+            DigestKind::Rows => Ok(whole(&self.registry_digests(kind).await?)),
+        }
     }
 }
 
@@ -208,8 +215,10 @@ pub(crate) fn store(
     if let Entry::Live { certificate, .. } = entry {
         signing::note(tx, &certificate.acks)?;
     }
-    let rank = |entry: &Entry| entry.rank(|view| position(tx, view));
-    if known.as_ref().is_some_and(|known| rank(entry) <= rank(known)) {
+    let kind = kind_of(tx, entry)?;
+    if let Some(known) = &known
+        && kind.rank() <= kind_of(tx, known)?.rank()
+    {
         return Ok(false);
     }
     tx.put_entry(&blob.0, entry.encode())?;
@@ -237,7 +246,6 @@ pub(crate) fn store(
             }
         }
     }
-    let kind = Kind::of(entry, |view| position(tx, view));
     changes.set(tx, blob, kind, expiry_of(entry))?;
     if let Some(expiry) = acked {
         index::settle_expiry(tx, &blob, expiry)?;
@@ -245,8 +253,15 @@ pub(crate) fn store(
     Ok(true)
 }
 
+/// The kind of a checked entry.
+pub(super) fn kind_of(tx: &Tx<'_>, entry: &Entry) -> Result<Kind, MemberError> {
+    let position = entry.names().map(|view| position(tx, &view)).transpose()?;
+    Ok(Kind::of(entry, |_| position.unwrap_or_default()))
+}
+
 /// The position of a view that is known here.
-pub(crate) fn position(tx: &Tx<'_>, view: &Hash) -> (u64, u64) {
-    let views = records::views(tx).unwrap_or_default();
-    views.iter().find(|known| known.view.hash() == *view).map(|known| known.view.position()).unwrap_or_default()
+pub(crate) fn position(tx: &Tx<'_>, view: &Hash) -> Result<(u64, u64), MemberError> {
+    let views = records::views(tx)?;
+    let known = views.iter().find(|known| known.view.hash() == *view);
+    Ok(known.map(|known| known.view.position()).unwrap_or_default())
 }

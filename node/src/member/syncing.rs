@@ -79,13 +79,13 @@ impl Member {
     ///
     /// The refusal is read from the newest commit before the digest is taken, so that everything that was ever
     /// receipted of the view is in the registry that the digest tells of.
-    pub(crate) fn standing(&self, view: &ViewId, digests: DigestKind) -> Result<Option<Signed>, MemberError> {
+    pub(crate) async fn standing(&self, view: &ViewId, digests: DigestKind) -> Result<Option<Signed>, MemberError> {
         let snapshot = self.store.view();
         if self.condition() != Condition::Healthy || !records::fence(&snapshot)?.refuses(view) {
             return Ok(None);
         }
         let synced = records::synced(&snapshot)?;
-        let registry = self.registry_digest(digests)?;
+        let registry = self.registry_digest(digests).await?;
         let standing = Statement::Standing { view: view.hash, synced, registry };
         Ok(Some(self.sign_at(standing, snapshot.sequence())))
     }

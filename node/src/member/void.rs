@@ -90,7 +90,7 @@ impl Member {
 pub(super) fn is_late(tx: &Tx<'_>, entry: &Entry) -> Result<bool, MemberError> {
     let Entry::Live { certificate, .. } = entry else { return Ok(false) };
     let Some(synced) = records::synced(tx)? else { return Ok(false) };
-    if registry::position(tx, &certificate.view) > synced.position() {
+    if registry::position(tx, &certificate.view)? > synced.position() {
         return Ok(false);
     }
     let known = tx.entry(&certificate.blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;

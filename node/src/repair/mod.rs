@@ -28,9 +28,6 @@ use crate::{member::Member, migrate};
 pub(crate) use symbols::{request_digest, statement};
 pub(crate) use work::{Item, Source};
 
-/// Items of one batch; their slivers' bytes are bounded apart ([`work::BATCH_BYTES`]).
-const BATCH_ITEMS: usize = 512;
-
 /// How long to wait before asking for work again when nothing told of any, or none of it could be done.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -42,6 +39,8 @@ pub async fn run(member: Arc<Member>) {
         doubts: suspects::Doubts::default(),
         evidence: evidence::Evidence::default(),
         pass: pass::Pass::default(),
+        is_busy: false,
+        missing: None,
     };
     loop {
         match repair.round().await {
@@ -76,27 +75,37 @@ struct Repair {
     /// What can't be had back.
     evidence: evidence::Evidence,
     pass: pass::Pass,
+    /// Gateways asked for something while the last batch was worked on.
+    is_busy: bool,
+    /// Rows of the work list when the last batch began.
+    missing: Option<u64>,
 }
 
 impl Repair {
     async fn round(&mut self) -> Result<Progress, work::WorkError> {
         // Most wakings come of puts, after which nothing is missing.
-        if self.member.store().view().totals().missing == 0 {
+        let missing = self.member.store().view().totals().missing;
+        if missing == 0 {
             self.attempts.clear();
             self.doubts.clear();
             self.evidence.clear(&self.member);
             self.pass = pass::Pass::default();
+            self.missing = None;
             return Ok(Progress::None);
         }
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
-        let started = self.member.env().clock.now();
+        let (started, pace) = (self.member.env().clock.now(), self.member.begin_pace());
         self.evidence.refresh(&self.member, &fleet, started).await?;
-        let Self { member, attempts, evidence, pass, .. } = self;
+        let Self { member, attempts, evidence, pass, is_busy, .. } = self;
         let attempt = |blob, shard| {
             let rests = evidence.rests(&blob);
             (!rests).then(|| attempts.get(&(blob, shard)).copied().unwrap_or(0))
         };
-        let items = work::next(member, &fleet, pass, attempt, BATCH_ITEMS)?;
+        // What grows faster than it is done would never end.
+        let is_behind = self.missing.replace(missing).is_some_and(|before| missing >= before);
+        let gives_way = !is_behind && !member.has_urgent_work()?;
+        let batch = if *is_busy && gives_way { work::Batch::SMALL } else { work::Batch::LARGE };
+        let items = work::next(member, &fleet, pass, attempt, batch)?;
         if items.is_empty() {
             return Ok(Progress::None);
         }
@@ -122,7 +131,8 @@ impl Repair {
         let progress = if items.confirmed > 0 || failed.len() < tried { Progress::Some } else { Progress::None };
         self.look_into(&fleet, &failed, started).await?;
         let moved = self.member.repair_bytes() - before;
-        self.member.throttle(started, moved).await;
+        self.is_busy = self.member.is_busy_since(pace);
+        self.member.keep_pace(pace, moved, gives_way).await;
         Ok(progress)
     }
 

@@ -11,8 +11,19 @@ use weft_store::{StoreError, View as _};
 use super::pass::Pass;
 use crate::member::{Member, MemberError, Peer, Way};
 
-/// Bytes of slivers that one batch may bring.
-pub(super) const BATCH_BYTES: u64 = 16 << 20;
+/// What is done in one go, and isn't interrupted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batch {
+    items: usize,
+    /// Bytes of their slivers, the last item's not counted.
+    bytes: u64,
+}
+
+impl Batch {
+    pub(super) const LARGE: Self = Self { items: 512, bytes: 16 << 20 };
+    /// While gateways wait for this member.
+    pub(super) const SMALL: Self = Self { items: 64, bytes: 2 << 20 };
+}
 
 #[derive(Debug, Error)]
 pub(super) enum WorkError {
@@ -116,13 +127,13 @@ pub(super) fn next(
     fleet: &Fleet,
     pass: &mut Pass,
     attempt: impl Fn(BlobId, u8) -> Option<usize>,
-    limit: usize,
+    batch: Batch,
 ) -> Result<Vec<Item>, WorkError> {
     pass.begin(member, fleet.newest.view.hash())?;
     let view = member.store().view();
     let (mut items, mut bytes) = (Vec::new(), 0);
-    while items.len() < limit {
-        let rows = pass.rows(&view, limit - items.len())?;
+    while items.len() < batch.items {
+        let rows = pass.rows(&view, batch.items - items.len())?;
         if rows.is_empty() {
             break;
         }
@@ -141,7 +152,7 @@ pub(super) fn next(
             let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
             bytes += item.bytes();
             items.push(item);
-            if bytes >= BATCH_BYTES {
+            if bytes >= batch.bytes {
                 return Ok(items);
             }
         }

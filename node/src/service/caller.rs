@@ -111,6 +111,20 @@ impl Gate {
         }
         Err(Status::permission_denied(format!("{:?} may not call {service:?}", caller.role)))
     }
+
+    /// [`Gate::admit`], for what clients wait for: repair gives way to it.
+    pub(crate) fn admit_foreground<T>(
+        self,
+        request: &Request<T>,
+        service: Service,
+        member: &Member,
+    ) -> Result<Caller, Status> {
+        let caller = self.admit(request, service)?;
+        if caller.role == Role::Gateway {
+            member.foreground().note();
+        }
+        Ok(caller)
+    }
 }
 
 #[cfg(test)]

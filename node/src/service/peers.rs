@@ -67,7 +67,7 @@ impl peers_server::Peers for Peers {
     ) -> Result<Response<RegistryDigestsReply>, Status> {
         self.gate.admit(&request, Service::Peers)?;
         let kind = DigestKind::read(request.into_inner().digest_kind);
-        let digests = self.member.registry_digests(kind)?.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
+        let digests = self.member.registry_digests(kind).await?.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
         self.member.metrics().sent("registry", digests.len());
         Ok(Response::new(RegistryDigestsReply { digests: digests.into(), digest_kind: kind.wire() }))
     }
@@ -78,7 +78,7 @@ impl peers_server::Peers for Peers {
         let kind = DigestKind::read(digest_kind);
         let (mut digests, sketch) = self.member.registry_sketch(cells as usize);
         if kind == DigestKind::Rows {
-            digests = self.member.registry_digests(kind)?;
+            digests = self.member.registry_digests(kind).await?;
         }
         let digests = digests.iter().flat_map(|digest| digest.0).collect::<Vec<u8>>();
         let cells = sketch.encode();
@@ -121,7 +121,9 @@ impl peers_server::Peers for Peers {
             return Err(Status::invalid_argument("the parts of a registry are asked for in order"));
         }
         let after: Option<BlobId> = if after.is_empty() { None } else { Some(blob(&after)?) };
-        let (page, more) = self.member.entry_ids(&parts, after, (limit as usize).clamp(1, MAX_IDS))?;
+        let (member, limit) = (self.member.clone(), (limit as usize).clamp(1, MAX_IDS));
+        let page = weft_client::apart(move || member.entry_ids(&parts, after, limit)).await;
+        let (page, more) = page.map_err(|error| Status::internal(error.to_string()))??;
         let mut ids = BytesMut::with_capacity(page.len() * ROW);
         for (blob, kind) in &page {
             ids.put_slice(&row(blob, kind.rank()));

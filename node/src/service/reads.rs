@@ -48,7 +48,7 @@ impl reads_server::Reads for Reads {
     }
 
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
-        let caller = self.gate.admit(&request, Service::Reads)?;
+        let caller = self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
         // Taken before the registry is read: what is unknown then counts for the view that was newest before.
         let (counts, newest) = (self.member.counts_for_not_found(), self.member.newest());
         // A void is for members to know: to readers there is no such blob. Nor is there one that has expired (R15).
@@ -78,7 +78,7 @@ impl reads_server::Reads for Reads {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
-        self.gate.admit(&request, Service::Reads)?;
+        self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
         let ListRequest { after, limit, label, digest } = request.into_inner();
         let after = if after.is_empty() { None } else { Some(blob(&after)?) };
         let filter = filter(&label, &digest)?;
@@ -94,7 +94,7 @@ impl reads_server::Reads for Reads {
         &self,
         request: Request<StripeHashesRequest>,
     ) -> Result<Response<StripeHashesReply>, Status> {
-        self.gate.admit(&request, Service::Reads)?;
+        self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
         let StripeHashesRequest { blob: id, stripe } = request.into_inner();
         let id: BlobId = blob(&id)?;
         let hashes = self.member.stripe_hashes(&id, stripe)?;
@@ -107,7 +107,7 @@ impl reads_server::Reads for Reads {
     }
 
     async fn get_sliver(&self, request: Request<SliverRequest>) -> Result<Response<SliverReply>, Status> {
-        let caller = self.gate.admit(&request, Service::Reads)?;
+        let caller = self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
         let SliverRequest { blob: id, stripe, axis, index } = request.into_inner();
         let axis = sliver_axis(axis).ok_or_else(|| Status::invalid_argument("an axis is 0 or 1"))?;
         let index = u16::try_from(index).map_err(|_| Status::invalid_argument("there is no such sliver"))?;

@@ -36,7 +36,7 @@ impl writes_server::Writes for Writes {
     type UploadStream = ReceiverStream<Durable>;
 
     async fn upload(&self, request: Request<Streaming<UploadRequest>>) -> Result<Response<Self::UploadStream>, Status> {
-        self.gate.admit(&request, Service::Writes)?;
+        self.gate.admit_foreground(&request, Service::Writes, &self.member)?;
         let newest = self.member.newest().ok_or_else(|| Status::unavailable("no view is known here yet"))?;
         let (replies, receiver) = mpsc::channel(WINDOW);
         let (member, code) = (self.member.clone(), newest.view.code);
@@ -50,7 +50,7 @@ impl writes_server::Writes for Writes {
     }
 
     async fn finish(&self, request: Request<FinishRequest>) -> Result<Response<FinishReply>, Status> {
-        self.gate.admit(&request, Service::Writes)?;
+        self.gate.admit_foreground(&request, Service::Writes, &self.member)?;
         let request = request.into_inner();
         self.member.metrics().received("writes", request.metadata.len() + request.inline.len());
         let session = request.session[..].try_into().map_err(|_| Status::invalid_argument("a session is 16 bytes"))?;
@@ -77,7 +77,7 @@ impl writes_server::Writes for Writes {
     }
 
     async fn certify(&self, request: Request<CertifyRequest>) -> Result<Response<ReceiptReply>, Status> {
-        self.gate.admit(&request, Service::Writes)?;
+        self.gate.admit_foreground(&request, Service::Writes, &self.member)?;
         let request = request.into_inner();
         let entry = Entry::decode(&request.entry).map_err(|error| malformed(&error))?;
         self.member.metrics().received("writes", request.entry.len());
@@ -86,7 +86,7 @@ impl writes_server::Writes for Writes {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<ReceiptReply>, Status> {
-        self.gate.admit(&request, Service::Writes)?;
+        self.gate.admit_foreground(&request, Service::Writes, &self.member)?;
         let request = request.into_inner();
         let tombstone = Tombstone::decode(&request.tombstone).map_err(|error| malformed(&error))?;
         self.member.metrics().received("writes", request.tombstone.len());
@@ -109,6 +109,8 @@ async fn receive(
             request = stripes.message(), if open && storing.len() < WINDOW => match request? {
                 None => open = false,
                 Some(request) => {
+                    // A long put is one call.
+                    member.foreground().note();
                     let stripe = parse(member, code, session, request).await?;
                     session = Some(stripe.session);
                     let number = stripe.stripe;

@@ -27,6 +27,11 @@ pub enum StoreError {
     /// The volume was written by a newer version. It is left as it is.
     #[error("the volume has format {found}, this version reads up to {known}: run a version that knows it")]
     NewerFormat { found: u32, known: u32 },
+    /// The volume is of an older format, and too full to be made one of this. It is left as it is.
+    #[error(
+        "the volume's next format takes {needed} bytes, and {free} are free: enlarge the volume, or run the version before"
+    )]
+    NoRoomToUpgrade { needed: u64, free: u64 },
     /// A commit is missing, or damaged, that others came after: the volume isn't what it was. Its data is as good as lost.
     #[error("the volume's log is damaged: {segment} {what}; replace the volume, and its data is rebuilt")]
     LogDamaged { segment: String, what: String },

@@ -24,6 +24,9 @@ const FORMAT: u32 = 3;
 /// The row of [`Table::Meta`] that holds the format: u32.
 const FORMAT_KEY: &[u8] = b"format";
 
+/// What an entry's index takes while it is made, and no less: its rows, as they are in the log and in the database.
+const INDEX_BYTES: u64 = 512;
+
 /// Name of the file while it is made.
 const UNFINISHED: &str = "store.redb.new";
 
@@ -46,7 +49,10 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, Store
             has_no_segments(&*disk)?;
             upgrade(&database, |tables| begin_log(&*disk, tables))?;
         }
-        2 => upgrade(&database, add_index)?,
+        2 => {
+            let free = disk.space().map_err(|source| StoreError::Space { source: Arc::new(source) })?.free;
+            upgrade(&database, |tables| add_index(tables, free))?;
+        }
         _ => {}
     }
     let capacity = disk.space().map_err(|source| StoreError::Space { source: Arc::new(source) })?.capacity;
@@ -136,8 +142,13 @@ fn upgrade(database: &Database, change: impl FnOnce(Tables<'_>) -> Result<(), St
     guarded(Table::Meta, || transaction.commit())
 }
 
-/// Format 2 had no [`Table::Index`], which is there since the tables were opened. The log stays as it is.
-fn add_index(mut tables: Tables<'_>) -> Result<(), StoreError> {
+/// Format 2 had no [`Table::Index`], which is there since the tables were opened. The log stays as it is. So does all where there is no room for what
+/// the node writes there: the version before still reads it.
+fn add_index(mut tables: Tables<'_>, free: u64) -> Result<(), StoreError> {
+    let needed = tables.counters.totals.entries * INDEX_BYTES;
+    if needed > free {
+        return Err(StoreError::NoRoomToUpgrade { needed, free });
+    }
     let end = tables.get(Table::Meta, End::KEY)?.ok_or_else(|| misshapen(Table::Meta))?;
     tables.make(Change::Put(Table::Meta, FORMAT_KEY, &FORMAT.to_be_bytes()))?;
     tables.seal(End::decode(&end)?)

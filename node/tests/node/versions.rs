@@ -92,13 +92,23 @@ async fn digests_of_rows_are_told_to_who_asks_for_no_others() {
     assert_eq!((told.digest_kind, &told.registry_digest[..]), (0, &blake3::hash(&expected).as_bytes()[..]));
 }
 
-/// Makes a member's volume one that has no index, as all were.
-fn take_the_index_away(fleet: &Fleet, id: u32) {
+/// Makes a member's volume one that has no index, as all were; or one on which it was begun, of one blob.
+fn take_the_index_away(fleet: &Fleet, id: u32, is_begun: bool) {
     let options = Options { writer: Writer::Inline, reserve_bytes: 0, ..Options::default() };
     let store = Store::open(Arc::new(fleet.places[&id].disk.clone()), &options).unwrap();
-    assert!(!store.view().index_rows(&[], None, 1).unwrap().is_empty());
-    let gone = store.write_blocking(Room::Reserved, |tx| {
-        tx.remove_index_of(&[]);
+    let mut rows = store.view().index_rows(b"b", None, usize::MAX).unwrap();
+    assert_eq!(rows.len(), 3);
+    if is_begun {
+        rows.remove(0);
+    }
+    let gone = store.write_blocking(Room::Reserved, move |tx| {
+        if is_begun {
+            for (key, _) in &rows {
+                tx.remove_index(key);
+            }
+        } else {
+            tx.remove_index_of(&[]);
+        }
         tx.remove_state("sums");
         Ok::<_, StoreError>(())
     });
@@ -121,14 +131,16 @@ async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
     delete(&fleet, gone).await;
     everyone_agrees(&fleet).await;
     let before = fleet.member(0).levels().unwrap();
-    fleet.kill(0).await;
-    take_the_index_away(&fleet, 0);
-    fleet.run(0).await;
-    fleet.settled().await;
-    everyone_agrees(&fleet).await;
-    let levels = fleet.member(0).levels().unwrap();
-    assert_eq!((levels.blobs, levels.tombstones), (before.blobs, before.tombstones));
-    assert_eq!((levels.blobs, levels.tombstones), (2, 1));
+    for is_begun in [true, false] {
+        fleet.kill(0).await;
+        take_the_index_away(&fleet, 0, is_begun);
+        fleet.run(0).await;
+        fleet.settled().await;
+        everyone_agrees(&fleet).await;
+        let levels = fleet.member(0).levels().unwrap();
+        assert_eq!((levels.blobs, levels.tombstones), (before.blobs, before.tombstones));
+        assert_eq!((levels.blobs, levels.tombstones), (2, 1));
+    }
     tell_time(&mut fleet, TIME + 100).await;
     let member = fleet.member(0);
     eventually("the blob has expired", || async { member.entry(&ends).unwrap().is_none() }).await;

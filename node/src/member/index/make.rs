@@ -6,13 +6,13 @@ use weft_protocol::Entry;
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Store, View};
 
-use super::{BEFORE, BLOB, Changes, EXPIRY, LEFTOVER, SUMS, Sums, expires, expiry_of};
+use super::{BEFORE, BLOB, Changes, Row, SUMS, Sums, blob_of, expires, expiry_of, key};
 use crate::member::{MemberError, expire, records, rows::Kind};
 
 /// Entries that are taken in by one commit.
 const BATCH: usize = 4096;
 
-/// Makes the index where there is none. Who died meanwhile begins anew.
+/// Makes the index where there is none, or goes on with it where somebody died meanwhile: nothing else changes before it is whole.
 pub(in crate::member) async fn make(store: &Store) -> Result<(), MemberError> {
     if store.view().state(SUMS)?.is_some() {
         return Ok(());
@@ -21,15 +21,8 @@ pub(in crate::member) async fn make(store: &Store) -> Result<(), MemberError> {
     if entries > 0 {
         tracing::info!(entries, "the volume is of a version without an index of its registry, which is made now");
     }
-    let begin = store.write(Room::Reserved, |tx| {
-        for rows in [BLOB, LEFTOVER, EXPIRY, BEFORE] {
-            tx.remove_index_of(&[rows]);
-        }
-        Ok::<_, MemberError>(())
-    });
-    begin.await?;
     let positions = positions(&store.view())?;
-    let (mut sums, mut after, mut made) = (Sums::default(), None, 0);
+    let (mut sums, mut after, mut made) = made_before(&store.view())?;
     loop {
         let page = store.view().entries(after.as_ref(), BATCH)?;
         let Some((last, _)) = page.last() else { break };
@@ -60,10 +53,29 @@ pub(in crate::member) async fn make(store: &Store) -> Result<(), MemberError> {
             expires(tx, &blob, expiry);
         }
         tx.put_state(SUMS, sums);
+        tx.remove_index_of(&[BEFORE]);
         Ok::<_, MemberError>(())
     });
     end.await?;
     Ok(())
+}
+
+/// What is there already: its sums, its last blob and how many they are.
+pub(super) fn made_before(from: &impl View) -> Result<(Sums, Option<[u8; 32]>, usize), MemberError> {
+    let (mut sums, mut last, mut made) = (Sums::default(), None::<BlobId>, 0);
+    loop {
+        let after = last.map(|blob| key(BLOB, &blob));
+        let rows = from.index_rows(&[BLOB], after.as_deref(), BATCH)?;
+        if rows.is_empty() {
+            return Ok((sums, last.map(|blob| blob.0), made));
+        }
+        made += rows.len();
+        for (key, row) in rows {
+            let blob = blob_of(&key)?;
+            sums.change(&blob, None, Some(Row::decode(&row)?.kind));
+            last = Some(blob);
+        }
+    }
 }
 
 /// Epochs and revisions of the views that are known.

@@ -21,7 +21,7 @@ use weft_store::{Pending, Room, Store, Tx, View};
 use self::{older::Older, row::Row, sums::Sums};
 use super::{
     MemberError,
-    rows::{DigestKind, Kind, ROW, read_row, whole},
+    rows::{DigestKind, Kind, ROW, read_row},
 };
 pub(super) use make::make;
 pub(crate) use sums::Totals;
@@ -76,7 +76,7 @@ fn row_of(from: &impl View, blob: &BlobId) -> Result<Option<Row>, MemberError> {
 }
 
 /// What the registry has of a blob.
-pub(super) fn kind(from: &impl View, blob: &BlobId) -> Result<Option<Kind>, MemberError> {
+pub(crate) fn kind(from: &impl View, blob: &BlobId) -> Result<Option<Kind>, MemberError> {
     Ok(row_of(from, blob)?.map(|row| row.kind))
 }
 
@@ -245,8 +245,16 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Reads the sums that were last written, and takes in what has changed since.
+    /// Reads the sums that were last written, and takes in what has changed since. Where either is damaged they are made of the rows.
     pub(super) fn load(from: &impl View) -> Result<Self, MemberError> {
+        let sums = Self::written(from).or_else(|error| {
+            tracing::warn!(%error, "the sums of the registry's index are made anew");
+            Ok::<_, MemberError>(make::made_before(from)?.0)
+        });
+        Ok(Self { sums: Mutex::new(sums?), older: Older::default() })
+    }
+
+    fn written(from: &impl View) -> Result<Sums, MemberError> {
         let mut sums = match from.state(SUMS)?.filter(|sums| !sums.is_empty()) {
             Some(sums) => Sums::decode(&sums)?,
             None => Sums::default(),
@@ -263,7 +271,7 @@ impl Index {
                 sums.unsummed += 1;
             }
         }
-        Ok(Self { sums: Mutex::new(sums), older: Older::default() })
+        Ok(sums)
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
@@ -299,19 +307,16 @@ impl Index {
     }
 
     /// The digests of all parts; those of rows are of a snapshot that is taken now.
-    pub(crate) fn digests(&self, kind: DigestKind, newest: impl View) -> Result<Vec<Hash>, MemberError> {
+    pub(crate) fn digests(&self, kind: DigestKind, newest: &impl View) -> Result<Vec<Hash>, MemberError> {
         match kind {
             DigestKind::Sets => Ok(self.lock().digests()),
             DigestKind::Rows => self.older.digests(newest),
         }
     }
 
-    /// The digest of the whole registry.
-    pub(crate) fn digest(&self, kind: DigestKind, newest: impl View) -> Result<Hash, MemberError> {
-        match kind {
-            DigestKind::Sets => Ok(self.lock().digest()),
-            DigestKind::Rows => Ok(whole(&self.digests(kind, newest)?)),
-        }
+    /// The digest of the whole registry, by [`DigestKind::Sets`].
+    pub(crate) fn digest(&self) -> Hash {
+        self.lock().digest()
     }
 
     /// The digests of all parts, and the first cells of the sketch of all rows, of one moment.

@@ -1,6 +1,6 @@
 //! Digests of the rows of the registry's parts, for peers of before there were digests of sets.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_redstuff::{BlobId, Hash};
 use weft_store::View;
@@ -20,6 +20,13 @@ struct Part {
     digest: Option<(u64, Hash)>,
 }
 
+impl Part {
+    /// Its digest, if it hasn't changed since.
+    fn sound(&self) -> Option<Hash> {
+        self.digest.filter(|(of, _)| *of >= self.changed).map(|(_, digest)| digest)
+    }
+}
+
 /// Digests that are made when somebody asks: of the parts that have changed since, by a walk over their rows.
 #[derive(Debug)]
 pub(super) struct Older(Mutex<Vec<Part>>);
@@ -33,23 +40,30 @@ impl Default for Older {
 impl Older {
     /// A commit that is under way changes these blobs' rows.
     pub(super) fn change(&self, commit: u64, blobs: impl Iterator<Item = BlobId>) {
-        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.lock();
         for blob in blobs {
             parts[usize::from(blob.0[0])].changed = commit;
         }
     }
 
-    /// Of all parts, in a snapshot that is taken now.
-    pub(super) fn digests(&self, newest: impl View) -> Result<Vec<Hash>, MemberError> {
-        let (mut parts, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), newest.sequence());
+    /// Of all parts, in a snapshot that is taken now. Takes the time of going through the rows of those that changed: writes go on meanwhile.
+    pub(super) fn digests(&self, newest: &impl View) -> Result<Vec<Hash>, MemberError> {
+        let now = newest.sequence();
+        let known: Vec<Option<Hash>> = self.lock().iter().map(Part::sound).collect();
         let mut digests = Vec::with_capacity(PARTS);
-        for (part, known) in (0..=u8::MAX).zip(parts.iter_mut()) {
-            digests.push(match known.digest {
-                Some((of, digest)) if of >= known.changed => digest,
-                _ => known.digest.insert((now, digest(&newest, part)?)).1,
-            });
+        for (part, known) in (0..=u8::MAX).zip(known) {
+            digests.push(known.map_or_else(|| digest(newest, part), Ok)?);
+        }
+        for (part, made) in self.lock().iter_mut().zip(&digests) {
+            if part.digest.is_none_or(|(of, _)| of < now) {
+                part.digest = Some((now, *made));
+            }
         }
         Ok(digests)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,7 +71,9 @@ fn digest(from: &impl View, part: u8) -> Result<Hash, MemberError> {
     let (mut digest, mut after) = (Digest::default(), None);
     loop {
         let (rows, more) = page(from, &[part], after, PAGE)?;
-        rows.iter().for_each(|(blob, kind)| digest.add(blob, kind.rank()));
+        for (blob, kind) in &rows {
+            digest.add(blob, kind.rank());
+        }
         after = rows.last().map(|(blob, _)| *blob);
         if !more {
             return Ok(digest.finish());

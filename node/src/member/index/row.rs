@@ -34,7 +34,7 @@ impl Row {
         let (is_told, rank) = (from.u8()? == 1, read_rank(&from.fixed::<KIND>()?));
         let rank = rank.ok_or(MemberError::Malformed { field: "index" })?;
         let weight: Option<Weight> = from.option(|from| Ok((from.u64()?, from.u64()?)))?;
-        let expiry = from.option(|from| from.u64())?;
+        let expiry = from.option(Decoder::u64)?;
         from.finish()?;
         let kind = match weight {
             _ if !is_told => Kind::Hidden { rank },

@@ -112,6 +112,20 @@ fn format_2_is_made_whole_from_its_log() {
 }
 
 #[test]
+fn format_2_stays_where_there_is_no_room_for_the_next() {
+    let disk = FakeDisk::new(1);
+    let files = [(FILE, FORMAT_2), (SEGMENT, FORMAT_2_LOG)];
+    disk.restore(files.map(|(name, contents)| (name.to_owned(), contents.to_vec())).into());
+    disk.set_capacity(disk.used() + 500);
+    for _ in 0..2 {
+        let refused = open(&disk, Writer::Inline).unwrap_err();
+        assert!(matches!(refused, StoreError::NoRoomToUpgrade { needed: 512, free: 500 }), "{refused}");
+    }
+    disk.set_capacity(disk.used() + (64 << 20));
+    go_on(&open(&disk, Writer::Inline).unwrap(), 2);
+}
+
+#[test]
 fn format_3_is_read_and_written_on() {
     let store = restored(&[(FILE, FORMAT_3), (SEGMENT, FORMAT_3_LOG)]);
     assert_eq!(store.view().index_row(b"key").unwrap().as_deref(), Some(&b"a row"[..]));
