@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{StatusCode, Uri},
 };
 use serde::Deserialize;
@@ -58,6 +61,15 @@ fn describe(id: BlobId, metadata: &Metadata) -> Value {
         "expires": metadata.expiry.map(time::format),
         "nonce": hex::encode(metadata.nonce),
     })
+}
+
+/// What a path has in an ID's place: text, or not even that.
+pub(super) type InPath = Result<Path<String>, PathRejection>;
+
+/// A blob's ID from a path.
+pub(super) fn in_path(id: InPath) -> Result<BlobId, Problem> {
+    let Path(id) = id.map_err(|rejection| bad(rejection.body_text()))?;
+    parse(&id)
 }
 
 /// A blob's ID from a path or a query.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -33,11 +33,11 @@ enum Wanted {
 /// does, with `consistency=strict`, a stripe that contradicts itself: none of its bytes are sent.
 pub(super) async fn get(
     State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
+    id: blobs::InPath,
     query: Result<Query<Asked>, QueryRejection>,
     given: HeaderMap,
 ) -> Result<Response, Problem> {
-    let id = blobs::parse(&id)?;
+    let id = blobs::in_path(id)?;
     let Query(Asked { consistency }) = query.map_err(|rejection| blobs::bad(rejection.body_text()))?;
     let consistency = match consistency {
         Wanted::Committed => Consistency::Committed,
@@ -56,8 +56,8 @@ pub(super) async fn get(
 }
 
 /// What is known of a blob.
-pub(super) async fn head(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id = blobs::parse(&id)?;
+pub(super) async fn head(State(gateway): State<Arc<Gateway>>, id: blobs::InPath) -> Result<Response, Problem> {
+    let id = blobs::in_path(id)?;
     let metadata = gateway.client.stat(id).await?;
     let whole = 0..metadata.length();
     Ok((StatusCode::OK, headers::describe(id, &metadata, &whole)).into_response())

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 use weft_client::{Holding, Placement};
 use weft_redstuff::Axis;
@@ -13,8 +10,8 @@ use weft_redstuff::Axis;
 use super::{Gateway, blobs, problem::Problem};
 
 /// Every shard with its present holder and what that has; what others have besides; the blob's own margin.
-pub(super) async fn get(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let id = blobs::parse(&id)?;
+pub(super) async fn get(State(gateway): State<Arc<Gateway>>, id: blobs::InPath) -> Result<Json<Value>, Problem> {
+    let id = blobs::in_path(id)?;
     let placement = gateway.client.locate(id).await?;
     let (code, layout) = (placement.metadata.code(), placement.metadata.layout);
     let shards = (0..code.shards() as u8).map(|number| shard(&placement, number));

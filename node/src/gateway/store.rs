@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -35,7 +35,7 @@ pub(super) async fn put(
 }
 
 /// 204 once holders of n − f shards have receipted the tombstone (R13).
-pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    gateway.client.delete(blobs::parse(&id)?, &gateway.delete_key).await?;
+pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, id: blobs::InPath) -> Result<StatusCode, Problem> {
+    gateway.client.delete(blobs::in_path(id)?, &gateway.delete_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
