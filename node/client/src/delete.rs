@@ -7,6 +7,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
+use tracing::Instrument;
 use weft_proto::v1::DeleteRequest;
 use weft_protocol::{MemberId, Receipts, Signed, SigningKey, Subject, Tombstone};
 use weft_redstuff::BlobId;
@@ -89,7 +90,8 @@ impl Client {
                 reasons.push(format!("member {member}: {reason}"));
             }
             if receipts.suffice() {
-                tokio::spawn(async move { timeout(AFTERWARDS, told.for_each(|_| async {})).await });
+                let rest = async move { timeout(AFTERWARDS, told.for_each(|_| async {})).await };
+                tokio::spawn(rest.in_current_span());
                 return Ok(());
             }
         }

@@ -16,6 +16,7 @@ mod memory;
 pub mod offline;
 mod put;
 pub mod time;
+mod traced;
 
 pub use apart::apart;
 pub use connector::{ConnectError, Connector, MEMBER_NAME, TlsConnector};
@@ -25,6 +26,7 @@ pub use fleet::{Current, Fleet, FleetConfig, FleetError, Holder, ViewRefused};
 pub use get::{ByteRange, Consistency, Content, GetError, HeldSliver, Holding, Placement};
 pub use list::{ListError, ListQuery, Page};
 pub use put::{ContentError, PutError, PutRequest, Stored, StripeError, UploadError};
+pub use traced::Traced;
 
 use weft_redstuff::Buffers;
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use tonic::{Status, transport::Channel};
+use tonic::Status;
+use weft_client::Traced;
 use weft_proto::v1::{LacksReply, LacksRequest, challenges_client::ChallengesClient};
 use weft_protocol::{Entry, Round, Seat, ShardSet, SignedView};
 use weft_redstuff::{BlobId, Hash};
@@ -31,7 +32,7 @@ pub(super) struct Told {
 }
 
 /// Asks the challenged what it lacks. `None` when it is of another view, or its answer makes no sense.
-pub(super) async fn ask(member: &Member, newest: &SignedView, channel: Channel) -> Result<Option<Told>, Status> {
+pub(super) async fn ask(member: &Member, newest: &SignedView, channel: Traced) -> Result<Option<Told>, Status> {
     let mut client = ChallengesClient::new(channel).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     let reply = client.lacks(LacksRequest { digest_kind: DigestKind::Sets.wire() }).await?.into_inner();
     let ours = member.registry_digests(DigestKind::read(reply.digest_kind)).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tonic::transport::Channel;
+use weft_client::Traced;
 use weft_proto::v1::{ChallengeReply, ChallengeRequest, CloseRequest, challenges_client::ChallengesClient};
 use weft_protocol::{Entry, MemberId, Round, Seat, ShardSet, SignedView};
 use weft_redstuff::BlobId;
@@ -84,7 +84,7 @@ async fn challenge(
     member: &Member,
     seat: &Seat,
     round: &Round,
-    channel: Channel,
+    channel: Traced,
     deadline: Duration,
 ) -> Result<Outcome, MemberError> {
     let mut client = ChallengesClient::new(channel).max_decoding_message_size(weft_proto::MAX_MESSAGE);

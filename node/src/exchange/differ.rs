@@ -1,7 +1,8 @@
 //! Finding what a peer's registry has and this one hasn't: by its sketch, at a cost that follows the difference; or from
 //! the lists of the parts that differ.
 
-use tonic::{Code, transport::Channel};
+use tonic::Code;
+use weft_client::Traced;
 use weft_proto::v1::{EntryIdsRequest, RegistryDigestsRequest, SketchRequest, peers_client::PeersClient};
 use weft_protocol::{Rank, SetHash, Sketch};
 use weft_redstuff::{BlobId, Hash};
@@ -19,7 +20,7 @@ const IDS: u32 = 32 * 1024;
 /// registry that they are of is proven to be the one of that digest.
 pub(super) async fn differ(
     member: &Member,
-    client: &mut PeersClient<Channel>,
+    client: &mut PeersClient<Traced>,
     expected: Option<Hash>,
 ) -> Result<Vec<(BlobId, Rank)>, PullError> {
     match sketched(member, client, expected).await? {
@@ -31,7 +32,7 @@ pub(super) async fn differ(
 /// What its sketch tells; `None` where they differ by too much, and of a peer that tells none.
 async fn sketched(
     member: &Member,
-    client: &mut PeersClient<Channel>,
+    client: &mut PeersClient<Traced>,
     expected: Option<Hash>,
 ) -> Result<Option<Vec<(BlobId, Rank)>>, PullError> {
     let mut excess = 0;
@@ -68,7 +69,7 @@ async fn sketched(
 /// The lists of all parts that differ.
 async fn listed(
     member: &Member,
-    client: &mut PeersClient<Channel>,
+    client: &mut PeersClient<Traced>,
     expected: Option<Hash>,
 ) -> Result<Vec<(BlobId, Rank)>, PullError> {
     let reply =
@@ -114,7 +115,7 @@ fn digest(kind: DigestKind, rows: &[(BlobId, Rank)], part: u8) -> Hash {
 
 async fn list(
     member: &Member,
-    client: &mut PeersClient<Channel>,
+    client: &mut PeersClient<Traced>,
     parts: &[u8],
 ) -> Result<Vec<(BlobId, Rank)>, PullError> {
     let mut rows: Vec<(BlobId, Rank)> = Vec::new();

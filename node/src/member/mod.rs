@@ -49,7 +49,7 @@ use std::{
 };
 
 use tokio::{sync::watch, time::Instant};
-use tonic::transport::Channel;
+use weft_client::Traced;
 use weft_protocol::{Fence, Incarnation, MemberId, ShardSet, Signed, SignedView, ViewId};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::Store;
@@ -229,7 +229,7 @@ impl Member {
 
     /// A channel to a member: to the incarnation that the newest view seats, or else to the latest. It connects when
     /// it is used.
-    pub fn peer_channel(&self, member: MemberId) -> Result<Channel, MemberError> {
+    pub fn peer_channel(&self, member: MemberId) -> Result<Traced, MemberError> {
         let known = self.known();
         let seated = known.newest.as_ref().and_then(|newest| newest.view.seat(member));
         let latest = || known.peers.range((member, 0)..=(member, u32::MAX)).next_back().map(|(peer, _)| *peer);
@@ -238,10 +238,11 @@ impl Member {
         self.channel_to(peer.ok_or(MemberError::NoAddress(member))?)
     }
 
-    pub(crate) fn channel_to(&self, peer: Peer) -> Result<Channel, MemberError> {
+    pub(crate) fn channel_to(&self, peer: Peer) -> Result<Traced, MemberError> {
         let (known, member) = (self.known(), peer.0);
         let address = known.peers.get(&peer).ok_or(MemberError::NoAddress(member))?;
-        self.env.connector.channel(address).map_err(|source| MemberError::Connect { member, source })
+        let channel = self.env.connector.channel(address);
+        channel.map(Traced::from).map_err(|source| MemberError::Connect { member, source })
     }
 
     /// Peers that answered the last exchange, by the incarnation that the newest view seats; of members without a seat

@@ -11,6 +11,7 @@ use weft_proto::{
 use weft_protocol::MemberId;
 
 use super::{Current, Fleet, FleetError, Known, Offer, Views};
+use crate::Traced;
 
 /// For one member's answer.
 const ANSWER: Duration = Duration::from_millis(1500);
@@ -94,7 +95,7 @@ impl Fleet {
     async fn ask_one(&self, asked: Asked) -> (Asked, Result<ViewReply, String>) {
         let answer = async {
             let channel = self.0.config.connector.channel(&asked.address).map_err(|error| error.to_string())?;
-            let mut reads = ReadsClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+            let mut reads = ReadsClient::new(Traced::from(channel)).max_decoding_message_size(MAX_MESSAGE);
             match timeout(ANSWER, reads.get_view(GetViewRequest {})).await {
                 Ok(Ok(reply)) => Ok(reply.into_inner()),
                 Ok(Err(status)) => Err(status.to_string()),

@@ -14,6 +14,8 @@ use weft_proto::{
 };
 use weft_protocol::{MemberId, ShardSet};
 
+use crate::Traced;
+
 /// How long a member that failed is asked after the others.
 const SUSPICION: Duration = Duration::from_secs(5);
 /// How recently a member must have answered to count as there.
@@ -47,7 +49,7 @@ pub struct Holder {
     member: MemberId,
     incarnation: u32,
     shards: ShardSet,
-    channel: Channel,
+    channel: Traced,
     health: std::sync::Arc<Health>,
 }
 
@@ -59,7 +61,7 @@ impl Holder {
         channel: Channel,
         health: std::sync::Arc<Health>,
     ) -> Self {
-        Self { member, incarnation, shards, channel, health }
+        Self { member, incarnation, shards, channel: channel.into(), health }
     }
 
     pub fn incarnation(&self) -> u32 {
@@ -90,13 +92,13 @@ impl Holder {
         self.health.seen().answered.is_some_and(|answered| answered >= moment)
     }
 
-    pub(crate) fn reads(&self) -> ReadsClient<Channel> {
+    pub(crate) fn reads(&self) -> ReadsClient<Traced> {
         ReadsClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
 
-    pub(crate) fn writes(&self) -> WritesClient<Channel> {
+    pub(crate) fn writes(&self) -> WritesClient<Traced> {
         WritesClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)

@@ -9,6 +9,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tonic::{Code, Status};
+use tracing::Instrument;
 use weft_protocol::{Acks, Certificate, Entry, MemberId, Receipts, Subject};
 
 use super::{
@@ -64,7 +65,7 @@ impl Round {
                 entry: known.clone(),
                 events: tell.clone(),
             };
-            chains.spawn(chain.run(Arc::clone(prepared)));
+            chains.spawn(chain.run(Arc::clone(prepared)).in_current_span());
         }
         let (current, prepared) = (Arc::clone(current), Arc::clone(prepared));
         Self { client: client.clone(), current, prepared, chains, events, entry, failures: Vec::new() }

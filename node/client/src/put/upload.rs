@@ -9,6 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tonic::Status;
+use tracing::Instrument;
 use weft_protocol::MemberId;
 
 use super::{
@@ -63,7 +64,7 @@ impl Upload {
             let (queue, queued) = mpsc::unbounded_channel();
             let (holder, board) = (Arc::clone(holder), Arc::clone(&board));
             let lane = Lane { holder, place, session, view: current.hash, board };
-            let task = lanes.spawn(lane.run(queued));
+            let task = lanes.spawn(lane.run(queued).in_current_span());
             Sender { queue: Some(queue), task, seen: (0, Instant::now()) }
         };
         let senders = current.holders.iter().enumerate().map(open).collect();
