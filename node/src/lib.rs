@@ -14,5 +14,6 @@ pub mod run;
 mod scrub;
 pub mod serve;
 pub mod service;
+pub mod telemetry;
 pub mod tls;
 mod verdicts;

@@ -3,17 +3,21 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weft_node::{args::Args, run};
+use weft_node::{args::Args, run, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    run::init_telemetry();
-    match run::run(args).await {
+    let spans = telemetry::init(&args.command);
+    let code = match run::run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", run::chain(&*error));
             ExitCode::FAILURE
         }
+    };
+    if let Some(spans) = spans {
+        spans.end().await;
     }
+    code
 }

@@ -1,9 +1,8 @@
 //! Runs what the command line says, until the process is told to end.
 
-use std::{error::Error, io::IsTerminal};
+use std::error::Error;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, Command},
@@ -32,17 +31,6 @@ async fn ended() {
         }
         // Without handlers the signals end the process as they always did.
         _ => std::future::pending().await,
-    }
-}
-
-/// Text for a terminal, JSON for everything else. `RUST_LOG` chooses what is told.
-pub fn init_telemetry() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.init();
-    } else {
-        builder.json().flatten_event(true).init();
     }
 }
 

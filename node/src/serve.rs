@@ -25,7 +25,7 @@ use crate::{
     env::Env,
     exchange,
     member::{Member, MemberError, Opened, WhoAmI},
-    repair, scrub, service,
+    repair, scrub, service, telemetry,
     tls::{Tls, TlsError},
     verdicts,
 };
@@ -196,6 +196,7 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let mut server = Server::builder()
+        .layer(telemetry::Calls)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))

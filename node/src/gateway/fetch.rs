@@ -12,6 +12,7 @@ use serde::Deserialize;
 use weft_client::{Consistency, Content};
 
 use super::{Gateway, blobs, headers, problem::Problem};
+use crate::telemetry;
 
 /// How a blob is asked for.
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,7 @@ pub(super) async fn get(
     given: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = blobs::in_path(id)?;
+    telemetry::about(&id);
     let Query(Asked { consistency }) = query.map_err(|rejection| blobs::bad(rejection.body_text()))?;
     let consistency = match consistency {
         Wanted::Committed => Consistency::Committed,
@@ -58,6 +60,7 @@ pub(super) async fn get(
 /// What is known of a blob.
 pub(super) async fn head(State(gateway): State<Arc<Gateway>>, id: blobs::InPath) -> Result<Response, Problem> {
     let id = blobs::in_path(id)?;
+    telemetry::about(&id);
     let metadata = gateway.client.stat(id).await?;
     let whole = 0..metadata.length();
     Ok((StatusCode::OK, headers::describe(id, &metadata, &whole)).into_response())

@@ -38,7 +38,7 @@ pub use self::{
     access::{Access, AccessError},
     args::{AccessMode, GatewayArgs},
 };
-use crate::tls::TlsError;
+use crate::{telemetry, tls::TlsError};
 
 /// Between askings of all members for a newer view.
 const TRACK: Duration = Duration::from_secs(2);
@@ -87,6 +87,7 @@ impl Gateway {
             .method_not_allowed_fallback(blobs::no_method)
             .layer(middleware::from_fn_with_state(Arc::clone(self), admit))
             .layer(DefaultBodyLimit::disable())
+            .layer(middleware::from_fn(telemetry::request))
             .with_state(Arc::clone(self))
     }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use weft_client::{PutRequest, Stored};
 
 use super::{Gateway, blobs, headers, problem::Problem};
+use crate::telemetry;
 
 /// 201 once holders of n − f shards have receipted the blob's certificate (R8).
 pub(super) async fn put(
@@ -24,6 +25,7 @@ pub(super) async fn put(
     let request = PutRequest { nonce, labels, expiry };
     let content = body.into_data_stream().map_err(io::Error::other);
     let Stored { id, metadata, view } = gateway.client.put(request, content).await?;
+    telemetry::about(&id);
     let answer = json!({
         "id": id.to_string(),
         "length": metadata.length(),
@@ -36,6 +38,8 @@ pub(super) async fn put(
 
 /// 204 once holders of n − f shards have receipted the tombstone (R13).
 pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, id: blobs::InPath) -> Result<StatusCode, Problem> {
-    gateway.client.delete(blobs::in_path(id)?, &gateway.delete_key).await?;
+    let id = blobs::in_path(id)?;
+    telemetry::about(&id);
+    gateway.client.delete(id, &gateway.delete_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,6 +7,7 @@ use weft_redstuff::Hash;
 use weft_store::View;
 
 use super::{Member, MemberError, index::expiry_of, leftovers, records, registry, shards_in};
+use crate::telemetry;
 
 impl Member {
     /// Stores a certificate and receipts it: only one of the newest view, and only before that is refused.
@@ -44,6 +45,7 @@ impl Member {
         subject: impl FnOnce(weft_redstuff::BlobId) -> Subject,
     ) -> Result<Signed, MemberError> {
         let blob = entry.blob();
+        telemetry::about(&blob);
         if let Err(error) = self.check(&entry) {
             // A view that isn't known here is a newer one, or none: say which is the newest here.
             let known = self.known();

@@ -9,6 +9,7 @@ use weft_store::{Room, Tx, UploadNumber, View};
 use super::{
     Identity, Member, MemberError, StripeUpload, expire, index, orphans, records, shards_in, slivers, syncing,
 };
+use crate::telemetry;
 
 /// What the gateway asks to have finished and acked.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl Member {
             return Err(MemberError::WrongStripes);
         }
         let (blob, layout, now) = (metadata.id(), metadata.layout, self.env.clock.unix_seconds());
+        telemetry::about(&blob);
         let (snapshot, limit) = (self.store.view(), self.shard_limit());
         // Reading all stripes takes a while, and nothing but the session's end changes what is found.
         let verified = match &stripe {

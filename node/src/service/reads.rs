@@ -15,7 +15,10 @@ use super::{
     blob,
     caller::{Gate, Service},
 };
-use crate::member::{Filter, Member, MemberError, sliver_axis};
+use crate::{
+    member::{Filter, Member, MemberError, sliver_axis},
+    telemetry,
+};
 
 #[derive(Debug)]
 pub(super) struct Reads {
@@ -58,6 +61,7 @@ impl reads_server::Reads for Reads {
             Entry::Void(_) => false,
         };
         let id = blob(&request.get_ref().blob)?;
+        telemetry::about(&id);
         let entry = self.member.entry(&id)?.filter(is_there);
         let content = request.get_ref().content && !caller.is_closed(&self.member, &id);
         let rows = match &entry {
@@ -97,6 +101,7 @@ impl reads_server::Reads for Reads {
         self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
         let StripeHashesRequest { blob: id, stripe } = request.into_inner();
         let id: BlobId = blob(&id)?;
+        telemetry::about(&id);
         let hashes = self.member.stripe_hashes(&id, stripe)?;
         let path = self.member.stripe_path(&id, stripe)?;
         let (Some((_, hashes)), Some(path)) = (hashes, path) else { return Err(Status::not_found("not held here")) };
@@ -112,6 +117,7 @@ impl reads_server::Reads for Reads {
         let axis = sliver_axis(axis).ok_or_else(|| Status::invalid_argument("an axis is 0 or 1"))?;
         let index = u16::try_from(index).map_err(|_| Status::invalid_argument("there is no such sliver"))?;
         let id: BlobId = blob(&id)?;
+        telemetry::about(&id);
         if caller.is_closed(&self.member, &id) {
             return Err(Status::unavailable("the caller is being challenged on this blob (R28)"));
         }
@@ -125,6 +131,7 @@ impl reads_server::Reads for Reads {
         self.gate.admit(&request, Service::Reads)?;
         let HeldRequest { blob: id, stripe } = request.into_inner();
         let (member, id) = (self.member.clone(), blob(&id)?);
+        telemetry::about(&id);
         let held = weft_client::apart(move || member.held_of(&id, stripe)).await;
         let held = held.map_err(|error| Status::internal(error.to_string()))??.into_iter();
         let tell = |((axis, index), stripes)| HeldSliver { axis: axis as u32, index: u32::from(index), stripes };

@@ -41,6 +41,10 @@ impl Running {
         Self { gateway, url, _tasks: tasks }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn client(&self, token: Option<&str>) -> Gateways {
         let urls = vec![self.url.clone()];
         let config = GatewaysConfig { urls, token: token.map(str::to_owned), ..GatewaysConfig::default() };

@@ -16,5 +16,6 @@ mod roles;
 mod room;
 mod rules;
 mod scrub;
+mod spans;
 mod unrecoverable;
 mod versions;
