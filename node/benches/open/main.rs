@@ -126,7 +126,7 @@ fn fill(folder: &Path, entries: u64, acks: u8) -> Result<usize, Failure> {
             Ok::<_, StoreError>(())
         });
         written?;
-        if first / BATCH % 100 == 0 {
+        if (first / BATCH).is_multiple_of(100) {
             eprint!("\r{first} of {entries} entries");
         }
     }
