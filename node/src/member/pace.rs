@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Member, MemberError};
 
 /// While gateways ask for something, repair works for one part of the time in so many.
-const PARTS: u32 = 5;
+const PARTS: u32 = 8;
 
 /// They ask for nothing any more when nothing came for so long.
 const QUIET: Duration = Duration::from_secs(1);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(rests(second, 0, 1 << 30).await, Duration::ZERO, "nobody asks, and there is no budget");
         assert_eq!(rests(second, 3, 0).await, QUIET, "they have stopped");
         *clock.asks.lock().unwrap() = Some((member.clone(), passed() + 100 * second));
-        assert_eq!(rests(second, 3, 0).await, second * (PARTS - 1));
+        assert_eq!(rests(second / 2, 3, 0).await, second / 2 * (PARTS - 1));
         assert_eq!(rests(second * 20, 3, 0).await, LONGEST);
         let stop = passed() + second + second / 2;
         *clock.asks.lock().unwrap() = Some((member.clone(), stop));
