@@ -75,11 +75,12 @@ impl Member {
                 return Err(MemberError::Incomplete);
             }
             // What was held before, or is certified already, takes no more room.
-            if !was_held && !index::is_live(tx, &blob)? {
+            let is_live = index::is_live(tx, &blob)?;
+            if !was_held && !is_live {
                 limit.admit(&sums, slivers::bytes_of_a_shard(&layout))?;
             }
-            orphans::acked(tx, &blob)?;
-            if index::is_live(tx, &blob)? {
+            orphans::acked(tx, &blob, is_live)?;
+            if is_live {
                 clear_missing(tx, &blob, shards)?;
             } else if let Some(expiry) = metadata.expiry.filter(|_| !layout.is_inline()) {
                 expire::expect_certificate(tx, blob, expiry);

@@ -59,8 +59,7 @@ impl Member {
 
 /// Notes, as a blob is acked under the newest view, what may count on its slivers: they stay until that view is sealed at
 /// least. What is live needs no note: it stays until it is deleted.
-pub(super) fn acked(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
-    let live = index::is_live(tx, blob)?;
+pub(super) fn acked(tx: &mut Tx<'_>, blob: &BlobId, is_live: bool) -> Result<(), MemberError> {
     let kept = records::noted(tx, blob)?.is_some() || tx.holding(&blob.0)?.is_some();
-    if kept && !live { void::note(tx, blob) } else { Ok(()) }
+    if kept && !is_live { void::note(tx, blob) } else { Ok(()) }
 }

@@ -211,14 +211,12 @@ pub(crate) fn store(
     entry: &Entry,
 ) -> Result<bool, MemberError> {
     let blob = entry.blob();
-    let known = tx.entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?;
+    let known = index::kind(tx, &blob)?;
     if let Entry::Live { certificate, .. } = entry {
         signing::note(tx, &certificate.acks)?;
     }
     let kind = kind_of(tx, entry)?;
-    if let Some(known) = &known
-        && kind.rank() <= kind_of(tx, known)?.rank()
-    {
+    if known.is_some_and(|known| kind.rank() <= known.rank()) {
         return Ok(false);
     }
     tx.put_entry(&blob.0, entry.encode())?;
