@@ -97,6 +97,7 @@ test-long: ## What takes long: each of the operator's writes broken off, each pa
 	$(BUILT)
 	@$(MAKE) --no-print-directory previous-image
 	@e2e/kubernetes/build.sh growth cert-manager
+	cargo test --package weft-node --lib -- --ignored
 	WEFT_CRASHES=all WEFT_PATHS=all WEFT_RIGHTS=all $(ALL) --test api -- --include-ignored
 	WEFT=$(WEFT) WEFT_IMAGE_TAR=$(TAR) WEFT_PREVIOUS_IMAGE_TAR=$(PREVIOUS)/weft.tar $(ALL) --test fleet -- --ignored
 

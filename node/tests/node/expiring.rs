@@ -28,14 +28,6 @@ impl Fleet {
         fleet
     }
 
-    /// Orders everyone who runs, and has them know it.
-    async fn time_is(&mut self, seconds: u64) {
-        self.floor = Some(seconds);
-        for inventory in self.order_all(OrderChanges::default()).await.into_values() {
-            assert_eq!(TimeFloor::decode(&inventory.time_floor).unwrap(), self.time_floor().unwrap());
-        }
-    }
-
     /// Orders one member alone.
     async fn tell_time(&self, id: u32, seconds: u64) {
         let floor = Some(TimeFloor::sign(FLEET, seconds, &self.key));

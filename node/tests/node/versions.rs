@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use weft_proto::v1::{EntryIdsRequest, ExchangeRequest, Identity, RegistryDigestsRequest};
-use weft_protocol::TimeFloor;
 use weft_redstuff::BlobId;
 use weft_store::{Options, Room, Store, StoreError, View as _, Writer};
 
@@ -118,13 +117,7 @@ fn take_the_index_away(fleet: &Fleet, id: u32, is_begun: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
     let mut fleet = Fleet::start(4).await;
-    let tell_time = async |fleet: &mut Fleet, seconds| {
-        fleet.floor = Some(seconds);
-        for inventory in fleet.order_all(OrderChanges::default()).await.into_values() {
-            assert_eq!(TimeFloor::decode(&inventory.time_floor).unwrap().seconds, seconds);
-        }
-    };
-    tell_time(&mut fleet, TIME).await;
+    fleet.time_is(TIME).await;
     let stays = put(&fleet.client(), 1, &content(1, 50_000)).await.id;
     let ends = put_until(&fleet.client(), 2, &content(2, 300), Some(TIME + 100)).await.unwrap().id;
     let gone = put(&fleet.client(), 3, &content(3, 300)).await.id;
@@ -141,7 +134,7 @@ async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
         assert_eq!((levels.blobs, levels.tombstones), (before.blobs, before.tombstones));
         assert_eq!((levels.blobs, levels.tombstones), (2, 1));
     }
-    tell_time(&mut fleet, TIME + 100).await;
+    fleet.time_is(TIME + 100).await;
     let member = fleet.member(0);
     eventually("the blob has expired", || async { member.entry(&ends).unwrap().is_none() }).await;
     delete(&fleet, stays).await;

@@ -67,6 +67,14 @@ impl Fleet {
         self.floor.map(|seconds| TimeFloor::sign(FLEET, seconds, &self.key))
     }
 
+    /// Orders everyone who runs, and has them know what time it is.
+    pub(crate) async fn time_is(&mut self, seconds: u64) {
+        self.floor = Some(seconds);
+        for inventory in self.order_all(OrderChanges::default()).await.into_values() {
+            assert_eq!(TimeFloor::decode(&inventory.time_floor).unwrap(), self.time_floor().unwrap());
+        }
+    }
+
     /// Orders everyone who runs.
     pub(crate) async fn order_all(&self, changes: OrderChanges) -> BTreeMap<u32, Inventory> {
         let mut inventories = BTreeMap::new();
