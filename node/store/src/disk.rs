@@ -6,6 +6,8 @@
 use std::fmt::Debug;
 use std::io;
 
+use bytes::Bytes;
+
 /// Space on a disk, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
@@ -68,9 +70,40 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Writes all of `data`. Not durable before [`DiskFile::sync`] returned.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
+    /// Writes pieces one after another, as [`DiskFile::write`] does.
+    fn write_pieces(&self, offset: u64, pieces: &[Bytes]) -> io::Result<()> {
+        gather(self, offset, pieces)
+    }
+
     /// Makes everything written so far durable. After an error nothing is known about any of it: never call it again.
     fn sync(&self) -> io::Result<()>;
 
     /// Gives the lock back.
     fn close(&self) -> io::Result<()>;
+}
+
+/// Smaller pieces are gathered before they are written, bytes.
+const LARGE: usize = 64 << 10;
+
+/// Writes pieces one after another; small ones together.
+pub(crate) fn gather<F: DiskFile + ?Sized>(file: &F, mut at: u64, pieces: &[Bytes]) -> io::Result<()> {
+    let mut gathered = Vec::new();
+    let flush = |gathered: &mut Vec<u8>, at: &mut u64| {
+        if !gathered.is_empty() {
+            file.write(*at, gathered)?;
+            *at += gathered.len() as u64;
+            gathered.clear();
+        }
+        io::Result::Ok(())
+    };
+    for piece in pieces {
+        if piece.len() < LARGE {
+            gathered.extend_from_slice(piece);
+            continue;
+        }
+        flush(&mut gathered, &mut at)?;
+        file.write(at, piece)?;
+        at += piece.len() as u64;
+    }
+    flush(&mut gathered, &mut at)
 }

@@ -5,16 +5,21 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
+use crate::bypass::{Bypass, Staging};
+use crate::disk::gather;
 use crate::{Disk, DiskFile, Space};
 
 /// A directory on a mounted volume.
 #[derive(Debug)]
 pub struct HostDisk {
     directory: PathBuf,
+    staging: Staging,
 }
 
 #[derive(Debug)]
-struct HostFile(File);
+struct HostFile(File, Bypass);
 
 impl HostDisk {
     /// The disk in `directory`, which is made when it is missing.
@@ -27,7 +32,7 @@ impl HostDisk {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self { directory })
+        Ok(Self { directory, staging: Staging::default() })
     }
 
     /// Where it is.
@@ -39,13 +44,13 @@ impl HostDisk {
 impl Disk for HostDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let path = self.directory.join(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         // Two processes that write one database destroy it. The lock goes with the open file, so with the process too.
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
             TryLockError::Error(error) => error,
         })?;
-        Ok(Box::new(HostFile(file)))
+        Ok(Box::new(HostFile(file, Bypass::new(path, &self.staging))))
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
@@ -101,6 +106,10 @@ impl DiskFile for HostFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.0.write_all_at(data, offset)
+    }
+
+    fn write_pieces(&self, offset: u64, pieces: &[Bytes]) -> io::Result<()> {
+        if self.1.write(&self.0, offset, pieces)? { Ok(()) } else { gather(self, offset, pieces) }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -27,6 +27,7 @@
 //! ```
 
 mod base;
+mod bypass;
 mod changes;
 mod closing;
 mod compact;

@@ -14,8 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 pub(crate) use frame::{Change, Draft, Header, changes};
 pub(crate) use recover::{LOG_KEY, Sizes, holds_segments, recover};
 pub(crate) use segment::{Id, Segment, Segments, Volume};
@@ -24,9 +22,6 @@ use crate::extents::SegmentUse;
 use crate::tables::Table;
 use crate::view::misshapen;
 use crate::{DiskFile, StoreError};
-
-/// Smaller pieces are gathered before they are written.
-const DIRECT: usize = 64 << 10;
 
 /// Zeros that are written ahead of small frames: an fsync of bytes over others costs half of one that makes the file longer.
 const AHEAD: u64 = 1 << 20;
@@ -146,7 +141,7 @@ impl Log {
         let (header, written) = draft.finish(self.segments.key(), sequence);
         let Some(tail) = &mut self.moved else { return Ok(()) };
         let done = tail.segment.file().and_then(|file| {
-            write(file, u64::from(header.offset), &written)?;
+            file.write_pieces(u64::from(header.offset), &written)?;
             file.sync()
         });
         tail.end = header.end();
@@ -158,7 +153,7 @@ impl Log {
     pub(crate) fn append(&mut self, draft: Draft, sequence: u64, rows: u64) -> Result<End, StoreError> {
         let (header, written) = draft.finish(self.segments.key(), sequence);
         let done = self.tail.segment.file().and_then(|file| {
-            write(file, u64::from(header.offset), &written)?;
+            file.write_pieces(u64::from(header.offset), &written)?;
             self.write_ahead(file, &header)?;
             file.sync()
         });
@@ -252,27 +247,4 @@ impl Log {
     pub(crate) fn leave(&mut self, number: u32) {
         self.stuck.insert(number);
     }
-}
-
-/// Writes pieces one after another; small ones together.
-fn write(file: &dyn DiskFile, mut at: u64, pieces: &[Bytes]) -> io::Result<()> {
-    let mut gathered = Vec::new();
-    let flush = |gathered: &mut Vec<u8>, at: &mut u64| {
-        if !gathered.is_empty() {
-            file.write(*at, gathered)?;
-            *at += gathered.len() as u64;
-            gathered.clear();
-        }
-        io::Result::Ok(())
-    };
-    for piece in pieces {
-        if piece.len() < DIRECT {
-            gathered.extend_from_slice(piece);
-            continue;
-        }
-        flush(&mut gathered, &mut at)?;
-        file.write(at, piece)?;
-        at += piece.len() as u64;
-    }
-    flush(&mut gathered, &mut at)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::{Database, Durability};
 
-use super::{Change, Draft, End, Header, Id, Log, Segment, Segments, Tail, Unsettled, Volume, changes, write};
+use super::{Change, Draft, End, Header, Id, Log, Segment, Segments, Tail, Unsettled, Volume, changes};
 use crate::base::Tables;
 use crate::counters::Counters;
 use crate::engine::{begin, make_durable};
@@ -222,7 +222,7 @@ impl Replay {
         let segment = Segment::new(&self.volume, Id { number, moved: false }, draft.end());
         segment.create()?;
         let (_, written) = draft.finish(self.segments.key(), sequence);
-        write(segment.file()?, 0, &written)?;
+        segment.file()?.write_pieces(0, &written)?;
         segment.file()?.sync()?;
         self.segments.add(Arc::new(segment));
         Ok(())

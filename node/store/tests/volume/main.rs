@@ -25,9 +25,10 @@ fn blob(number: u32) -> [u8; 32] {
     *blake3::hash(&number.to_be_bytes()).as_bytes()
 }
 
-/// From no bytes to 60,000, each blob others.
+/// From no bytes to 60,000, each blob others; and now and then so many that they go past the page cache.
 fn content(number: u32) -> Vec<u8> {
-    let mut bytes = vec![0; (number as usize * 7919) % 60_000];
+    let length = (number as usize * 7919) % 60_000;
+    let mut bytes = vec![0; if number % 12 == 5 { 300_000 + length } else { length }];
     blake3::Hasher::new().update(&number.to_be_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
