@@ -3,7 +3,8 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=/target cargo build --release --locked \
+    if [ "$(uname -m)" = x86_64 ]; then signatures='--cfg curve25519_dalek_backend="avx512"'; fi \
+ && RUSTFLAGS="-C target-feature=+crt-static ${signatures-}" CARGO_TARGET_DIR=/target cargo build --release --locked \
       --target "$(rustc -vV | sed -n 's/^host: //p')" \
       --package weft-operator --package weft-node --package weft-client --bins \
  && mkdir -p /image/bin /image/tmp && chmod 1777 /image/tmp \

@@ -1,12 +1,23 @@
 //! Signing keys: Ed25519 (RFC 8032), verified strictly, over 32-byte digests with a domain of their own.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::HashMap,
+    fmt,
+    str::FromStr,
+    sync::{LazyLock, PoisonError, RwLock},
+};
 
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signer, VerifyingKey};
 use thiserror::Error;
 use weft_redstuff::Hash;
 
 use crate::codec::DecodeError;
+
+/// Keys that were read before. Reading one takes a square root, a fifth of the time of checking a signature, and a fleet has few.
+static READ: LazyLock<RwLock<HashMap<PublicKey, VerifyingKey>>> = LazyLock::new(RwLock::default);
+
+/// More are forgotten, all at once.
+const MOST_READ: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
@@ -50,9 +61,24 @@ impl SigningKey {
 
 impl PublicKey {
     pub fn verify(&self, digest: &Hash, signature: &Signature) -> Result<(), KeyError> {
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::Malformed(*self))?;
-        key.verify_strict(digest.as_bytes(), &ed25519_dalek::Signature::from_bytes(&signature.0))
+        self.read()?
+            .verify_strict(digest.as_bytes(), &ed25519_dalek::Signature::from_bytes(&signature.0))
             .map_err(|_| KeyError::WrongSignature(*self))
+    }
+
+    /// The point of the curve that the bytes stand for.
+    fn read(&self) -> Result<VerifyingKey, KeyError> {
+        let known = READ.read().unwrap_or_else(PoisonError::into_inner).get(self).copied();
+        if let Some(key) = known {
+            return Ok(key);
+        }
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::Malformed(*self))?;
+        let mut read = READ.write().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= MOST_READ {
+            read.clear();
+        }
+        read.insert(*self, key);
+        Ok(key)
     }
 }
 
