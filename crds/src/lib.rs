@@ -19,6 +19,7 @@ mod quantity;
 mod status;
 mod storage_committee;
 mod template;
+mod tracing;
 mod view;
 
 pub use conditions::{committee_condition, epoch_condition};
@@ -39,6 +40,7 @@ pub use status::{
 };
 pub use storage_committee::{StorageCommittee, StorageCommitteeSpec};
 pub use template::{Amounts, MemberTemplate, Resources};
+pub use tracing::Tracing;
 pub use view::{View, ViewMember};
 
 /// The API group of every kind here.

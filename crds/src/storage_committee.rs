@@ -11,6 +11,7 @@ use crate::{
     },
     status::StorageCommitteeStatus,
     template::MemberTemplate,
+    tracing::Tracing,
 };
 
 // Rules that compare spec with status stand at the root and are silent while that part of the spec doesn't change: else
@@ -96,6 +97,9 @@ pub struct StorageCommitteeSpec {
     /// How members' pods differ from the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<MemberTemplate>,
+    /// Who is told which requests gateways and members answer, and how. Silent: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
     /// The HTTP service.
     #[serde(default)]
     pub gateway: Gateway,

@@ -5,7 +5,8 @@ use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use thiserror::Error;
 use weft_crds::{
-    DeletionPolicy, MemberTemplate, Resources, StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus, Upgrade,
+    DeletionPolicy, MemberTemplate, Resources, StorageCommittee, StorageCommitteeSpec, StorageCommitteeStatus, Tracing,
+    Upgrade,
 };
 use weft_protocol::{FleetId, PublicKey};
 use weft_redstuff::Hash;
@@ -126,13 +127,13 @@ impl Subject {
     /// Stands for what the spec says of members' pods, by what a person has said and not by what becomes of it: pods made
     /// by another release of the operator are as good.
     pub fn inputs(&self) -> String {
-        inputs(self.image(), self.spec.template.as_ref())
+        inputs(self.image(), self.spec.template.as_ref(), self.spec.tracing.as_ref())
     }
 
     /// The same of gateways' pods, with whose they are.
     pub fn gateway_inputs(&self, fleet: FleetId, trust: PublicKey) -> String {
-        let StorageCommitteeSpec { gateway, placement, .. } = &self.spec;
-        digest(json!({
+        let StorageCommitteeSpec { gateway, placement, tracing, .. } = &self.spec;
+        let mut said = json!({
             "owner": self.uid,
             "fleet": fleet.to_string(),
             "trust": trust.to_string(),
@@ -141,15 +142,26 @@ impl Subject {
             "access": gateway.access,
             "tlsSecretName": gateway.tls_secret_name,
             "zoneKey": placement.zone_key,
-        }))
+        });
+        add(&mut said, tracing.as_ref());
+        digest(said)
     }
 }
 
 /// Each part of it is named here: a field that a later release adds changes nothing for those who don't set it.
-fn inputs(image: &str, template: Option<&MemberTemplate>) -> String {
+fn inputs(image: &str, template: Option<&MemberTemplate>, tracing: Option<&Tracing>) -> String {
     let MemberTemplate { resources, tolerations } = template.cloned().unwrap_or_default();
     let Resources { requests, limits } = resources.unwrap_or_default();
-    digest(json!({"image": image, "requests": requests, "limits": limits, "tolerations": tolerations}))
+    let mut said = json!({"image": image, "requests": requests, "limits": limits, "tolerations": tolerations});
+    add(&mut said, tracing);
+    digest(said)
+}
+
+/// Says what earlier releases didn't know of, where it is set.
+fn add(said: &mut serde_json::Value, tracing: Option<&Tracing>) {
+    if let Some(Tracing { endpoint, sampling_rate_per_million }) = tracing {
+        said["tracing"] = json!({"endpoint": endpoint, "samplingRatePerMillion": sampling_rate_per_million});
+    }
 }
 
 /// Sixteen digits, whatever the order of names: two are only told apart, by whoever trusts what is digested.
@@ -172,8 +184,15 @@ mod tests {
             "tolerations": [{"key": "storage", "operator": "Exists"}],
         }))
         .expect("a template");
-        assert_eq!(inputs("example.com/weft:1", None), "fc3f0f650036ee25");
-        assert_eq!(inputs("example.com/weft:1", Some(&MemberTemplate::default())), inputs("example.com/weft:1", None));
-        assert_eq!(inputs("example.com/weft:2", Some(&template)), "39afdf0304ddf244");
+        let silent = inputs("example.com/weft:1", None, None);
+        assert_eq!(silent, "fc3f0f650036ee25");
+        assert_eq!(inputs("example.com/weft:1", Some(&MemberTemplate::default()), None), silent);
+        assert_eq!(inputs("example.com/weft:2", Some(&template), None), "39afdf0304ddf244");
+        let mut tracing = Tracing { endpoint: "http://collector:4317".to_owned(), sampling_rate_per_million: None };
+        let all = inputs("example.com/weft:1", None, Some(&tracing));
+        tracing.sampling_rate_per_million = Some(100);
+        let some = inputs("example.com/weft:1", None, Some(&tracing));
+        assert_ne!(all, silent);
+        assert_ne!(all, some);
     }
 }

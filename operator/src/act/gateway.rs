@@ -67,6 +67,7 @@ fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey) -> PodSpec {
         mounts.push(shape::mount("serving-tls", "/serving-tls", true));
         env.push(shape::env("WEFT_SERVING_TLS_DIR", "/serving-tls"));
     }
+    env.extend(shape::spans(subject.spec.tracing.as_ref()));
     let container = Container {
         name: "gateway".to_owned(),
         image: Some(subject.image().to_owned()),

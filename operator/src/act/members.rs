@@ -61,9 +61,8 @@ pub struct Placed<'a> {
 pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, placed: Placed<'_>) -> Pod {
     let Placed { which, origin, attempt, avoid, inputs } = placed;
     let claim = names::member_claim(&subject.name, which.member, origin);
-    let template = subject.spec.template.clone().unwrap_or_default();
     let mut tolerations = shape::tolerate_silence(None);
-    tolerations.extend(template.tolerations.iter().cloned());
+    tolerations.extend(subject.spec.template.iter().flat_map(|template| template.tolerations.iter().cloned()));
     Pod {
         metadata: ObjectMeta {
             name: Some(names::member_pod(&subject.name, which.member, which.incarnation, attempt)),
@@ -79,7 +78,7 @@ pub fn pod(subject: &Subject, fleet: FleetId, trust: PublicKey, placed: Placed<'
         spec: Some(PodSpec {
             hostname: Some(names::member_claim(&subject.name, which.member, which.incarnation)),
             subdomain: Some(names::members_service(&subject.name)),
-            containers: vec![container(fleet, trust, subject.image(), &placed, template.requirements())],
+            containers: vec![container(subject, fleet, trust, &placed)],
             volumes: Some(volumes(&subject.name, claim, which)),
             tolerations: Some(tolerations),
             affinity: shape::avoid(avoid),
@@ -104,14 +103,9 @@ fn volumes(committee: &str, claim: String, which: Which) -> Vec<Volume> {
     vec![data, shape::secret_volume("tls", &names::member_tls(committee, which.member, which.incarnation))]
 }
 
-fn container(
-    fleet: FleetId,
-    trust: PublicKey,
-    image: &str,
-    placed: &Placed<'_>,
-    resources: k8s_openapi::api::core::v1::ResourceRequirements,
-) -> Container {
+fn container(subject: &Subject, fleet: FleetId, trust: PublicKey, placed: &Placed<'_>) -> Container {
     let Placed { which, origin, .. } = placed;
+    let template = subject.spec.template.clone().unwrap_or_default();
     let mut env = vec![
         shape::env("WEFT_DATA_DIR", "/data"),
         shape::env("WEFT_LISTEN", format!("0.0.0.0:{}", names::MEMBER_PORT)),
@@ -126,6 +120,7 @@ fn container(
         // The volume is an earlier incarnation's, until the process has admitted it again (R25).
         env.push(shape::env("WEFT_READMIT", origin.to_string()));
     }
+    env.extend(shape::spans(subject.spec.tracing.as_ref()));
     let port = |name: &str, number| ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
@@ -133,12 +128,12 @@ fn container(
     };
     Container {
         name: "node".to_owned(),
-        image: Some(image.to_owned()),
+        image: Some(subject.image().to_owned()),
         command: Some(vec!["/bin/weft-node".to_owned(), "serve".to_owned()]),
         env: Some(env),
         ports: Some(vec![port("grpc", names::MEMBER_PORT), port("admin", names::ADMIN_PORT)]),
         volume_mounts: Some(vec![shape::mount("data", "/data", false), shape::mount("tls", "/tls", true)]),
-        resources: Some(resources),
+        resources: Some(template.requirements()),
         // A store is checked when it is opened, which takes its time on a large volume.
         startup_probe: Some(shape::probe("/livez", 1, 600)),
         liveness_probe: Some(shape::probe("/livez", 10, 6)),

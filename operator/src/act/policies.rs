@@ -4,10 +4,11 @@
 //! ```text
 //! operators, gateways, members ──▶ members' gRPC        everybody ──▶ gateways' HTTPS (and HTTP, where access is open)
 //! gateways ──▶ DNS                                      everybody ──▶ health and metrics, which tell nothing of the data
+//! gateways, members ──▶ the collector's port (and DNS), where `spec.tracing` names one
 //! ```
 //!
 //! Nothing else, in either direction: members know their peers by addresses that the operator tells them, so they need no
-//! DNS; nobody needs the API server.
+//! DNS for them; nobody needs the API server.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use k8s_openapi::{
     },
 };
 use kube::ResourceExt;
-use weft_crds::Access;
+use weft_crds::{Access, Tracing};
 use weft_planner::Timestamp;
 
 use crate::{
@@ -98,8 +99,13 @@ fn members(subject: &Subject, operators: &Operators) -> NetworkPolicy {
         NetworkPolicyIngressRule { from: Some(callers), ports: Some(vec![tcp(names::MEMBER_PORT)]) },
         NetworkPolicyIngressRule { from: None, ports: Some(vec![tcp(names::ADMIN_PORT)]) },
     ];
+    let mut egress = vec![to_members(subject)];
+    if let Some(tracing) = &subject.spec.tracing {
+        egress.extend(tracing.is_named().then(to_dns));
+        egress.extend(to_collector(tracing));
+    }
     let name = names::member_policy(&subject.name);
-    policy(subject, name, names::MEMBER_COMPONENT, ingress, vec![to_members(subject)])
+    policy(subject, name, names::MEMBER_COMPONENT, ingress, egress)
 }
 
 fn gateways(subject: &Subject) -> NetworkPolicy {
@@ -109,11 +115,10 @@ fn gateways(subject: &Subject) -> NetworkPolicy {
         Access::Open => ports.push(tcp(names::HTTP_PORT)),
     }
     let ingress = vec![NetworkPolicyIngressRule { from: None, ports: Some(ports) }];
-    // To anybody: names may be resolved by pods, by something on the Node, or outside of the cluster.
-    let dns = DNS_PORTS.into_iter().flat_map(|number| [port("UDP", number), port("TCP", number)]);
-    let dns = NetworkPolicyEgressRule { to: None, ports: Some(dns.collect()) };
+    let mut egress = vec![to_members(subject), to_dns()];
+    egress.extend(subject.spec.tracing.as_ref().and_then(to_collector));
     let name = names::gateway(&subject.name);
-    policy(subject, name, names::GATEWAY_COMPONENT, ingress, vec![to_members(subject), dns])
+    policy(subject, name, names::GATEWAY_COMPONENT, ingress, egress)
 }
 
 /// Of a component's pods in both directions: what no rule lets pass is denied. Each field is said, so that applying it puts
@@ -147,6 +152,18 @@ fn to_members(subject: &Subject) -> NetworkPolicyEgressRule {
         to: Some(vec![own(subject, names::MEMBER_COMPONENT)]),
         ports: Some(vec![tcp(names::MEMBER_PORT)]),
     }
+}
+
+/// To anybody: names may be resolved by pods, by something on the Node, or outside of the cluster.
+fn to_dns() -> NetworkPolicyEgressRule {
+    let ports = DNS_PORTS.into_iter().flat_map(|number| [port("UDP", number), port("TCP", number)]);
+    NetworkPolicyEgressRule { to: None, ports: Some(ports.collect()) }
+}
+
+/// To anybody too: no policy can select by name.
+fn to_collector(tracing: &Tracing) -> Option<NetworkPolicyEgressRule> {
+    let ports = Some(vec![tcp(tracing.port()?.into())]);
+    Some(NetworkPolicyEgressRule { to: None, ports })
 }
 
 /// A component's pods of this very committee: without a selector of namespaces, its own alone is meant.

@@ -8,7 +8,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use weft_crds::{Placement, Spread};
+use weft_crds::{Placement, Spread, Tracing};
 
 use crate::names;
 
@@ -41,6 +41,17 @@ pub fn container_security() -> SecurityContext {
 
 pub fn env(name: &str, value: impl Into<String>) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.into()), value_from: None }
+}
+
+/// Has a process export spans as the spec says: the variables of OpenTelemetry.
+pub fn spans(tracing: Option<&Tracing>) -> Vec<EnvVar> {
+    let Some(Tracing { endpoint, sampling_rate_per_million }) = tracing else { return Vec::new() };
+    let mut told = vec![env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)];
+    if let Some(rate) = sampling_rate_per_million {
+        told.push(env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"));
+        told.push(env("OTEL_TRACES_SAMPLER_ARG", (f64::from(*rate) / 1e6).to_string()));
+    }
+    told
 }
 
 /// Asks a path of the admin port every `period` seconds.

@@ -9,6 +9,9 @@ const DURATIONS: [&str; 4] = ["0s", "45s", "1m30s", "2h30m"];
 const TIMES: [&str; 2] = ["03:00", "22:30"];
 const QUANTITIES: [&str; 4] = ["110m", "1", "200Mi", "2Gi"];
 
+/// A name, an address, and what none can be reached at.
+const COLLECTORS: [&str; 3] = ["http://collector:4317", "http://192.0.2.1:4317", "http://collector"];
+
 /// A field of the spec, and what it becomes.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -82,6 +85,7 @@ fn samples(schema: &Value, base: Option<&Value>) -> Vec<Value> {
         (Some("string"), Some(pattern)) if is_duration(pattern) => DURATIONS.map(Value::from).into(),
         (Some("string"), Some(pattern)) if pattern.ends_with(":[0-5][0-9]$") => TIMES.map(Value::from).into(),
         (Some("string"), Some("^[0-9a-f]{32}$")) => vec![json!("0".repeat(32))],
+        (Some("string"), Some("^http://")) => COLLECTORS.map(Value::from).into(),
         _ => panic!("the generator knows no values of {schema}"),
     }
 }

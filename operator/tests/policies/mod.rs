@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, error::Error};
 
-use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, networking::v1::NetworkPolicy},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -84,6 +87,41 @@ async fn members_let_in_their_own_and_the_operator_and_gateways_everybody() -> O
     round(&bench, &operator).await?;
     assert_eq!(spec(&bench, "demo-gateway").await?, gateways(&[8443, 7411, 8080]));
     assert_eq!(spec(&bench, "demo-member").await?, members);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tells_of_requests_gets_out_to_the_collector_and_members_to_dns_if_it_has_a_name() -> Outcome {
+    let (bench, operator) = begun("who-tells-of-requests-gets-out").await?;
+    let silent = [spec(&bench, "demo-member").await?, spec(&bench, "demo-gateway").await?];
+    let ports = |policy: &Value| -> Vec<i64> {
+        let rules = policy["egress"].as_array().into_iter().flatten();
+        let ports = rules.flat_map(|rule| rule["ports"].as_array().into_iter().flatten());
+        ports.filter_map(|port| port["port"].as_i64()).collect()
+    };
+    let tell = async |tracing: Value| -> Result<[Value; 2], Box<dyn Error>> {
+        let spec_of = Patch::Merge(json!({"spec": {"tracing": tracing}}));
+        bench.api::<StorageCommittee>().patch("demo", &PatchParams::default(), &spec_of).await?;
+        round(&bench, &operator).await?;
+        Ok([spec(&bench, "demo-member").await?, spec(&bench, "demo-gateway").await?])
+    };
+    let [member, gateway] =
+        tell(json!({"endpoint": "http://collector.traces:4317", "samplingRatePerMillion": 100})).await?;
+    assert_eq!(ports(&member), [7410, 53, 53, 5353, 5353, 4317]);
+    assert_eq!(ports(&gateway), [7410, 53, 53, 5353, 5353, 4317]);
+    let gateways = bench.api::<Deployment>().get("demo-gateway").await?;
+    let containers = gateways.spec.template.spec.map(|spec| spec.containers).unwrap_or_default();
+    let env: BTreeMap<_, _> = containers
+        .into_iter()
+        .flat_map(|container| container.env.unwrap_or_default())
+        .map(|variable| (variable.name, variable.value.unwrap_or_default()))
+        .collect();
+    assert_eq!(env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"], "http://collector.traces:4317");
+    assert_eq!(env["OTEL_TRACES_SAMPLER_ARG"], "0.0001");
+    assert_eq!([&member["ingress"], &gateway["ingress"]], [&silent[0]["ingress"], &silent[1]["ingress"]]);
+    let [member, _] = tell(json!({"endpoint": "http://192.0.2.7:55680"})).await?;
+    assert_eq!(ports(&member), [7410, 55680], "an address is asked of nobody");
+    assert_eq!(tell(Value::Null).await?, silent);
     Ok(())
 }
 
