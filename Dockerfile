@@ -3,7 +3,7 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    if [ "$(uname -m)" = x86_64 ]; then signatures='--cfg curve25519_dalek_backend="avx512"'; fi \
+    if [ "$(uname -m)" = x86_64 ]; then signatures='--cfg curve25519_dalek_backend="avx512"'; else export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
  && RUSTFLAGS="-C target-feature=+crt-static ${signatures-}" CARGO_TARGET_DIR=/target cargo build --release --locked \
       --target "$(rustc -vV | sed -n 's/^host: //p')" \
       --package weft-operator --package weft-node --package weft-client --bins \

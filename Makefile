@@ -16,7 +16,9 @@ LOCAL = cargo run --quiet --package weft-e2e --bin weft-cluster --
 DEMO = cargo run --quiet --package weft-e2e --features demo --bin weft-demo --
 # Signatures are checked in two thirds of the time by AVX-512 IFMA; whether the processor has it is found out at run time.
 SIGNATURES = $(if $(filter x86_64-%,$(TRIPLE)), --cfg curve25519_dalek_backend="avx512")
-SHIPPED = env -u MAKEFLAGS RUSTFLAGS='-C target-feature=+crt-static$(SIGNATURES)'
+# Kernels for AArch64 have pages of up to 64 KiB, and jemalloc needs to know it when it is made.
+PAGES = $(if $(filter aarch64-%,$(TRIPLE)),JEMALLOC_SYS_WITH_LG_PAGE=16)
+SHIPPED = env -u MAKEFLAGS $(PAGES) RUSTFLAGS='-C target-feature=+crt-static$(SIGNATURES)'
 STATICALLY = $(SHIPPED) cargo build --release --target $(TRIPLE) \
 	--package weft-operator --package weft-node --package weft-client --bins
 ALL = cargo test --workspace --all-features

@@ -58,7 +58,7 @@ pub enum ImageError {
     },
 }
 
-/// Memory for stripes and messages goes back to the system: the C library would learn to keep it, in pieces between longer-lived ones (mallopt(3)).
+/// For the programs that have no allocator of their own: large pieces of memory go back to the system; the C library would learn to keep them (mallopt(3)).
 const MEMORY: &str = "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576";
 
 impl Image {
