@@ -1,4 +1,4 @@
-//! What a lost member costs: bytes that the others received, for each that was lost.
+//! What a lost member, or drive, costs: bytes that the others received, or that were read of them, for each that was lost.
 
 use std::{
     path::Path,
@@ -14,6 +14,7 @@ use crate::{
     Failure,
     fleet::Fleet,
     load::{Http, Target, ask, content},
+    minio::Minio,
     process::eventually,
 };
 
@@ -27,43 +28,61 @@ const CLIENTS: usize = 8;
 pub(crate) struct Healed {
     size: usize,
     blobs: usize,
+    weft: Cost,
+    minio: Cost,
+}
+
+/// Bytes that were lost, and that were moved for them.
+struct Cost {
     lost: u64,
-    received: u64,
+    moved: u64,
     time: Duration,
 }
 
-impl Healed {
+impl Cost {
     fn ratio(&self) -> f64 {
-        self.received as f64 / self.lost as f64
+        self.moved as f64 / self.lost as f64
+    }
+
+    fn columns(&self) -> String {
+        let Self { lost, moved, time } = self;
+        let (lost, moved, seconds) = (*lost as f64 / 1e6, *moved as f64 / 1e6, time.as_secs_f64());
+        format!("{lost:.1} | {moved:.1} | {:.3} | {seconds:.1} |", self.ratio())
+    }
+}
+
+impl Healed {
+    /// In fleets of their own.
+    pub(crate) async fn measure(folder: &Path, code: Code, size: usize) -> Result<Self, Failure> {
+        let blobs = (BYTES / size).clamp(BLOBS.0, BLOBS.1);
+        let weft = weft(&folder.join("weft"), code, size, blobs).await?;
+        let minio = minio(&folder.join("minio"), size, blobs).await?;
+        Ok(Self { size, blobs, weft, minio })
     }
 
     pub(crate) fn line(&self) -> String {
-        let Self { size, blobs, lost, received, time } = self;
-        format!("{blobs} blobs of {size} bytes: a member lost {lost} bytes, {received} were received, {time:.1?}")
+        let Self { size, blobs, weft, minio } = self;
+        let told = |cost: &Cost| format!("{} bytes lost, {} moved, {:.1?}", cost.lost, cost.moved, cost.time);
+        format!("{blobs} blobs of {size} bytes: a member: {}; a drive of MinIO's: {}", told(weft), told(minio))
     }
 
     pub(crate) fn row(&self) -> String {
-        let Self { size, blobs, lost, received, time } = self;
-        let (lost, received, ratio) = (*lost as f64 / 1e6, *received as f64 / 1e6, self.ratio());
-        format!("| {size} | {blobs} | {lost:.1} | {received:.1} | {ratio:.3} | {:.1} |\n", time.as_secs_f64())
+        let Self { size, blobs, weft, minio } = self;
+        format!("| {size} | {blobs} | {} {}\n", weft.columns(), minio.columns())
     }
 
     pub(crate) fn broken(&self) -> Option<String> {
         let most = if self.size >= 1 << 20 { 1.01 } else { 1.05 };
-        let Self { size, .. } = self;
-        (self.ratio() > most).then(|| {
-            format!(
-                "A member lost with blobs of {size} bytes took {:.3} bytes for each; {most} is promised.",
-                self.ratio()
-            )
+        let (Self { size, .. }, ratio) = (self, self.weft.ratio());
+        (ratio > most).then(|| {
+            format!("A member lost with blobs of {size} bytes took {ratio:.3} bytes for each; {most} is promised.")
         })
     }
 }
 
-/// A fleet of its own loses a member and rebuilds what it had.
-pub(crate) async fn weft(folder: &Path, code: Code, size: usize) -> Result<Healed, Failure> {
+/// A fleet loses a member and rebuilds what it had.
+async fn weft(folder: &Path, code: Code, size: usize, blobs: usize) -> Result<Cost, Failure> {
     let mut fleet = Fleet::start(folder, code).await?;
-    let blobs = (BYTES / size).clamp(BLOBS.0, BLOBS.1);
     put_all(&fleet, size, blobs).await?;
     wait_for_all(&fleet, blobs).await?;
     let before = received(&fleet.order_all(None).await?);
@@ -81,7 +100,19 @@ pub(crate) async fn weft(folder: &Path, code: Code, size: usize) -> Result<Heale
     .await?;
     let time = started.elapsed();
     // Of the one that is gone nothing is counted any more: it had received nothing.
-    Ok(Healed { size, blobs, lost, received: after - before, time })
+    Ok(Cost { lost, moved: after - before, time })
+}
+
+/// A drive is replaced by an empty one while nobody looks, and healed. All are of one process: what it reads, it would receive
+/// from others where they are of many.
+async fn minio(folder: &Path, size: usize, blobs: usize) -> Result<Cost, Failure> {
+    let mut minio = Minio::start(folder).await?;
+    put_all(&minio, size, blobs).await?;
+    let lost = minio.held(1)?;
+    let started = Instant::now();
+    minio.lose(1).await?;
+    eventually("the drive is healed", || async { Ok((minio.held(1)? >= lost).then_some(())) }).await?;
+    Ok(Cost { lost, moved: minio.read()?, time: started.elapsed() })
 }
 
 /// Whether nothing is missing of so many blobs.
@@ -99,7 +130,7 @@ fn received(inventories: &[Inventory]) -> u64 {
     inventories.iter().filter_map(|inventory| inventory.repair).map(|done| done.bytes_received).sum()
 }
 
-pub(crate) async fn put_all(fleet: &Fleet, size: usize, blobs: usize) -> Result<(), Failure> {
+pub(crate) async fn put_all(target: &dyn Target, size: usize, blobs: usize) -> Result<(), Failure> {
     let http: Http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
     let next = AtomicUsize::new(0);
     let clients = (0..CLIENTS).map(|_| async {
@@ -108,7 +139,7 @@ pub(crate) async fn put_all(fleet: &Fleet, size: usize, blobs: usize) -> Result<
             if number >= blobs {
                 return Ok::<_, Failure>(());
             }
-            let (method, uri) = fleet.put(number as u64)?;
+            let (method, uri) = target.put(number as u64)?;
             let body: Bytes = content(number as u64, size);
             ask(&http, method, uri, body).await?;
         }

@@ -19,6 +19,7 @@ use std::{env, error::Error, path::Path, process::ExitCode, time::Duration};
 use weft_redstuff::Code;
 
 use crate::{
+    heal::Healed,
     load::{Load, Target},
     report::{Cell, Report},
 };
@@ -102,7 +103,7 @@ async fn measure() -> Result<Report, Failure> {
     }
     drop((fleet, minio));
     for size in &wish.sizes {
-        let healed = heal::weft(&folder.path().join(format!("heal-{size}")), wish.code, *size).await?;
+        let healed = Healed::measure(&folder.path().join(format!("heal-{size}")), wish.code, *size).await?;
         eprintln!("{}", healed.line());
         report.healed.push(healed);
     }

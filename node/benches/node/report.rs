@@ -74,8 +74,9 @@ impl Report {
             text += " |\n";
         }
         if !self.healed.is_empty() {
-            text += "\n| size | blobs | lost, MB | received, MB | received ÷ lost | seconds |\n";
-            text += "| ---: | ---: | ---: | ---: | ---: | ---: |\n";
+            text += "\n| size | blobs | lost, MB | received, MB | received ÷ lost | seconds ";
+            text += "| MinIO: lost, MB | read, MB | read ÷ lost | seconds |\n";
+            text += "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
         }
         for healed in &self.healed {
             text += &healed.row();
