@@ -13,32 +13,22 @@ use weft_redstuff::{Axis, BlobId, Hash};
 
 use crate::{
     member::{Member, Peer, Way},
-    repair::{Item, Source},
+    repair::{Place, Source, Together},
 };
 
 /// How long a peer may take to show its slivers of one stripe.
 const SHOWN: Duration = Duration::from_secs(20);
 
-/// One sliver to copy.
-#[derive(Clone, Copy)]
-struct Want<'i> {
-    item: &'i Item,
-    stripe: u32,
-    axis: Axis,
-    index: u16,
-}
-
-/// Copies the slivers of all items from their sources, one request a source. What a source doesn't serve stays on the
-/// work list, and is rebuilt from symbols the next time.
-pub(crate) async fn copy(member: &Member, items: &[Item]) {
-    let mut by_source: BTreeMap<Peer, Vec<Want<'_>>> = BTreeMap::new();
-    for item in items {
-        let Source::Copy(source) = item.source else { continue };
-        let wanted = item.slivers().map(|(stripe, axis, index)| Want { item, stripe, axis, index });
-        let lacking = wanted.filter(|want| {
-            member.held_slivers(&item.blob, want.stripe).is_ok_and(|held| !held.contains(&(want.axis, want.index)))
-        });
-        by_source.entry(source).or_default().extend(lacking);
+/// Copies slivers from their items' sources, one request a source. What a source doesn't serve stays on the work list, and
+/// is rebuilt from symbols the next time.
+pub(crate) async fn copy(member: &Member, portion: &[Place<'_>]) {
+    let mut by_source: BTreeMap<Peer, Vec<Place<'_>>> = BTreeMap::new();
+    for place in portion {
+        let Source::Copy(source) = place.item.source else { continue };
+        let lacks = |held: Vec<_>| !held.contains(&(place.axis, place.index));
+        if member.held_slivers(&place.item.blob, place.stripe).is_ok_and(lacks) {
+            by_source.entry(source).or_default().push(*place);
+        }
     }
     join_all(by_source.into_iter().map(|(source, wanted)| async move {
         if let Err(status) = copy_from(member, source, &wanted).await {
@@ -48,14 +38,16 @@ pub(crate) async fn copy(member: &Member, items: &[Item]) {
     .await;
 }
 
-async fn copy_from(member: &Member, source: Peer, wanted: &[Want<'_>]) -> Result<(), Status> {
-    let places = wanted.iter().map(|want| (want.item.blob, want.stripe, want.axis, want.index));
+async fn copy_from(member: &Member, source: Peer, wanted: &[Place<'_>]) -> Result<(), Status> {
+    let places = wanted.iter().map(|place| (place.item.blob, place.stripe, place.axis, place.index));
     let mut slivers = slivers(member, source, places).await?;
+    let mut stored = Together::new();
     while let Some(reply) = slivers.message().await? {
-        let Some(want) = wanted.get(reply.item as usize).filter(|_| reply.held) else { continue };
+        let Some(place) = wanted.get(reply.item as usize).filter(|_| reply.held) else { continue };
         member.metrics().copy_received(reply.data.len());
-        store(member, want, reply.data).await;
+        stored.begin(store(member, place, reply.data)).await;
     }
+    stored.all().await;
     Ok(())
 }
 
@@ -101,8 +93,8 @@ pub(crate) async fn slivers(
     Ok(client.slivers(request).await?.into_inner())
 }
 
-async fn store(member: &Member, want: &Want<'_>, data: Bytes) {
-    let Want { item, stripe, axis, index } = *want;
+async fn store(member: &Member, place: &Place<'_>, data: Bytes) {
+    let Place { item, stripe, axis, index } = *place;
     let Ok(Some((symbol_size, hashes))) = member.stripe_hashes(&item.blob, stripe) else { return };
     if hashes.get(axis, index) != Some(Hash::of(&data)) {
         tracing::warn!(blob = %item.blob, stripe, axis = axis.name(), index, source = ?item.source,

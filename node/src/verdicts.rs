@@ -186,7 +186,7 @@ async fn examine(member: &Member, blob: BlobId, verdict: Verdict) -> Result<Find
         }
         None => Finding::Refuted,
     };
-    member.keep_pace(pace, member.repair_bytes() - before, false).await;
+    member.keep_pace(pace, member.repair_bytes() - before, 1).await;
     if found == Finding::Proven {
         member.convict(blob, verdict).await?;
     }

@@ -147,7 +147,7 @@ impl Member {
         lock(&self.invalid).change(|verdicts| _ = verdicts.insert(blob, verdict));
         self.notify();
         let write = self.store.write(Room::Reserved, move |tx| {
-            if slivers::is_live(tx, &blob)? {
+            if index::is_live(tx, &blob)? {
                 tx.put_state(&name(&blob), write_verdict(verdict));
             }
             Ok::<_, MemberError>(())

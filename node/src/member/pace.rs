@@ -9,9 +9,6 @@ use tokio::time::Instant;
 
 use super::{Member, MemberError};
 
-/// While gateways ask for something, repair works for one part of the time in so many.
-const PARTS: u32 = 8;
-
 /// They ask for nothing any more when nothing came for so long.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -68,13 +65,13 @@ impl Member {
         Ok(is_urgent(self.endangered()?.most(), newest.view.code.fault_tolerance()))
     }
 
-    /// Waits until the `bytes` that the work received are within the ordered budget. Where it `gives_way`, and gateways asked for something
-    /// meanwhile, also until it has taken no more than its part of the time, or they have stopped.
-    pub(crate) async fn keep_pace(&self, pace: Pace, bytes: u64, gives_way: bool) {
+    /// Waits until the `bytes` that the work received are within the ordered budget. Where gateways asked for something
+    /// meanwhile, also until it has taken no more than one part of the time in `parts`, or they have stopped.
+    pub(crate) async fn keep_pace(&self, pace: Pace, bytes: u64, parts: u32) {
         let clock = &self.env.clock;
         let worked = clock.now().duration_since(pace.began);
-        if gives_way && self.is_busy_since(pace) {
-            self.give_way(clock.now() + (worked * (PARTS - 1)).min(LONGEST)).await;
+        if parts > 1 && self.is_busy_since(pace) {
+            self.give_way(clock.now() + (worked * (parts - 1)).min(LONGEST)).await;
         }
         let limit = self.repair_limit.load(Ordering::Relaxed);
         if limit > 0 {
@@ -181,14 +178,14 @@ mod tests {
             (0..asked).for_each(|_| member.foreground().note());
             assert_eq!(member.is_busy_since(pace), asked > 0);
             let before = passed();
-            member.keep_pace(pace, bytes, true).await;
+            member.keep_pace(pace, bytes, 8).await;
             passed().saturating_sub(before)
         };
         let second = Duration::from_secs(1);
         assert_eq!(rests(second, 0, 1 << 30).await, Duration::ZERO, "nobody asks, and there is no budget");
         assert_eq!(rests(second, 3, 0).await, QUIET, "they have stopped");
         *clock.asks.lock().unwrap() = Some((member.clone(), passed() + 100 * second));
-        assert_eq!(rests(second / 2, 3, 0).await, second / 2 * (PARTS - 1));
+        assert_eq!(rests(second / 2, 3, 0).await, second / 2 * 7);
         assert_eq!(rests(second * 20, 3, 0).await, LONGEST);
         let stop = passed() + second + second / 2;
         *clock.asks.lock().unwrap() = Some((member.clone(), stop));
@@ -200,7 +197,7 @@ mod tests {
         let pace = member.begin_pace();
         member.foreground().note();
         let before = passed();
-        member.keep_pace(pace, 1 << 30, false).await;
+        member.keep_pace(pace, 1 << 30, 1).await;
         assert_eq!(passed(), before, "it gives way to nobody");
     }
 

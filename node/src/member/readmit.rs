@@ -8,7 +8,7 @@ use weft_protocol::Entry;
 use weft_redstuff::BlobId;
 use weft_store::{Room, Tx, UploadNumber, View};
 
-use super::{Identity, Member, MemberError, WhoAmI, must_hold, records, records::Candidates, slivers};
+use super::{Identity, Member, MemberError, WhoAmI, index, must_hold, records, records::Candidates, slivers};
 
 /// Holdings looked at in one commit.
 const PAGE: usize = 256;
@@ -46,7 +46,7 @@ impl Member {
         let (identity, blob) = (self.identity.clone(), *blob);
         let write = self.store.write(Room::Reserved, move |tx| {
             let Some(candidates) = records::candidates(tx)? else { return Ok(()) };
-            if tx.holding(&blob.0)? != Some(upload) || !slivers::is_live(tx, &blob)? {
+            if tx.holding(&blob.0)? != Some(upload) || !index::is_live(tx, &blob)? {
                 return Ok(());
             }
             tx.mark_holding(&blob.0, candidates.below.0)?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weft_protocol::Entry;
-use weft_redstuff::{Axis, BlobId, Code, Hash, Metadata, StripeHashes};
+use weft_redstuff::{Axis, BlobId, Code, Hash, Metadata, StripeHashes, symbol};
 use weft_store::{ReadTx, Room, SliverKey, StoreError, UploadNumber, View};
 
 use super::{
@@ -38,16 +38,97 @@ type Sliver = (Axis, u16, Bytes);
 
 /// Slivers of a stripe as they are found here.
 #[derive(Debug)]
-pub(super) struct Found {
-    hashes: StripeHashes,
-    pub(super) sound: Vec<Sliver>,
+pub(crate) struct Found {
+    pub(crate) symbol_size: u32,
+    pub(crate) hashes: StripeHashes,
+    pub(crate) sound: Vec<Sliver>,
     /// Those whose bytes aren't the committed ones any more.
     pub(super) rotten: Vec<SliverKey>,
     /// Those that the disk doesn't give.
     pub(super) unread: Vec<(SliverKey, StoreError)>,
 }
 
+/// Where slivers of a stripe cross a sliver of `axis`.
+#[derive(Debug)]
+pub(crate) struct Crossing {
+    pub(crate) blob: BlobId,
+    pub(crate) stripe: u32,
+    pub(crate) axis: Axis,
+    pub(crate) index: u16,
+    /// Indices of the slivers that cross it.
+    pub(crate) helpers: Vec<u16>,
+}
+
+/// Reading of slivers, on one snapshot.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    view: ReadTx,
+    rotten: Vec<(BlobId, u32, SliverKey)>,
+}
+
+impl Reading {
+    /// Those of the wanted slivers of a stripe that are here, checked against their hashes. `None` where nothing of the stripe
+    /// is here.
+    pub(crate) fn slivers(
+        &mut self,
+        blob: &BlobId,
+        stripe: u32,
+        wanted: impl FnOnce(&ReadTx, UploadNumber) -> Result<Vec<(Axis, u16)>, StoreError>,
+    ) -> Result<Option<Found>, MemberError> {
+        let Some(upload) = self.view.holding(&blob.0)? else { return Ok(None) };
+        let Some(description) = self.view.stripe(upload, stripe)? else { return Ok(None) };
+        let found = find(&self.view, (upload, stripe), &description, wanted(&self.view, upload)?)?;
+        self.rotten.extend(found.rotten.iter().map(|place| (*blob, stripe, *place)));
+        Ok(Some(found))
+    }
+
+    /// The symbols of the helpers in their order, empty where one isn't here.
+    fn symbols(&mut self, code: Code, wanted: &Crossing) -> Vec<Bytes> {
+        let Crossing { blob, stripe, axis, index, helpers } = wanted;
+        let crossing = axis.crossing();
+        let slivers = helpers.iter().map(|helper| (crossing, *helper)).collect();
+        let Ok(Some(found)) = self.slivers(blob, *stripe, |_, _| Ok(slivers)) else { return Vec::new() };
+        let symbol = |helper: &u16| {
+            let (_, _, data) = found.sound.iter().find(|(_, found, _)| found == helper)?;
+            symbol(code, crossing, data, found.symbol_size, *index).ok().map(Bytes::from)
+        };
+        helpers.iter().map(|helper| symbol(helper).unwrap_or_default()).collect()
+    }
+}
+
 impl Member {
+    /// Reads slivers off the threads that serve. Rotten ones are dropped, and their shards put on the work list.
+    pub(crate) async fn reading<R: Send + 'static>(&self, read: impl FnOnce(&mut Reading) -> R + Send + 'static) -> R {
+        let store = self.store.clone();
+        let read = move || {
+            let mut reading = Reading { view: store.view(), rotten: Vec::new() };
+            (read(&mut reading), reading.rotten)
+        };
+        let read = weft_client::apart(read).await;
+        let (value, rotten) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        for (blob, stripe, place) in rotten {
+            let axis = coded(place.axis).name();
+            tracing::warn!(%blob, stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
+            self.metrics.sliver_rotten();
+            // A store that takes no writes any more still reads the others.
+            if let Err(error) = self.drop_rotten(blob, place).await {
+                tracing::warn!(%blob, %error, "a rotten sliver could not be dropped");
+            }
+        }
+        value
+    }
+
+    /// Of each crossing the symbols of its helpers, in their order; empty where one isn't here, none where nothing is.
+    pub(crate) async fn symbols(&self, wanted: Vec<Option<Crossing>>) -> Vec<Vec<Bytes>> {
+        let Some(code) = self.newest().map(|newest| newest.view.code) else { return Vec::new() };
+        let symbols = move |reading: &mut Reading| {
+            let of =
+                |wanted: &Option<Crossing>| wanted.as_ref().map_or(Vec::new(), |wanted| reading.symbols(code, wanted));
+            wanted.iter().map(of).collect()
+        };
+        self.reading(symbols).await
+    }
+
     /// A sliver, checked against its hash. A rotten one is dropped, and its shard put on the work list.
     pub async fn read_sliver(
         &self,
@@ -80,35 +161,15 @@ impl Member {
         Ok(self.read_slivers(blob, 0, held).await?.map(|found| (found.hashes, found.sound)))
     }
 
-    /// Those of the wanted slivers of a stripe that are here, checked against their hashes. Rotten ones are dropped, and
-    /// their shards put on the work list. `None` where nothing of the stripe is here.
+    /// [`Reading::slivers`] of one stripe.
     pub(super) async fn read_slivers(
         &self,
         blob: &BlobId,
         stripe: u32,
         wanted: impl FnOnce(&ReadTx, UploadNumber) -> Result<Vec<(Axis, u16)>, StoreError> + Send + 'static,
     ) -> Result<Option<Found>, MemberError> {
-        let (store, blob) = (self.store.clone(), *blob);
-        let read = move || -> Result<Option<Found>, MemberError> {
-            let view = store.view();
-            let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
-            let Some(description) = view.stripe(upload, stripe)? else { return Ok(None) };
-            let (_, hashes) = read_description(&description)?;
-            let wanted = wanted(&view, upload)?;
-            Ok(Some(find(&view, upload, stripe, hashes, wanted)))
-        };
-        let read = weft_client::apart(read).await;
-        let found = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        for place in found.iter().flat_map(|found| &found.rotten) {
-            let axis = coded(place.axis).name();
-            tracing::warn!(%blob, stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
-            self.metrics.sliver_rotten();
-            // A store that takes no writes any more still reads the others.
-            if let Err(error) = self.drop_rotten(blob, *place).await {
-                tracing::warn!(%blob, %error, "a rotten sliver could not be dropped");
-            }
-        }
-        Ok(found)
+        let blob = *blob;
+        self.reading(move |reading| reading.slivers(&blob, stripe, wanted)).await
     }
 
     /// Drops a sliver, and puts its shard on the work list.
@@ -159,8 +220,15 @@ impl Member {
     }
 }
 
-fn find(view: &ReadTx, upload: UploadNumber, stripe: u32, hashes: StripeHashes, wanted: Vec<(Axis, u16)>) -> Found {
-    let mut found = Found { hashes, sound: Vec::with_capacity(wanted.len()), rotten: Vec::new(), unread: Vec::new() };
+fn find(
+    view: &ReadTx,
+    (upload, stripe): (UploadNumber, u32),
+    description: &[u8],
+    wanted: Vec<(Axis, u16)>,
+) -> Result<Found, MemberError> {
+    let (symbol_size, hashes) = read_description(description)?;
+    let (sound, rotten, unread) = (Vec::with_capacity(wanted.len()), Vec::new(), Vec::new());
+    let mut found = Found { symbol_size, hashes, sound, rotten, unread };
     for (axis, index) in wanted {
         let Ok(number) = u8::try_from(index) else { continue };
         let place = SliverKey { upload, stripe, axis: stored(axis), index: number };
@@ -171,5 +239,5 @@ fn find(view: &ReadTx, upload: UploadNumber, stripe: u32, hashes: StripeHashes, 
             Err(error) => found.unread.push((place, error)),
         }
     }
-    found
+    Ok(found)
 }

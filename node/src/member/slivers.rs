@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use weft_protocol::{Entry, ShardSet};
 use weft_redstuff::{Axis, BlobId, Code, Hash, Layout, Metadata, StripeHashes, merkle};
-use weft_store::{Room, SliverKey, StoreError, Tx, UploadNumber, View};
+use weft_store::{Room, SliverKey, StoreError, UploadNumber, View};
 
 use super::{
-    Member, MemberError,
+    Member, MemberError, index,
     moved::{self, Way},
     records,
 };
@@ -36,7 +36,7 @@ impl Member {
         let bytes = slivers.iter().map(|(_, _, data)| data.len() as u64).sum();
         let write = self.store.write(Room::Grows { bytes }, move |tx| {
             // Deleted meanwhile: what is put now would never be released.
-            if !is_live(tx, &blob)? {
+            if !index::is_live(tx, &blob)? {
                 return Err(MemberError::NoBlob(blob));
             }
             // What is put beside candidates would count with them, before they are confirmed.
@@ -79,7 +79,7 @@ impl Member {
         }
         let write = self.store.write(Room::Reserved, move |tx| {
             let held = whole(tx, tx.holding(&blob.0)?, &metadata.layout, [shard].into_iter().collect())?;
-            if is_live(tx, &blob)? && held.is_empty() {
+            if index::is_live(tx, &blob)? && held.is_empty() {
                 tx.add_missing(&blob.0, shard)?;
             }
             Ok::<_, MemberError>(())
@@ -256,11 +256,4 @@ fn is_whole(view: &impl View, upload: UploadNumber, layout: &Layout, shard: u8) 
         }
     }
     Ok(true)
-}
-
-pub(crate) fn is_live(tx: &Tx<'_>, blob: &BlobId) -> Result<bool, MemberError> {
-    match tx.entry(&blob.0)? {
-        None => Ok(false),
-        Some(entry) => Ok(Entry::decode(&entry)?.is_live()),
-    }
 }

@@ -8,8 +8,10 @@
 
 mod evidence;
 mod pass;
+mod portion;
 mod rebuild;
 mod select;
+mod share;
 mod suspects;
 mod symbols;
 mod work;
@@ -24,7 +26,11 @@ use tokio::time::Instant;
 use weft_redstuff::{Axis, BlobId};
 use weft_store::View as _;
 
-use crate::{member::Member, migrate};
+use crate::{
+    member::{Member, Pace},
+    migrate,
+};
+pub(crate) use portion::{Place, Together};
 pub(crate) use symbols::{request_digest, statement};
 pub(crate) use work::{Item, Source};
 
@@ -39,8 +45,9 @@ pub async fn run(member: Arc<Member>) {
         doubts: suspects::Doubts::default(),
         evidence: evidence::Evidence::default(),
         pass: pass::Pass::default(),
-        is_busy: false,
-        missing: None,
+        share: share::Share::default(),
+        urgency: share::Urgency::default(),
+        is_busy: true,
     };
     loop {
         match repair.round().await {
@@ -75,10 +82,37 @@ struct Repair {
     /// What can't be had back.
     evidence: evidence::Evidence,
     pass: pass::Pass,
-    /// Gateways asked for something while the last batch was worked on.
+    share: share::Share,
+    urgency: share::Urgency,
+    /// Gateways asked for something while the last batch was worked on; before the first one they may.
     is_busy: bool,
-    /// Rows of the work list when the last batch began.
-    missing: Option<u64>,
+}
+
+/// The work on a batch, step by step.
+struct Steps {
+    member: Arc<Member>,
+    /// Of the time that gateways ask for something in, repair takes one part in so many.
+    parts: u32,
+    pace: Pace,
+    /// Bytes that had come for repairs before this step.
+    before: u64,
+    /// Gateways asked for something.
+    was_busy: bool,
+}
+
+impl Steps {
+    fn begin(member: Arc<Member>, parts: u32) -> Self {
+        let (pace, before) = (member.begin_pace(), member.repair_bytes());
+        Self { member, parts, pace, before, was_busy: false }
+    }
+
+    /// Ends a step, and rests as long as it asks for.
+    async fn rest(&mut self) {
+        let moved = self.member.repair_bytes() - self.before;
+        self.was_busy |= self.member.is_busy_since(self.pace);
+        self.member.keep_pace(self.pace, moved, self.parts).await;
+        (self.pace, self.before) = (self.member.begin_pace(), self.member.repair_bytes());
+    }
 }
 
 impl Repair {
@@ -90,49 +124,59 @@ impl Repair {
             self.doubts.clear();
             self.evidence.clear(&self.member);
             self.pass = pass::Pass::default();
-            self.missing = None;
+            self.share = share::Share::default();
             return Ok(Progress::None);
         }
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
-        let (started, pace) = (self.member.env().clock.now(), self.member.begin_pace());
+        let started = self.member.env().clock.now();
         self.evidence.refresh(&self.member, &fleet, started).await?;
-        let Self { member, attempts, evidence, pass, is_busy, .. } = self;
+        let Self { member, attempts, evidence, pass, share, urgency, is_busy, .. } = self;
         let attempt = |blob, shard| {
             let rests = evidence.rests(&blob);
             (!rests).then(|| attempts.get(&(blob, shard)).copied().unwrap_or(0))
         };
-        // What grows faster than it is done would never end.
-        let is_behind = self.missing.replace(missing).is_some_and(|before| missing >= before);
-        let gives_way = !is_behind && !member.has_urgent_work()?;
-        let batch = if *is_busy && gives_way { work::Batch::SMALL } else { work::Batch::LARGE };
+        let parts = if urgency.is_urgent(member, started)? { 1 } else { share.parts(started, missing) };
+        let batch = if *is_busy && parts > 1 { work::Batch::SMALL } else { work::Batch::LARGE };
         let items = work::next(member, &fleet, pass, attempt, batch)?;
         if items.is_empty() {
             return Ok(Progress::None);
         }
         self.doubts.under(fleet.newest.view.hash());
-        let before = self.member.repair_bytes();
+        let mut steps = Steps::begin(self.member.clone(), parts);
         let items = self.confirm(items).await?;
         if fleet.is_unheard() {
             // Nothing can be tried, so nothing has failed: once holders are heard, they are asked for copies first.
             return Ok(if items.confirmed > 0 { Progress::Some } else { Progress::None });
         }
-        work::fetch_stripe_hashes(&self.member, &fleet, &items.still).await?;
         let (copies, rebuilds): (Vec<Item>, Vec<Item>) =
             items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));
-        migrate::copy(&self.member, &copies).await;
-        for axis in [Axis::Secondary, Axis::Primary] {
-            let Self { member, attempts, doubts, evidence, .. } = self;
-            let attempt = |item: &Item| attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0);
-            let mut rebuild = rebuild::Rebuild { member, fleet: &fleet, evidence, doubts };
-            rebuild.run(&rebuilds, axis, attempt).await;
+        for portion in portion::portions(&copies, &Axis::BOTH, batch.bytes) {
+            portion::fetch_stripe_hashes(&self.member, &fleet, &portion).await?;
+            migrate::copy(&self.member, &portion).await;
+            steps.rest().await;
+            if !fleet.is_current(&self.member) {
+                return Ok(Progress::Some);
+            }
+        }
+        for axes in [&[Axis::Secondary], &[Axis::Primary]] {
+            for portion in portion::portions(&rebuilds, axes, batch.bytes) {
+                let Self { member, attempts, doubts, evidence, .. } = self;
+                portion::fetch_stripe_hashes(member, &fleet, &portion).await?;
+                let attempt = |item: &Item| attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0);
+                let mut rebuild = rebuild::Rebuild { member, fleet: &fleet, evidence, doubts };
+                rebuild.run(&portion, attempt).await;
+                steps.rest().await;
+                if !fleet.is_current(&self.member) {
+                    return Ok(Progress::Some);
+                }
+            }
         }
         let tried = copies.len() + rebuilds.len();
         let failed = self.settle(copies.into_iter().chain(rebuilds))?;
         let progress = if items.confirmed > 0 || failed.len() < tried { Progress::Some } else { Progress::None };
         self.look_into(&fleet, &failed, started).await?;
-        let moved = self.member.repair_bytes() - before;
-        self.is_busy = self.member.is_busy_since(pace);
-        self.member.keep_pace(pace, moved, gives_way).await;
+        steps.rest().await;
+        self.is_busy = steps.was_busy;
         Ok(progress)
     }
 

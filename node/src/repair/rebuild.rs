@@ -1,21 +1,39 @@
 //! Rebuilding slivers from crossing symbols (DESIGN §2; the Walrus paper, section 4.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::resume_unwind,
+};
 
 use bytes::Bytes;
 use futures::future::join_all;
+use weft_client::apart;
 use weft_proto::v1::SymbolItem;
 use weft_protocol::MemberId;
-use weft_redstuff::{Axis, BlobId, Code, Hash, rebuild_sliver, symbol};
+use weft_redstuff::{Axis, BlobId, Code, StripeHashes, rebuild_sliver, symbol};
+use weft_store::{ReadTx, View as _};
 
 use super::{
     evidence::Evidence,
+    portion::{Place, Together},
     select::{Circumstances, Helpers, helpers},
     suspects::{self, Doubts},
     symbols,
     work::{Fleet, Item},
 };
-use crate::member::{Member, Verdict, Way};
+use crate::member::{Found, Member, MemberError, Reading, Verdict, Way, coded};
+
+/// Slivers that are put together in one go, while others are written.
+const AT_ONCE: usize = 16;
+
+/// Where a sliver to rebuild belongs.
+struct Sought {
+    blob: BlobId,
+    stripe: u32,
+    axis: Axis,
+    index: u16,
+    attempt: usize,
+}
 
 /// One sliver to rebuild.
 pub(super) struct Unit {
@@ -24,7 +42,7 @@ pub(super) struct Unit {
     pub(super) axis: Axis,
     pub(super) index: u16,
     pub(super) symbol_size: u32,
-    expected: Hash,
+    hashes: StripeHashes,
     /// How often its item failed.
     attempt: usize,
     /// Whom to ask next, for which symbols.
@@ -36,6 +54,42 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// One that is to be rebuilt, with what there is of it at home: the stripe's hashes, and symbols of slivers that cross it.
+    /// None where it is there already, or nothing is known of its stripe.
+    fn find(reading: &mut Reading, code: Code, sought: &Sought) -> Result<Option<Self>, MemberError> {
+        let Sought { blob, stripe, axis, index, attempt } = *sought;
+        let (crossing, mut is_there) = (axis.crossing(), false);
+        let wanted = |view: &ReadTx, upload| {
+            let held = view.slivers_of_stripe(upload, stripe)?.into_iter();
+            let mut held: Vec<_> = held.map(|(place, _)| (coded(place.axis), u16::from(place.index))).collect();
+            is_there = held.contains(&(axis, index));
+            held.retain(|(axis, _)| !is_there && *axis == crossing);
+            held.truncate(code.slivers_to_decode(crossing).into());
+            Ok(held)
+        };
+        let found = reading.slivers(&blob, stripe, wanted)?;
+        let Some(Found { symbol_size, hashes, sound, .. }) = found.filter(|_| !is_there) else { return Ok(None) };
+        let at_home = |(_, helper, sliver): (Axis, u16, Bytes)| {
+            Some((helper, symbol(code, crossing, &sliver, symbol_size, index).ok()?.into()))
+        };
+        let symbols = sound.into_iter().filter_map(at_home).collect();
+        let (asked, given) = (Helpers::new(), Helpers::new());
+        Ok(Some(Self { blob, stripe, axis, index, symbol_size, hashes, attempt, asked, given, symbols }))
+    }
+
+    /// Puts its symbols together, and compares the sliver with its committed hash.
+    fn assemble(mut self, code: Code) -> Assembled {
+        let inputs: Vec<(u16, &[u8])> = self.symbols.iter().map(|(index, bytes)| (*index, &bytes[..])).collect();
+        let Ok(sliver) = rebuild_sliver(code, self.axis, self.symbol_size, &inputs) else {
+            return Assembled::Incomplete(self);
+        };
+        if !self.hashes.matches(self.axis, self.index, &sliver) {
+            return Assembled::Wrong(self);
+        }
+        self.symbols.clear();
+        Assembled::Sliver(self, sliver.into())
+    }
+
     fn is_complete(&self, code: Code) -> bool {
         self.symbols.len() >= usize::from(code.slivers_to_decode(self.axis.crossing()))
     }
@@ -51,6 +105,11 @@ impl Unit {
         self.given.entry(peer).or_default().extend(served.iter().map(|(index, _)| *index));
         self.symbols.extend(served);
         all
+    }
+
+    /// Bytes of symbols that came for it.
+    fn travelled(&self) -> usize {
+        self.given.values().map(Vec::len).sum::<usize>() * self.symbol_size as usize
     }
 
     /// That the helpers which it was rebuilt from contradict it.
@@ -71,7 +130,16 @@ impl Unit {
     }
 }
 
-/// Rebuilds what items lack, all that a batch has of one axis together.
+/// What a unit's symbols gave.
+enum Assembled {
+    Sliver(Unit, Bytes),
+    /// Too few of them came.
+    Incomplete(Unit),
+    /// Another sliver than the committed one.
+    Wrong(Unit),
+}
+
+/// Rebuilds what items lack, all slivers of a portion together.
 pub(super) struct Rebuild<'r> {
     pub(super) member: &'r Member,
     pub(super) fleet: &'r Fleet,
@@ -82,22 +150,29 @@ pub(super) struct Rebuild<'r> {
 impl Rebuild<'_> {
     /// Goes as far as helpers serve; what fails stays on the work list. Who gave less than it was asked for, or something
     /// wrong, is doubted from then on (R18). `attempt` tells how often an item failed.
-    pub(super) async fn run(&mut self, items: &[Item], axis: Axis, attempt: impl Fn(&Item) -> usize) {
-        let mut all = Vec::new();
-        for item in items {
-            for (stripe, _, index) in item.slivers().filter(|(_, of_axis, _)| *of_axis == axis) {
-                all.extend(self.unit(item, stripe, (axis, index), attempt(item)).await);
-            }
-        }
+    pub(super) async fn run(&mut self, portion: &[Place<'_>], attempt: impl Fn(&Item) -> usize) {
+        let code = self.fleet.newest.view.code;
+        let seek = |Place { item, stripe, axis, index }: &Place<'_>| Sought {
+            blob: item.blob,
+            stripe: *stripe,
+            axis: *axis,
+            index: *index,
+            attempt: attempt(item),
+        };
+        let sought: Vec<Sought> = portion.iter().map(seek).collect();
+        let find = move |reading: &mut Reading| {
+            let found = sought.iter().filter_map(|sought| Unit::find(reading, code, sought).ok().flatten());
+            found.collect::<Vec<Unit>>()
+        };
+        let mut all = self.member.reading(find).await;
+        all.retain_mut(|unit| {
+            let helpers = self.helpers(unit, &BTreeSet::new());
+            let can_be_had = helpers.is_some();
+            unit.asked = helpers.unwrap_or_default();
+            can_be_had
+        });
         self.gather(&mut all).await;
-        // Of each blob one is looked into: a liar is doubted for all of them.
-        let mut wrong: BTreeMap<BlobId, Unit> = BTreeMap::new();
-        for unit in all {
-            if let Some(unit) = self.finish(unit).await {
-                wrong.entry(unit.blob).or_insert(unit);
-            }
-        }
-        for (blob, unit) in wrong {
+        for (blob, unit) in self.store(all).await {
             let liars = suspects::liars(self.member, &self.fleet.newest.view, &unit).await;
             // Where every helper told the truth it was the writer who didn't (R19).
             if liars.is_empty() {
@@ -110,41 +185,22 @@ impl Rebuild<'_> {
         }
     }
 
-    /// A sliver that isn't there yet and has helpers enough.
-    async fn unit(&self, item: &Item, stripe: u32, (axis, index): (Axis, u16), attempt: usize) -> Option<Unit> {
-        let held = self.member.held_slivers(&item.blob, stripe).ok()?;
-        if held.contains(&(axis, index)) {
-            return None;
-        }
-        let (symbol_size, hashes) = self.member.stripe_hashes(&item.blob, stripe).ok()??;
-        let mut unit = Unit {
-            blob: item.blob,
-            stripe,
-            axis,
-            index,
-            symbol_size,
-            expected: hashes.get(axis, index)?,
-            attempt,
-            asked: Helpers::new(),
-            given: Helpers::new(),
-            symbols: Vec::new(),
-        };
-        let code = self.fleet.newest.view.code;
-        for (_, local) in held.into_iter().filter(|(held, _)| *held == axis.crossing()) {
-            if !unit.is_complete(code) {
-                unit.symbols.extend(self.local(&unit, local).await);
+    /// Puts some slivers together while those before them are written, many in a commit. Gives those that came out wrong, of each
+    /// blob one: a liar is doubted for all of them.
+    async fn store(&self, units: Vec<Unit>) -> BTreeMap<BlobId, Unit> {
+        let (code, mut kept, mut left) = (self.fleet.newest.view.code, Together::new(), units);
+        while !left.is_empty() {
+            let some: Vec<Unit> = left.drain(..left.len().min(AT_ONCE)).collect();
+            let assembled = apart(move || some.into_iter().map(|unit| unit.assemble(code)).collect::<Vec<_>>()).await;
+            for assembled in assembled.unwrap_or_else(|panic| resume_unwind(panic.into_panic())) {
+                kept.begin(self.keep(assembled)).await;
             }
         }
-        unit.asked = self.helpers(&unit, &BTreeSet::new())?;
-        Some(unit)
-    }
-
-    /// The symbol that a sliver held at home gives.
-    async fn local(&self, unit: &Unit, index: u16) -> Option<(u16, Bytes)> {
-        let crossing = unit.axis.crossing();
-        let sliver = self.member.read_sliver(&unit.blob, unit.stripe, crossing, index).await.ok()??;
-        let symbol = symbol(self.fleet.newest.view.code, crossing, &sliver, unit.symbol_size, unit.index).ok()?;
-        Some((index, symbol.into()))
+        let mut wrong = BTreeMap::new();
+        for unit in kept.all().await.into_iter().flatten() {
+            wrong.entry(unit.blob).or_insert(unit);
+        }
+        wrong
     }
 
     fn helpers(&self, unit: &Unit, silent: &BTreeSet<MemberId>) -> Option<Helpers> {
@@ -200,30 +256,28 @@ impl Rebuild<'_> {
         }
     }
 
-    /// Puts the symbols together, compares the sliver with its committed hash, and stores it. Gives it back when it has
-    /// another.
-    async fn finish(&self, unit: Unit) -> Option<Unit> {
-        let Self { member, fleet, .. } = self;
-        let inputs: Vec<(u16, &[u8])> = unit.symbols.iter().map(|(index, bytes)| (*index, &bytes[..])).collect();
-        let sliver = rebuild_sliver(fleet.newest.view.code, unit.axis, unit.symbol_size, &inputs);
-        let travelled = unit.given.values().map(Vec::len).sum::<usize>() * unit.symbol_size as usize;
-        let Ok(sliver) = sliver else {
-            member.metrics().symbols_discarded(travelled);
-            return None;
+    /// Stores a sliver that is right. Gives back a unit of which it isn't.
+    async fn keep(&self, assembled: Assembled) -> Option<Unit> {
+        let member = self.member;
+        let (unit, sliver) = match assembled {
+            Assembled::Sliver(unit, sliver) => (unit, sliver),
+            Assembled::Incomplete(unit) => {
+                member.metrics().symbols_discarded(unit.travelled());
+                return None;
+            }
+            Assembled::Wrong(unit) => {
+                member.metrics().symbols_discarded(unit.travelled());
+                tracing::warn!(blob = %unit.blob, stripe = unit.stripe, axis = unit.axis.name(), index = unit.index,
+                    helpers = ?unit.given.keys(), "a rebuilt sliver has not its committed hash; other helpers are next");
+                return Some(unit);
+            }
         };
-        if Hash::of(&sliver) != unit.expected {
-            member.metrics().symbols_discarded(travelled);
-            tracing::warn!(blob = %unit.blob, stripe = unit.stripe, axis = unit.axis.name(), index = unit.index,
-                helpers = ?unit.given.keys(), "a rebuilt sliver has not its committed hash; other helpers are next");
-            return Some(unit);
-        }
-        let (_, hashes) = member.stripe_hashes(&unit.blob, unit.stripe).ok().flatten()?;
         let length = sliver.len();
-        let slivers = vec![(unit.axis, unit.index, Bytes::from(sliver))];
-        match member.put_slivers(unit.blob, unit.stripe, &hashes, unit.symbol_size, slivers, Way::Rebuilt).await {
+        let slivers = vec![(unit.axis, unit.index, sliver)];
+        match member.put_slivers(unit.blob, unit.stripe, &unit.hashes, unit.symbol_size, slivers, Way::Rebuilt).await {
             Ok(()) => member.metrics().sliver_rebuilt(length),
             Err(error) => {
-                member.metrics().symbols_discarded(travelled);
+                member.metrics().symbols_discarded(unit.travelled());
                 tracing::warn!(blob = %unit.blob, %error, "a rebuilt sliver could not be stored");
             }
         }

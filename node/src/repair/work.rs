@@ -1,22 +1,21 @@
-//! What is to be done: items of the work list, and what must be known before their slivers can be fetched.
+//! What is to be done: items of the work list.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use thiserror::Error;
-use weft_proto::v1::{StripeHashesRequest, StripesRequest, peers_client::PeersClient};
 use weft_protocol::{Entry, MemberId, ShardSet, SignedView};
-use weft_redstuff::{Axis, BlobId, Hash, Layout, StripeHashes, merkle};
+use weft_redstuff::{Axis, BlobId, Hash, Layout};
 use weft_store::{StoreError, View as _};
 
 use super::pass::Pass;
-use crate::member::{Member, MemberError, Peer, Way};
+use crate::member::{Member, MemberError, Peer};
 
-/// What is done in one go, and isn't interrupted.
+/// What is done in one go.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Batch {
     items: usize,
-    /// Bytes of their slivers, the last item's not counted.
-    bytes: u64,
+    /// Bytes of their slivers, the last item's not counted; and of those of a portion, the last one not counted.
+    pub(super) bytes: u64,
 }
 
 impl Batch {
@@ -53,13 +52,6 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// The slivers of this item: stripe, axis and index.
-    pub(crate) fn slivers(&self) -> impl Iterator<Item = (u32, Axis, u16)> + use<> {
-        let (code, shard) = (self.layout.code(), u16::from(self.shard));
-        (0..self.layout.stripes())
-            .flat_map(move |stripe| Axis::BOTH.map(|axis| (stripe, axis, code.sliver_index(shard, axis))))
-    }
-
     fn bytes(&self) -> u64 {
         let length = |axis| self.layout.iter().map(move |stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
         length(Axis::Primary) + length(Axis::Secondary)
@@ -83,6 +75,11 @@ impl Fleet {
         let sealed = member.sealed();
         let moved = sealed.as_ref().map_or(ShardSet::EMPTY, |sealed| sealed.view.moved_to(&newest.view));
         Some(Self { newest, moved, reachable: member.reachable(), sources: sources(member) })
+    }
+
+    /// Whether its view is still the newest: under another one others hold what is asked for.
+    pub(super) fn is_current(&self, member: &Member) -> bool {
+        member.newest().is_some_and(|newest| newest.view.position() == self.newest.view.position())
     }
 
     /// Whether nobody answers yet who could help.
@@ -162,58 +159,4 @@ pub(super) fn next(
 
 pub(super) fn is_missing(member: &Member, item: &Item) -> Result<bool, WorkError> {
     Ok(member.store().view().is_missing(&item.blob.0, item.shard)?)
-}
-
-/// Fetches, from any peer, the hashes of stripes of which this member has none, and checks them against the blob's
-/// root. What isn't found now is asked for again with the next batch.
-pub(super) async fn fetch_stripe_hashes(member: &Member, fleet: &Fleet, items: &[Item]) -> Result<(), WorkError> {
-    let mut wanted: Vec<(&Item, u32)> = Vec::new();
-    for item in items {
-        for stripe in 0..item.layout.stripes() {
-            let known =
-                wanted.iter().rev().any(|(other, other_stripe)| (other.blob, *other_stripe) == (item.blob, stripe));
-            if !known && member.stripe_hashes(&item.blob, stripe)?.is_none() {
-                wanted.push((item, stripe));
-            }
-        }
-    }
-    for peer in &fleet.reachable {
-        if wanted.is_empty() {
-            break;
-        }
-        match ask(member, *peer, &wanted).await {
-            Ok(served) => wanted = wanted.into_iter().zip(served).filter(|(_, ok)| !ok).map(|(want, _)| want).collect(),
-            Err(error) => tracing::debug!(%peer, %error, "stripe hashes: the peer does not serve"),
-        }
-    }
-    Ok(())
-}
-
-async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> Result<Vec<bool>, tonic::Status> {
-    let request = StripesRequest {
-        items: wanted
-            .iter()
-            .map(|(item, stripe)| StripeHashesRequest { blob: item.blob.0.to_vec().into(), stripe: *stripe })
-            .collect(),
-    };
-    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let mut replies = client.stripes(request).await?.into_inner();
-    let mut served = vec![false; wanted.len()];
-    while let Some(reply) = replies.message().await? {
-        let Some((item, stripe)) = wanted.get(reply.item as usize).copied() else { continue };
-        let bytes = reply.hashes.len() + reply.path.iter().map(bytes::Bytes::len).sum::<usize>();
-        match item.source {
-            Source::Symbols => member.metrics().hashes_received(bytes),
-            Source::Copy(_) => member.metrics().hashes_copied(bytes),
-        }
-        let Ok(hashes) = StripeHashes::decode(item.layout.code(), &reply.hashes) else { continue };
-        let path: Vec<Hash> = reply.path.iter().filter_map(|hash| Hash::from_slice(hash)).collect();
-        let proven = merkle::verify(&item.root, &hashes.root(), stripe, item.layout.stripes(), &path);
-        if let (true, Some(layout)) = (proven, item.layout.stripe(stripe)) {
-            let size = layout.symbol_size;
-            let stored = member.put_slivers(item.blob, stripe, &hashes, size, Vec::new(), Way::Copied).await;
-            served[reply.item as usize] = stored.is_ok();
-        }
-    }
-    Ok(served)
 }

@@ -1,6 +1,6 @@
 //! Serving symbols, slivers and stripe hashes to peers: many a stream, in signed batches.
 
-use std::sync::Arc;
+use std::{iter::repeat, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,16 +10,19 @@ use weft_proto::v1::{
     SliverItem, SliverRequest, SliversRequest, StripeHashesRequest, StripeItem, StripesRequest, SymbolBatch,
     SymbolItem, SymbolsRequest,
 };
-use weft_redstuff::{BlobId, symbol};
+use weft_redstuff::BlobId;
 
 use super::caller::Caller;
 use crate::{
-    member::{Member, sliver_axis},
+    member::{Crossing, Member, sliver_axis},
     repair::{request_digest, statement},
 };
 
 /// Bytes of symbols after which a batch is signed and sent.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Symbols that are made in one go: each is of another sliver.
+const TOGETHER: usize = 64;
 
 /// Replies that may wait for a slow caller; the rest waits on disk.
 const WINDOW: usize = 2;
@@ -46,16 +49,20 @@ pub(crate) fn symbols(
     tokio::spawn(async move {
         let digest = request_digest(&request);
         let (mut batch, mut bytes, mut number) = (Vec::new(), 0, 0);
-        for item in &request.items {
-            for helper in &item.helpers {
-                let symbol = one_symbol(&member, caller, item, *helper).await.unwrap_or_default();
-                bytes += symbol.len();
-                batch.push(symbol);
-                if bytes >= BATCH_BYTES {
-                    if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
-                        return;
+        for some in together(&request.items) {
+            let wanted = some.iter().map(|item| crossing(&member, caller, item)).collect();
+            let found = member.symbols(wanted).await.into_iter().chain(repeat(Vec::new()));
+            for (item, mut symbols) in some.iter().zip(found) {
+                symbols.resize(item.helpers.len(), Bytes::new());
+                for symbol in symbols {
+                    bytes += symbol.len();
+                    batch.push(symbol);
+                    if bytes >= BATCH_BYTES {
+                        if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
+                            return;
+                        }
+                        (bytes, number) = (0, number + 1);
                     }
-                    (bytes, number) = (0, number + 1);
                 }
             }
         }
@@ -80,19 +87,30 @@ async fn send(
     sender.send(Ok(batch)).await.map_err(drop)
 }
 
-/// The symbol where the helper's sliver crosses the wanted one; `None` when the helper isn't held here.
-async fn one_symbol(member: &Member, caller: Caller, item: &SymbolItem, helper: u32) -> Option<Bytes> {
-    let (blob, target) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
+/// Items in their order, as many at a time as are read together.
+fn together(items: &[SymbolItem]) -> impl Iterator<Item = &[SymbolItem]> {
+    let mut left = items;
+    std::iter::from_fn(move || {
+        let mut symbols = 0;
+        let fits = |item: &&SymbolItem| {
+            symbols += item.helpers.len();
+            symbols <= TOGETHER
+        };
+        let (some, rest) = left.split_at(left.iter().take_while(fits).count().max(1).min(left.len()));
+        left = rest;
+        (!some.is_empty()).then_some(some)
+    })
+}
+
+/// What an item asks for, where the caller may know it.
+fn crossing(member: &Member, caller: Caller, item: &SymbolItem) -> Option<Crossing> {
+    let (blob, axis) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
     if caller.is_closed(member, &blob) {
         return None;
     }
-    let code = member.newest()?.view.code;
-    let (symbol_size, _) = member.stripe_hashes(&blob, item.stripe).ok()??;
-    let crossing = target.crossing();
-    let helper = u16::try_from(helper).ok()?;
-    let sliver = member.read_sliver(&blob, item.stripe, crossing, helper).await.ok()??;
     let index = u16::try_from(item.index).ok()?;
-    symbol(code, crossing, &sliver, symbol_size, index).ok().map(Bytes::from)
+    let helpers = item.helpers.iter().map(|helper| u16::try_from(*helper).ok()).collect::<Option<_>>()?;
+    Some(Crossing { blob, stripe: item.stripe, axis, index, helpers })
 }
 
 pub(crate) fn slivers(

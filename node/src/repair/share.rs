@@ -1,0 +1,101 @@
+//! Which part of the time repair takes while gateways ask for something: a small one, unless the work list grows under it,
+//! or a blob is endangered.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::member::{Member, MemberError};
+
+/// One part of so many, as long as that is enough.
+const PARTS: u32 = 8;
+
+/// Between two looks at how long the list is.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// For how long what was found of endangered blobs is believed.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What new puts lack of a member that is gone would otherwise come faster than it is rebuilt for as long as clients put,
+/// and an epoch's targets would never be whole.
+#[derive(Debug)]
+pub(super) struct Share {
+    parts: u32,
+    /// When the list was looked at, and its rows then.
+    seen: Option<(Instant, u64)>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { parts: PARTS, seen: None }
+    }
+}
+
+impl Share {
+    /// Repair takes one part of the time in so many: twice as large a part if the list grew since the last look, half as large
+    /// a one if it became shorter.
+    pub(super) fn parts(&mut self, now: Instant, missing: u64) -> u32 {
+        let Some((then, before)) = self.seen else {
+            self.seen = Some((now, missing));
+            return self.parts;
+        };
+        if now.duration_since(then) >= LOOK {
+            self.seen = Some((now, missing));
+            self.parts = match missing.cmp(&before) {
+                std::cmp::Ordering::Greater => (self.parts / 2).max(1),
+                std::cmp::Ordering::Equal => self.parts,
+                std::cmp::Ordering::Less => (self.parts * 2).min(PARTS),
+            };
+        }
+        self.parts
+    }
+}
+
+/// Whether some blob is endangered, as it was lately: to find out takes a look at all that is missing and all that came in of
+/// late.
+#[derive(Debug, Default)]
+pub(super) struct Urgency {
+    seen: Option<(Instant, bool)>,
+}
+
+impl Urgency {
+    pub(super) fn is_urgent(&mut self, member: &Member, now: Instant) -> Result<bool, MemberError> {
+        if let Some((then, is_urgent)) = self.seen
+            && now.duration_since(then) < FRESH
+        {
+            return Ok(is_urgent);
+        }
+        let is_urgent = member.has_urgent_work()?;
+        self.seen = Some((now, is_urgent));
+        Ok(is_urgent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_grows_gets_more_of_the_time_and_a_list_that_shrinks_less() {
+        let (mut share, start) = (Share::default(), Instant::now());
+        let told: [(u64, u64, u32); 12] = [
+            (0, 100, 8),
+            (29, 500, 8),
+            // A look: it has grown.
+            (30, 400, 4),
+            (45, 900, 4),
+            (60, 500, 2),
+            (90, 600, 1),
+            (120, 700, 1),
+            // It is as long as before.
+            (150, 700, 1),
+            (180, 699, 2),
+            (240, 100, 4),
+            (270, 50, 8),
+            (300, 10, 8),
+        ];
+        for (second, missing, parts) in told {
+            assert_eq!(share.parts(start + Duration::from_secs(second), missing), parts, "at {second} s");
+        }
+    }
+}
