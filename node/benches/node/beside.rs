@@ -33,10 +33,15 @@ pub(crate) async fn measure(folder: &Path, code: Code, seconds: Duration) -> Res
     put_all(&fleet, SIZE, BLOBS).await?;
     wait_for_all(&fleet, BLOBS).await?;
     let load = Load { size: SIZE, clients: CLIENTS, seconds };
+    // The first one's deletes leave the second one work, as the second one's do the third.
+    let first = load.run(&fleet).await?;
+    eprintln!("{}", first.line(&load));
     let whole = load.run(&fleet).await?;
+    eprintln!("{}", whole.line(&load));
     let last = fleet.order_all(None).await?.pop().and_then(|inventory| inventory.identity);
     fleet.lose(last.ok_or("an inventory names no member")?.member).await?;
     let mending = load.measure(&fleet).await?;
+    eprintln!("{}", mending.line(&load));
     let inventories = fleet.order_all(None).await?;
     let left = inventories.iter().flat_map(|told| &told.shards).map(|shard| shard.missing_slivers).sum();
     Ok(Beside { whole, mending, left })

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::member::{Member, MemberError};
 
 /// One part of so many, as long as that is enough.
-const PARTS: u32 = 8;
+const PARTS: u32 = 16;
 
 /// Between two looks at how long the list is.
 const LOOK: Duration = Duration::from_secs(30);
@@ -78,21 +78,23 @@ mod tests {
     #[test]
     fn a_list_that_grows_gets_more_of_the_time_and_a_list_that_shrinks_less() {
         let (mut share, start) = (Share::default(), Instant::now());
-        let told: [(u64, u64, u32); 12] = [
-            (0, 100, 8),
-            (29, 500, 8),
+        let told: [(u64, u64, u32); 14] = [
+            (0, 100, 16),
+            (29, 500, 16),
             // A look: it has grown.
-            (30, 400, 4),
-            (45, 900, 4),
-            (60, 500, 2),
-            (90, 600, 1),
+            (30, 400, 8),
+            (45, 900, 8),
+            (60, 500, 4),
+            (90, 600, 2),
             (120, 700, 1),
+            (150, 800, 1),
             // It is as long as before.
-            (150, 700, 1),
-            (180, 699, 2),
-            (240, 100, 4),
-            (270, 50, 8),
-            (300, 10, 8),
+            (180, 800, 1),
+            (210, 799, 2),
+            (270, 100, 4),
+            (300, 50, 8),
+            (330, 40, 16),
+            (360, 10, 16),
         ];
         for (second, missing, parts) in told {
             assert_eq!(share.parts(start + Duration::from_secs(second), missing), parts, "at {second} s");

@@ -21,7 +21,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) const LARGE: Self = Self { items: 512, bytes: 16 << 20 };
     /// While gateways wait for this member.
-    pub(super) const SMALL: Self = Self { items: 64, bytes: 2 << 20 };
+    pub(super) const SMALL: Self = Self { items: 64, bytes: 512 << 10 };
 }
 
 #[derive(Debug, Error)]
