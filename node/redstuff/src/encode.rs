@@ -12,6 +12,7 @@ use crate::hash::Hash;
 use crate::interpolate::generator;
 use crate::kernel::{Store, combine, copy};
 use crate::stripe::StripeHashes;
+use crate::windows;
 
 /// What becomes of an axis' slivers next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,22 +71,43 @@ impl StripeSource {
     pub fn encode(&self, axis: Axis, buffers: &Buffers) -> EncodedSlivers {
         let (length, expanded) =
             (self.code.sliver_length(axis, self.symbol_size), expanded_length(self.code, self.symbol_size, axis));
-        let (source, expanded) = match axis {
+        let (source, expanded, hashes) = match axis {
             Axis::Primary => {
                 let mut parity = buffers.take(expanded);
-                encode_rows(self.code, self.symbol_size, &self.bytes, parity.bytes_mut(), NextUse::Soon);
-                (self.bytes.clone(), parity.into())
+                let hashes = self.rows(parity.bytes_mut());
+                (self.bytes.clone(), parity.into(), hashes)
             }
             Axis::Secondary => {
                 let mut columns = buffers.take(self.bytes.len() + expanded);
-                encode_columns(self.code, self.symbol_size, &self.bytes, columns.bytes_mut(), NextUse::Soon);
+                let hashes = self.columns(columns.bytes_mut());
                 let mut source = Bytes::from(columns);
                 let expanded = source.split_off(self.bytes.len());
-                (source, expanded)
+                (source, expanded, hashes)
             }
         };
-        let hashes = source.chunks_exact(length).chain(expanded.chunks_exact(length)).map(Hash::of).collect();
         EncodedSlivers { length, source, expanded, hashes }
+    }
+
+    /// The rows beyond the source, and the hashes of all. What a transform makes is faster made at once, and then hashed.
+    fn rows(&self, parity: &mut [u8]) -> Vec<Hash> {
+        let Self { code, symbol_size, ref bytes } = *self;
+        if !generator(code.source_rows(), code.shards()).is_transform() {
+            return windows::rows(code, symbol_size, bytes, parity);
+        }
+        encode_rows(code, symbol_size, bytes, parity, NextUse::Soon);
+        let length = code.sliver_length(Axis::Primary, symbol_size);
+        bytes.chunks_exact(length).chain(parity.chunks_exact(length)).map(Hash::of).collect()
+    }
+
+    /// All columns, one after the other, and their hashes.
+    fn columns(&self, columns: &mut [u8]) -> Vec<Hash> {
+        let Self { code, symbol_size, ref bytes } = *self;
+        let is_transform = generator(code.source_columns(), code.shards()).is_transform();
+        if symbol_size as usize >= SHORT_SYMBOL && !is_transform {
+            return windows::columns(code, symbol_size, bytes, columns);
+        }
+        encode_columns(code, symbol_size, bytes, columns, NextUse::Soon);
+        columns.chunks_exact(code.sliver_length(Axis::Secondary, symbol_size)).map(Hash::of).collect()
     }
 }
 

@@ -32,6 +32,7 @@ mod metadata;
 pub mod piece;
 mod repair;
 mod stripe;
+mod windows;
 
 pub use buffers::Buffers;
 pub use code::{Axis, Code, CodeError};

@@ -82,6 +82,11 @@ impl Matrix {
         Self { transform: is_faster.then_some(transform), ..matrix }
     }
 
+    /// Whether it is applied as a transform.
+    pub(crate) const fn is_transform(&self) -> bool {
+        self.transform.is_some()
+    }
+
     const fn sources(&self) -> usize {
         self.sources
     }
