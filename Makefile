@@ -97,7 +97,7 @@ bench-open: ## How long a member takes to open a volume with ENTRIES=1000000 of 
 	ENTRIES='$(ENTRIES)' ACKS='$(ACKS)' cargo bench --package weft-node --bench open
 
 bench-stream: ## A put of GIB=20 of generated content, and the memory that it takes (no root).
-	GIB='$(GIB)' GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576 cargo bench --package weft-client --bench stream
+	GIB='$(GIB)' cargo bench --package weft-client --bench stream
 
 test-long: ## What takes long: each of the operator's writes broken off, each path through the spec, the long stories (root on Debian).
 	$(BUILT)

@@ -15,7 +15,12 @@ use std::{
 use bytes::Bytes;
 use fake::{FakeFleet, Fault};
 use futures::{StreamExt, stream};
+use tikv_jemallocator::Jemalloc;
 use weft_client::PutRequest;
+
+/// That of gateways.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// What the client may take, in MiB.
 const MOST: u64 = 256;
