@@ -42,13 +42,20 @@ async fn copy_from(member: &Member, source: Peer, wanted: &[Place<'_>]) -> Resul
     let places = wanted.iter().map(|place| (place.item.blob, place.stripe, place.axis, place.index));
     let mut slivers = slivers(member, source, places).await?;
     let mut stored = Together::new();
-    while let Some(reply) = slivers.message().await? {
-        let Some(place) = wanted.get(reply.item as usize).filter(|_| reply.held) else { continue };
-        member.metrics().copy_received(reply.data.len());
-        stored.begin(store(member, place, reply.data)).await;
-    }
+    // What came before the source broke off is stored, and counted.
+    let broke_off = loop {
+        match slivers.message().await {
+            Ok(Some(reply)) => {
+                let Some(place) = wanted.get(reply.item as usize).filter(|_| reply.held) else { continue };
+                member.metrics().copy_received(reply.data.len());
+                stored.begin(store(member, place, reply.data)).await;
+            }
+            Ok(None) => break Ok(()),
+            Err(status) => break Err(status),
+        }
+    };
     stored.all().await;
-    Ok(())
+    broke_off
 }
 
 /// Asks a peer to show its slivers of these indices, of one axis of a stripe, and gives `take` each that comes, unchecked.

@@ -78,7 +78,12 @@ impl Reading {
         let Some(upload) = self.view.holding(&blob.0)? else { return Ok(None) };
         let Some(description) = self.view.stripe(upload, stripe)? else { return Ok(None) };
         let found = find(&self.view, (upload, stripe), &description, wanted(&self.view, upload)?)?;
-        self.rotten.extend(found.rotten.iter().map(|place| (*blob, stripe, *place)));
+        for place in &found.rotten {
+            // It may be asked for more than once on one snapshot.
+            if !self.rotten.contains(&(*blob, stripe, *place)) {
+                self.rotten.push((*blob, stripe, *place));
+            }
+        }
         Ok(Some(found))
     }
 

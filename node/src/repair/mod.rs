@@ -2,8 +2,8 @@
 //!
 //! A shard that another member still holds is copied ([`crate::migrate`]); otherwise its slivers are rebuilt from the
 //! symbols of the slivers that cross them: secondaries first, for they need only k1 helpers and put this member back
-//! into the game for the primaries. The list is durable, slivers are stored one by one, so a crash loses no more than a
-//! batch. There is no terminal error: what can't be rebuilt now is tried again with other helpers; seldom, where too
+//! into the game for the primaries. The list is durable, slivers are stored portion by portion, so a crash loses no more
+//! than one. There is no terminal error: what can't be rebuilt now is tried again with other helpers; seldom, where too
 //! little is left to rebuild it from (R20).
 
 mod evidence;

@@ -217,7 +217,7 @@ impl Rebuild<'_> {
         helpers(&of, unit.axis, &at_hand, unit.attempt)
     }
 
-    /// Asks for symbols: one request a peer carries everything that this batch wants of it. What one doesn't give is
+    /// Asks for symbols: one request a peer carries everything that this portion wants of it. What one doesn't give is
     /// asked of others, so that what came in isn't asked for again.
     async fn gather(&mut self, units: &mut [Unit]) {
         let code = self.fleet.newest.view.code;

@@ -33,7 +33,7 @@ impl Default for Share {
 
 impl Share {
     /// Repair takes one part of the time in so many: twice as large a part if the list grew since the last look, half as large
-    /// a one if it became shorter.
+    /// a one if it didn't: what is left may be what nobody can mend.
     pub(super) fn parts(&mut self, now: Instant, missing: u64) -> u32 {
         let Some((then, before)) = self.seen else {
             self.seen = Some((now, missing));
@@ -41,11 +41,7 @@ impl Share {
         };
         if now.duration_since(then) >= LOOK {
             self.seen = Some((now, missing));
-            self.parts = match missing.cmp(&before) {
-                std::cmp::Ordering::Greater => (self.parts / 2).max(1),
-                std::cmp::Ordering::Equal => self.parts,
-                std::cmp::Ordering::Less => (self.parts * 2).min(PARTS),
-            };
+            self.parts = if missing > before { (self.parts / 2).max(1) } else { (self.parts * 2).min(PARTS) };
         }
         self.parts
     }
@@ -89,10 +85,10 @@ mod tests {
             (120, 700, 1),
             (150, 800, 1),
             // It is as long as before.
-            (180, 800, 1),
-            (210, 799, 2),
-            (270, 100, 4),
-            (300, 50, 8),
+            (180, 800, 2),
+            (210, 799, 4),
+            (270, 100, 8),
+            (300, 50, 16),
             (330, 40, 16),
             (360, 10, 16),
         ];

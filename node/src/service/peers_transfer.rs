@@ -21,16 +21,19 @@ use crate::{
 /// Bytes of symbols after which a batch is signed and sent.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Symbols that are made in one go: each is of another sliver.
+/// Symbols that are made in one go, but for an item that alone asks for more.
 const TOGETHER: usize = 64;
 
-/// Replies that may wait for a slow caller; the rest waits on disk.
+/// Replies that may wait for a slow caller; but for what is made in one go, the rest waits on disk.
 const WINDOW: usize = 2;
 
 type Replies<T> = ReceiverStream<Result<T, Status>>;
 
 /// What one request may hold: a bound on what a peer can make this member remember.
 const MAX_ITEMS: usize = 1 << 16;
+
+/// Slivers that cross one: there are never more shards.
+const MAX_HELPERS: usize = u8::MAX as usize;
 
 fn bounded(items: usize) -> Result<(), Status> {
     if items <= MAX_ITEMS {
@@ -44,7 +47,11 @@ pub(crate) fn symbols(
     caller: Caller,
     request: SymbolsRequest,
 ) -> Result<Replies<SymbolBatch>, Status> {
-    bounded(request.items.iter().map(|item| item.helpers.len()).sum())?;
+    // An item without helpers takes its lookups all the same.
+    bounded(request.items.iter().map(|item| item.helpers.len().max(1)).sum())?;
+    if request.items.iter().any(|item| item.helpers.len() > MAX_HELPERS) {
+        return Err(Status::invalid_argument(format!("an item names at most {MAX_HELPERS} helpers")));
+    }
     let (sender, receiver) = mpsc::channel(WINDOW);
     tokio::spawn(async move {
         let digest = request_digest(&request);
