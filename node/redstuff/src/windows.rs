@@ -1,7 +1,7 @@
 //! Encoding and hashing together: a window of all slivers is made, and hashed while the caches hold it. Hashing a stripe's slivers
 //! once they are all made takes them from memory, at two thirds of the speed.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::code::{Axis, Code};
 use crate::hash::Hash;
@@ -13,7 +13,7 @@ const CACHED: usize = 1 << 20;
 
 /// Bytes of a sliver that are made before they are hashed: more makes hashing no faster, and with less BLAKE3, which hashes
 /// sixteen chunks side by side where it can, hasn't got them.
-const WINDOWS: Range<usize> = 16 << 10..64 << 10;
+const WINDOWS: RangeInclusive<usize> = 16 << 10..=64 << 10;
 
 /// The hashes of slivers that grow window by window, in their order.
 struct Hashers(Vec<blake3::Hasher>);
@@ -38,7 +38,7 @@ impl Hashers {
 }
 
 fn windows(code: Code, length: usize) -> impl Iterator<Item = Range<usize>> {
-    let window = (CACHED / usize::from(code.shards())).clamp(WINDOWS.start, WINDOWS.end);
+    let window = (CACHED / usize::from(code.shards())).clamp(*WINDOWS.start(), *WINDOWS.end());
     let window = 1 << window.ilog2();
     (0..length).step_by(window).map(move |start| start..length.min(start + window))
 }

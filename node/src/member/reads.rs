@@ -7,7 +7,7 @@ use weft_store::{ReadTx, Room, SliverKey, StoreError, UploadNumber, View};
 
 use super::{
     Member, MemberError,
-    slivers::{coded, read_description, stored},
+    slivers::{coded, held, read_description, stored},
 };
 
 /// Entries read at a time while listing.
@@ -48,9 +48,9 @@ pub(crate) struct Found {
     pub(super) unread: Vec<(SliverKey, StoreError)>,
 }
 
-/// Where slivers of a stripe cross a sliver of `axis`.
+/// Symbols that are wanted: those where slivers of a stripe cross one of `axis`.
 #[derive(Debug)]
-pub(crate) struct Crossing {
+pub(crate) struct Wanted {
     pub(crate) blob: BlobId,
     pub(crate) stripe: u32,
     pub(crate) axis: Axis,
@@ -63,7 +63,7 @@ pub(crate) struct Crossing {
 #[derive(Debug)]
 pub(crate) struct Reading {
     view: ReadTx,
-    rotten: Vec<(BlobId, u32, SliverKey)>,
+    rotten: Vec<(BlobId, SliverKey)>,
 }
 
 impl Reading {
@@ -80,16 +80,16 @@ impl Reading {
         let found = find(&self.view, (upload, stripe), &description, wanted(&self.view, upload)?)?;
         for place in &found.rotten {
             // It may be asked for more than once on one snapshot.
-            if !self.rotten.contains(&(*blob, stripe, *place)) {
-                self.rotten.push((*blob, stripe, *place));
+            if !self.rotten.contains(&(*blob, *place)) {
+                self.rotten.push((*blob, *place));
             }
         }
         Ok(Some(found))
     }
 
     /// The symbols of the helpers in their order, empty where one isn't here.
-    fn symbols(&mut self, code: Code, wanted: &Crossing) -> Vec<Bytes> {
-        let Crossing { blob, stripe, axis, index, helpers } = wanted;
+    fn symbols(&mut self, code: Code, wanted: &Wanted) -> Vec<Bytes> {
+        let Wanted { blob, stripe, axis, index, helpers } = wanted;
         let crossing = axis.crossing();
         let slivers = helpers.iter().map(|helper| (crossing, *helper)).collect();
         let Ok(Some(found)) = self.slivers(blob, *stripe, |_, _| Ok(slivers)) else { return Vec::new() };
@@ -111,9 +111,9 @@ impl Member {
         };
         let read = weft_client::apart(read).await;
         let (value, rotten) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        for (blob, stripe, place) in rotten {
+        for (blob, place) in rotten {
             let axis = coded(place.axis).name();
-            tracing::warn!(%blob, stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
+            tracing::warn!(%blob, stripe = place.stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
             self.metrics.sliver_rotten();
             // A store that takes no writes any more still reads the others.
             if let Err(error) = self.drop_rotten(blob, place).await {
@@ -123,12 +123,12 @@ impl Member {
         value
     }
 
-    /// Of each crossing the symbols of its helpers, in their order; empty where one isn't here, none where nothing is.
-    pub(crate) async fn symbols(&self, wanted: Vec<Option<Crossing>>) -> Vec<Vec<Bytes>> {
+    /// Of each that is wanted the symbols of its helpers, in their order; empty where one isn't here, none where nothing is.
+    pub(crate) async fn symbols(&self, wanted: Vec<Option<Wanted>>) -> Vec<Vec<Bytes>> {
         let Some(code) = self.newest().map(|newest| newest.view.code) else { return Vec::new() };
         let symbols = move |reading: &mut Reading| {
             let of =
-                |wanted: &Option<Crossing>| wanted.as_ref().map_or(Vec::new(), |wanted| reading.symbols(code, wanted));
+                |wanted: &Option<Wanted>| wanted.as_ref().map_or(Vec::new(), |wanted| reading.symbols(code, wanted));
             wanted.iter().map(of).collect()
         };
         self.reading(symbols).await
@@ -158,12 +158,12 @@ impl Member {
         code: Code,
     ) -> Result<Option<(StripeHashes, Vec<Sliver>)>, MemberError> {
         let rows = code.source_rows();
-        let held = move |view: &ReadTx, upload| {
-            let held = view.slivers_of_stripe(upload, 0)?.into_iter();
-            let held = held.map(|(place, _)| (coded(place.axis), u16::from(place.index)));
-            Ok(held.filter(|(axis, index)| *axis == Axis::Primary && *index < rows).collect())
+        let wanted = move |view: &ReadTx, upload| {
+            let mut held = held(view, upload, 0)?;
+            held.retain(|(axis, index)| *axis == Axis::Primary && *index < rows);
+            Ok(held)
         };
-        Ok(self.read_slivers(blob, 0, held).await?.map(|found| (found.hashes, found.sound)))
+        Ok(self.read_slivers(blob, 0, wanted).await?.map(|found| (found.hashes, found.sound)))
     }
 
     /// [`Reading::slivers`] of one stripe.

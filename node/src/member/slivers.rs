@@ -126,9 +126,14 @@ impl Member {
     pub fn held_slivers(&self, blob: &BlobId, stripe: u32) -> Result<Vec<(Axis, u16)>, MemberError> {
         let view = self.store.view();
         let Some(upload) = view.holding(&blob.0)? else { return Ok(Vec::new()) };
-        let slivers = view.slivers_of_stripe(upload, stripe)?;
-        Ok(slivers.into_iter().map(|(place, _)| (coded(place.axis), u16::from(place.index))).collect())
+        Ok(held(&view, upload, stripe)?)
     }
+}
+
+/// Axis and index of the slivers of an upload's stripe.
+pub(crate) fn held(view: &impl View, upload: UploadNumber, stripe: u32) -> Result<Vec<(Axis, u16)>, StoreError> {
+    let slivers = view.slivers_of_stripe(upload, stripe)?;
+    Ok(slivers.into_iter().map(|(place, _)| (coded(place.axis), u16::from(place.index))).collect())
 }
 
 /// An axis as the wire tells it.

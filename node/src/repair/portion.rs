@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use weft_proto::v1::{StripeHashesRequest, StripeItem, StripesRequest, peers_client::PeersClient};
 use weft_protocol::MemberId;
-use weft_redstuff::{Axis, Hash, StripeHashes, merkle};
+use weft_redstuff::{Axis, Hash, StripeHashes, StripeLayout, merkle};
 
 use super::work::{Fleet, Item, Source};
 use crate::member::{Member, MemberError, Way};
@@ -62,7 +62,7 @@ pub(super) fn portions<'i>(
     bytes: u64,
 ) -> impl Iterator<Item = Vec<Place<'i>>> {
     let mut places = items.iter().flat_map(move |item| {
-        let of_stripe = move |stripe: weft_redstuff::StripeLayout| {
+        let of_stripe = move |stripe: StripeLayout| {
             axes.iter().map(move |axis| {
                 let index = item.layout.code().sliver_index(item.shard.into(), *axis);
                 let place = Place { item, stripe: stripe.index, axis: *axis, index };

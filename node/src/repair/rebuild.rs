@@ -11,7 +11,7 @@ use weft_client::apart;
 use weft_proto::v1::SymbolItem;
 use weft_protocol::MemberId;
 use weft_redstuff::{Axis, BlobId, Code, StripeHashes, rebuild_sliver, symbol};
-use weft_store::{ReadTx, View as _};
+use weft_store::ReadTx;
 
 use super::{
     evidence::Evidence,
@@ -21,7 +21,7 @@ use super::{
     symbols,
     work::{Fleet, Item},
 };
-use crate::member::{Found, Member, MemberError, Reading, Verdict, Way, coded};
+use crate::member::{Found, Member, MemberError, Reading, Verdict, Way, held};
 
 /// Slivers that are put together in one go, while others are written.
 const AT_ONCE: usize = 16;
@@ -60,8 +60,7 @@ impl Unit {
         let Sought { blob, stripe, axis, index, attempt } = *sought;
         let (crossing, mut is_there) = (axis.crossing(), false);
         let wanted = |view: &ReadTx, upload| {
-            let held = view.slivers_of_stripe(upload, stripe)?.into_iter();
-            let mut held: Vec<_> = held.map(|(place, _)| (coded(place.axis), u16::from(place.index))).collect();
+            let mut held = held(view, upload, stripe)?;
             is_there = held.contains(&(axis, index));
             held.retain(|(axis, _)| !is_there && *axis == crossing);
             held.truncate(code.slivers_to_decode(crossing).into());

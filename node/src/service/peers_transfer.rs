@@ -14,7 +14,7 @@ use weft_redstuff::BlobId;
 
 use super::caller::Caller;
 use crate::{
-    member::{Crossing, Member, sliver_axis},
+    member::{Member, Wanted, sliver_axis},
     repair::{request_digest, statement},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Symbols that are made in one go, but for an item that alone asks for more.
-const TOGETHER: usize = 64;
+const AT_ONCE: usize = 64;
 
 /// Replies that may wait for a slow caller; but for what is made in one go, the rest waits on disk.
 const WINDOW: usize = 2;
@@ -56,8 +56,8 @@ pub(crate) fn symbols(
     tokio::spawn(async move {
         let digest = request_digest(&request);
         let (mut batch, mut bytes, mut number) = (Vec::new(), 0, 0);
-        for some in together(&request.items) {
-            let wanted = some.iter().map(|item| crossing(&member, caller, item)).collect();
+        for some in pieces(&request.items) {
+            let wanted = some.iter().map(|item| wanted(&member, caller, item)).collect();
             let found = member.symbols(wanted).await.into_iter().chain(repeat(Vec::new()));
             for (item, mut symbols) in some.iter().zip(found) {
                 symbols.resize(item.helpers.len(), Bytes::new());
@@ -95,13 +95,13 @@ async fn send(
 }
 
 /// Items in their order, as many at a time as are read together.
-fn together(items: &[SymbolItem]) -> impl Iterator<Item = &[SymbolItem]> {
+fn pieces(items: &[SymbolItem]) -> impl Iterator<Item = &[SymbolItem]> {
     let mut left = items;
     std::iter::from_fn(move || {
         let mut symbols = 0;
         let fits = |item: &&SymbolItem| {
             symbols += item.helpers.len();
-            symbols <= TOGETHER
+            symbols <= AT_ONCE
         };
         let (some, rest) = left.split_at(left.iter().take_while(fits).count().max(1).min(left.len()));
         left = rest;
@@ -110,14 +110,14 @@ fn together(items: &[SymbolItem]) -> impl Iterator<Item = &[SymbolItem]> {
 }
 
 /// What an item asks for, where the caller may know it.
-fn crossing(member: &Member, caller: Caller, item: &SymbolItem) -> Option<Crossing> {
+fn wanted(member: &Member, caller: Caller, item: &SymbolItem) -> Option<Wanted> {
     let (blob, axis) = (BlobId::from_slice(&item.blob)?, sliver_axis(item.axis)?);
     if caller.is_closed(member, &blob) {
         return None;
     }
     let index = u16::try_from(item.index).ok()?;
     let helpers = item.helpers.iter().map(|helper| u16::try_from(*helper).ok()).collect::<Option<_>>()?;
-    Some(Crossing { blob, stripe: item.stripe, axis, index, helpers })
+    Some(Wanted { blob, stripe: item.stripe, axis, index, helpers })
 }
 
 pub(crate) fn slivers(
