@@ -1,6 +1,7 @@
 //! The storage node of Weft: one process a member, on one volume; or, as `gateway`, the HTTP service in front of them.
 
 mod admin;
+mod answer;
 pub mod args;
 mod challenge;
 pub mod env;

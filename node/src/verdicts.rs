@@ -240,7 +240,8 @@ impl Crossing<'_> {
         let indices: Vec<u16> = seat.shards.iter().map(index).filter(wanted).collect();
         let mut symbols = Vec::new();
         if !indices.is_empty() {
-            let stripe = (self.blob, self.verdict.stripe, self.axis());
+            let length = self.code.sliver_length(self.axis(), self.symbol_size);
+            let stripe = (self.blob, self.verdict.stripe, self.axis(), length);
             let take = |index, sliver: Bytes| symbols.extend(self.symbol(index, &sliver).map(|symbol| (index, symbol)));
             migrate::show(self.member, seat, stripe, &indices, take).await;
         }

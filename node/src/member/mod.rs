@@ -69,7 +69,7 @@ pub use moved::Way;
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;
 use pace::Foreground;
-pub(crate) use pace::Pace;
+pub(crate) use pace::is_urgent;
 pub(crate) use reads::{Filter, Found, Reading, Wanted};
 pub use records::{Identity, Peer, Peers, Target};
 pub(crate) use registry::Late;

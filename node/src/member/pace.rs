@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Member, MemberError};
+use super::Member;
 
 /// They ask for nothing any more when nothing came for so long.
 const QUIET: Duration = Duration::from_secs(1);
@@ -18,8 +18,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The longest rest for their sake: what took longer waited for others, mostly.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What isn't put off for them: blobs that lack more than two thirds of what they can do without.
-const fn is_urgent(lacking: u16, f: u16) -> bool {
+/// Whether repair isn't put off for them (R21): blobs lack more than two thirds of what they can do without.
+pub(crate) const fn is_urgent(lacking: u16, f: u16) -> bool {
     3 * lacking as u32 > 2 * f as u32
 }
 
@@ -32,7 +32,7 @@ impl Foreground {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -57,12 +57,6 @@ impl Member {
     /// Whether gateways have asked for anything since.
     pub(crate) fn is_busy_since(&self, pace: Pace) -> bool {
         self.foreground.count() != pace.asked
-    }
-
-    /// Whether some blob is so endangered that its repair gives way to nothing (R21).
-    pub(crate) fn has_urgent_work(&self) -> Result<bool, MemberError> {
-        let Some(newest) = self.newest() else { return Ok(false) };
-        Ok(is_urgent(self.endangered()?.most(), newest.view.code.fault_tolerance()))
     }
 
     /// Waits until the `bytes` that the work received are within the ordered budget. Where gateways asked for something

@@ -6,6 +6,7 @@
 //! than one. There is no terminal error: what can't be rebuilt now is tried again with other helpers; seldom, where too
 //! little is left to rebuild it from (R20).
 
+mod batch;
 mod evidence;
 mod pass;
 mod portion;
@@ -22,15 +23,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-use weft_redstuff::{Axis, BlobId};
+use weft_protocol::MemberId;
+use weft_redstuff::BlobId;
 use weft_store::View as _;
 
+use self::batch::Batch;
 use crate::{
-    member::{Member, Pace},
+    member::{Lacking, Member, is_urgent},
     migrate,
 };
-pub(crate) use portion::{Place, Together};
+pub(crate) use batch::Place;
+pub(crate) use portion::Together;
 pub(crate) use symbols::{request_digest, statement};
 pub(crate) use work::{Item, Source};
 
@@ -41,13 +44,14 @@ const IDLE: Duration = Duration::from_secs(1);
 pub async fn run(member: Arc<Member>) {
     let mut repair = Repair {
         member,
-        attempts: HashMap::new(),
+        tried: HashMap::new(),
         doubts: suspects::Doubts::default(),
         evidence: evidence::Evidence::default(),
         pass: pass::Pass::default(),
         share: share::Share::default(),
         urgency: share::Urgency::default(),
-        is_busy: true,
+        asks: share::Asks::default(),
+        batch: None,
     };
     loop {
         match repair.round().await {
@@ -67,16 +71,10 @@ enum Progress {
     None,
 }
 
-/// What is left of a batch when the volume's own slivers have been counted.
-struct Remaining {
-    still: Vec<Item>,
-    confirmed: usize,
-}
-
 struct Repair {
     member: Arc<Member>,
-    /// How often an item failed: each time other helpers are asked.
-    attempts: HashMap<(BlobId, u8), usize>,
+    /// How items fared: each time they fail other helpers are asked.
+    tried: HashMap<batch::Key, work::Tried>,
     /// Who is asked last.
     doubts: suspects::Doubts,
     /// What can't be had back.
@@ -84,138 +82,184 @@ struct Repair {
     pass: pass::Pass,
     share: share::Share,
     urgency: share::Urgency,
-    /// Gateways asked for something while the last batch was worked on; before the first one they may.
-    is_busy: bool,
-}
-
-/// The work on a batch, step by step.
-struct Steps {
-    member: Arc<Member>,
-    /// Of the time that gateways ask for something in, repair takes one part in so many.
-    parts: u32,
-    pace: Pace,
-    /// Bytes that had come for repairs before this step.
-    before: u64,
-    /// Gateways asked for something.
-    was_busy: bool,
-}
-
-impl Steps {
-    fn begin(member: Arc<Member>, parts: u32) -> Self {
-        let (pace, before) = (member.begin_pace(), member.repair_bytes());
-        Self { member, parts, pace, before, was_busy: false }
-    }
-
-    /// Ends a step, and rests as long as it asks for.
-    async fn rest(&mut self) {
-        let moved = self.member.repair_bytes() - self.before;
-        self.was_busy |= self.member.is_busy_since(self.pace);
-        self.member.keep_pace(self.pace, moved, self.parts).await;
-        (self.pace, self.before) = (self.member.begin_pace(), self.member.repair_bytes());
-    }
+    asks: share::Asks,
+    /// What is being worked on.
+    batch: Option<Batch>,
 }
 
 impl Repair {
+    /// Does one portion of the work, and rests as long as it is to.
     async fn round(&mut self) -> Result<Progress, work::WorkError> {
         // Most wakings come of puts, after which nothing is missing.
         let missing = self.member.store().view().totals().missing;
         if missing == 0 {
-            self.attempts.clear();
-            self.doubts.clear();
-            self.evidence.clear(&self.member);
-            self.pass = pass::Pass::default();
-            self.share = share::Share::default();
+            self.clear();
             return Ok(Progress::None);
         }
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
-        let started = self.member.env().clock.now();
-        self.evidence.refresh(&self.member, &fleet, started).await?;
-        let Self { member, attempts, evidence, pass, share, urgency, is_busy, .. } = self;
-        let attempt = |blob, shard| {
-            let rests = evidence.rests(&blob);
-            (!rests).then(|| attempts.get(&(blob, shard)).copied().unwrap_or(0))
+        let now = self.member.env().clock.now();
+        self.evidence.refresh(&self.member, &fleet, now).await?;
+        let endangered = self.urgency.look(&self.member, now)?;
+        let urgent = is_urgent(endangered.most(), fleet.newest.view.code.fault_tolerance());
+        let parts = if urgent { 1 } else { self.share.parts(now, missing) };
+        let is_busy = self.asks.are_of_late(self.member.foreground().count(), now);
+        let size = if is_busy && parts > 1 { work::Size::SMALL } else { work::Size::LARGE };
+        self.give_up_what_is_overtaken(&fleet, &endangered);
+        let (pace, before) = (self.member.begin_pace(), self.member.repair_bytes());
+        let progress = match self.batch.take() {
+            Some(batch) if fleet.is_unheard() => {
+                self.batch = Some(batch);
+                Progress::None
+            }
+            Some(batch) => self.go_on(&fleet, batch, size).await?,
+            None => self.begin(&fleet, &endangered, size).await?,
         };
-        let parts = if urgency.is_urgent(member, started)? { 1 } else { share.parts(started, missing) };
-        let batch = if *is_busy && parts > 1 { work::Batch::SMALL } else { work::Batch::LARGE };
-        let items = work::next(member, &fleet, pass, attempt, batch)?;
-        if items.is_empty() {
-            return Ok(Progress::None);
-        }
-        self.doubts.under(fleet.newest.view.hash());
-        let mut steps = Steps::begin(self.member.clone(), parts);
-        let items = self.confirm(items).await?;
-        if fleet.is_unheard() {
-            // Nothing can be tried, so nothing has failed: once holders are heard, they are asked for copies first.
-            return Ok(if items.confirmed > 0 { Progress::Some } else { Progress::None });
-        }
-        let (copies, rebuilds): (Vec<Item>, Vec<Item>) =
-            items.still.into_iter().partition(|item| matches!(item.source, Source::Copy(_)));
-        for portion in portion::portions(&copies, &Axis::BOTH, batch.bytes) {
-            portion::fetch_stripe_hashes(&self.member, &fleet, &portion).await?;
-            migrate::copy(&self.member, &portion).await;
-            steps.rest().await;
-            if !fleet.is_current(&self.member) {
-                return Ok(Progress::Some);
-            }
-        }
-        for axes in [&[Axis::Secondary], &[Axis::Primary]] {
-            for portion in portion::portions(&rebuilds, axes, batch.bytes) {
-                let Self { member, attempts, doubts, evidence, .. } = self;
-                portion::fetch_stripe_hashes(member, &fleet, &portion).await?;
-                let attempt = |item: &Item| attempts.get(&(item.blob, item.shard)).copied().unwrap_or(0);
-                let mut rebuild = rebuild::Rebuild { member, fleet: &fleet, evidence, doubts };
-                rebuild.run(&portion, attempt).await;
-                steps.rest().await;
-                if !fleet.is_current(&self.member) {
-                    return Ok(Progress::Some);
-                }
-            }
-        }
-        let tried = copies.len() + rebuilds.len();
-        let failed = self.settle(copies.into_iter().chain(rebuilds))?;
-        let progress = if items.confirmed > 0 || failed.len() < tried { Progress::Some } else { Progress::None };
-        self.look_into(&fleet, &failed, started).await?;
-        steps.rest().await;
-        self.is_busy = steps.was_busy;
+        self.member.keep_pace(pace, self.member.repair_bytes() - before, parts).await;
         Ok(progress)
     }
 
+    /// Nothing is missing.
+    fn clear(&mut self) {
+        self.tried.clear();
+        self.doubts.clear();
+        self.evidence.clear(&self.member);
+        self.pass = pass::Pass::default();
+        self.share = share::Share::default();
+        self.batch = None;
+    }
+
+    /// What others are more endangered than is put off, and what was chosen under another view chosen anew.
+    fn give_up_what_is_overtaken(&mut self, fleet: &work::Fleet, endangered: &Lacking) {
+        let view = fleet.newest.view.hash();
+        self.doubts.under(view);
+        let is_overtaken = self.pass.is_overtaken(endangered);
+        if is_overtaken {
+            self.pass = pass::Pass::default();
+        }
+        if let Some(mut batch) = self.batch.take_if(|batch| is_overtaken || !batch.is_under(view))
+            && let Some((key, stripe)) = batch.under_way()
+        {
+            self.tried.entry(key).or_default().from = stripe;
+        }
+    }
+
+    /// Chooses the next batch.
+    async fn begin(
+        &mut self,
+        fleet: &work::Fleet,
+        endangered: &Lacking,
+        size: work::Size,
+    ) -> Result<Progress, work::WorkError> {
+        let Self { member, tried, evidence, pass, .. } = self;
+        pass.begin(member, fleet.newest.view.hash(), endangered)?;
+        let tried = |blob, shard| {
+            let rests = evidence.rests(&blob);
+            (!rests).then(|| tried.get(&(blob, shard)).copied().unwrap_or_default())
+        };
+        let items = work::next(member, fleet, pass, tried, size)?;
+        if items.is_empty() {
+            return Ok(Progress::None);
+        }
+        let chosen = items.len();
+        let items = self.confirm(items).await?;
+        let has_progress = items.len() < chosen;
+        if fleet.is_unheard() {
+            // Nothing can be tried, so nothing has failed: once holders are heard, they are asked for copies first.
+            return Ok(if has_progress { Progress::Some } else { Progress::None });
+        }
+        self.batch = Some(Batch::new(fleet.newest.view.hash(), items, has_progress));
+        Ok(Progress::Some)
+    }
+
     /// What the volume held before it was admitted again needs no moving (R25).
-    async fn confirm(&self, items: Vec<Item>) -> Result<Remaining, work::WorkError> {
+    async fn confirm(&self, mut items: Vec<Item>) -> Result<Vec<Item>, work::WorkError> {
         let blobs: BTreeSet<BlobId> = items.iter().map(|item| item.blob).collect();
         for blob in blobs {
             self.member.confirm(&blob).await?;
         }
-        let all = items.len();
-        let mut still = Vec::with_capacity(all);
-        for item in items {
-            if work::is_missing(&self.member, &item)? {
-                still.push(item);
-            }
-        }
-        Ok(Remaining { confirmed: all - still.len(), still })
+        let over = work::over(&self.member, items.iter().map(Item::key))?;
+        items.retain(|item| !over.contains(&item.key()));
+        Ok(items)
     }
 
-    /// Notes what is whole now and what must be tried otherwise: gives what failed.
-    fn settle(&mut self, items: impl Iterator<Item = Item>) -> Result<Vec<Item>, work::WorkError> {
-        let mut failed = Vec::new();
-        for item in items {
-            let key = (item.blob, item.shard);
-            if work::is_missing(&self.member, &item)? {
-                *self.attempts.entry(key).or_default() += 1;
-                failed.push(item);
-            } else {
-                self.attempts.remove(&key);
-            }
+    /// The batch's next portion, or its end.
+    async fn go_on(
+        &mut self,
+        fleet: &work::Fleet,
+        mut batch: Batch,
+        size: work::Size,
+    ) -> Result<Progress, work::WorkError> {
+        let mut portion = batch.portion(size.bytes);
+        if portion.is_empty() {
+            return self.end(fleet, batch).await;
         }
-        Ok(failed)
+        // Blobs may be deleted meanwhile, or become whole otherwise.
+        let over = work::over(&self.member, portion.iter().map(|place| place.item.key()))?;
+        batch.leave(|item| over.contains(&item.key()));
+        portion.retain(|place| !over.contains(&place.item.key()));
+        self.fetch(fleet, &mut batch, &portion).await?;
+        let held = |place: &Place| {
+            let held = self.member.held_slivers(&place.item.blob, place.stripe)?;
+            Ok::<_, work::WorkError>(place.is_among(&held))
+        };
+        batch.came(&portion, held)?;
+        self.batch = Some(batch);
+        Ok(Progress::Some)
     }
 
-    /// Finds out whether what failed again can be had back at all (R20).
-    async fn look_into(&mut self, fleet: &work::Fleet, failed: &[Item], now: Instant) -> Result<(), work::WorkError> {
-        let Self { member, attempts, evidence, .. } = self;
-        let often = |item: &&Item| attempts.get(&(item.blob, item.shard)).is_some_and(|n| *n >= evidence::FAILURES);
-        let blobs: Vec<BlobId> = failed.iter().filter(often).map(|item| item.blob).collect();
-        evidence.look(member, fleet, blobs.into_iter(), now).await
+    /// Goes as far with a portion as peers serve. What is seen not to come for the rest of the batch either waits for the next
+    /// one: slivers of a source that has vanished, and of a writer that lied.
+    async fn fetch(
+        &mut self,
+        fleet: &work::Fleet,
+        batch: &mut Batch,
+        portion: &[Place],
+    ) -> Result<(), work::WorkError> {
+        let Some(first) = portion.first() else { return Ok(()) };
+        let Self { member, tried, doubts, evidence, .. } = self;
+        let now = member.env().clock.now();
+        let shunned = doubts.shunned(now);
+        let (late, prompt): (Vec<MemberId>, Vec<MemberId>) =
+            fleet.reachable.iter().partition(|peer| shunned.contains(peer));
+        for peer in portion::fetch_stripe_hashes(member, prompt.into_iter().chain(late), portion).await? {
+            doubts.waited(peer, now);
+        }
+        match first.item.source {
+            Source::Copy(_) => {
+                let vanished = migrate::copy(member, portion).await;
+                batch.leave(|item| matches!(item.source, Source::Copy(source) if vanished.contains(&source)));
+            }
+            Source::Symbols => {
+                let attempt = |item: &Item| tried.get(&item.key()).map_or(0, |tried| tried.times);
+                let mut rebuild = rebuild::Rebuild { member, fleet, evidence, doubts, shunned };
+                let bad = rebuild.run(portion, attempt).await;
+                batch.leave(|item| item.source == Source::Symbols && bad.contains(&item.blob));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is whole now and what must be tried otherwise, and finds out whether what failed again can be had back at all
+    /// (R20).
+    async fn end(&mut self, fleet: &work::Fleet, batch: Batch) -> Result<Progress, work::WorkError> {
+        let (mut has_progress, mut failed) = (batch.has_progress, Vec::new());
+        let all: Vec<(Arc<Item>, u32)> = batch.end().collect();
+        let over = work::over(&self.member, all.iter().map(|(item, _)| item.key()))?;
+        for (item, from) in all {
+            let key = item.key();
+            if over.contains(&key) {
+                self.tried.remove(&key);
+                has_progress = true;
+                continue;
+            }
+            let tried = self.tried.entry(key).or_default();
+            *tried = work::Tried { times: tried.times + 1, from };
+            if tried.times >= evidence::FAILURES {
+                failed.push(item.blob);
+            }
+        }
+        let now = self.member.env().clock.now();
+        self.evidence.look(&self.member, fleet, failed.into_iter(), now).await?;
+        Ok(if has_progress { Progress::Some } else { Progress::None })
     }
 }

@@ -16,19 +16,30 @@ pub(super) struct Pass {
     view: Option<Hash>,
     /// The least endangered first.
     slots: Vec<u8>,
+    /// How endangered they were when the order was made.
+    then: Lacking,
     after: Option<(BlobId, u8)>,
 }
 
 impl Pass {
     /// Begins a pass where none is under way, or where the view has changed.
-    pub(super) fn begin(&mut self, member: &Member, view: Hash) -> Result<(), WorkError> {
+    pub(super) fn begin(&mut self, member: &Member, view: Hash, endangered: &Lacking) -> Result<(), WorkError> {
         if self.view == Some(view) && !self.slots.is_empty() {
             return Ok(());
         }
         let counts = member.store().view().missing_counts()?;
         let slots = counts.into_iter().map(|((_, slot), _)| slot).collect();
-        *self = Self { view: Some(view), slots: in_order(slots, &member.endangered()?), after: None };
+        let (slots, then) = (in_order(slots, endangered), endangered.clone());
+        *self = Self { view: Some(view), slots, then, after: None };
         Ok(())
+    }
+
+    /// Whether blobs have become more endangered than those whose turn it is. What was so when the pass began has had its
+    /// turn: it may be stuck, and holds nothing up.
+    pub(super) fn is_overtaken(&self, endangered: &Lacking) -> bool {
+        let Some(turn) = self.slots.last() else { return false };
+        let rises = |slot: &u8| endangered.of(*slot) > self.then.of(*slot);
+        (0..=u8::MAX).filter(rises).any(|slot| endangered.of(slot) > endangered.of(*turn))
     }
 
     /// The next rows, `limit` at most, all of one slot; none when the pass has ended.
@@ -69,5 +80,26 @@ mod tests {
         let mut order = in_order([3, 9, 200, 201].into(), &endangered);
         order.reverse();
         assert_eq!(order, [200, 9, 3, 201]);
+    }
+
+    #[test]
+    fn a_pass_is_overtaken_by_what_becomes_more_endangered_than_its_turn_and_by_nothing_else() {
+        let lacking = |slots: &[(usize, u8)]| {
+            let mut told = [0_u8; 256];
+            for (slot, lacks) in slots {
+                told[*slot] = *lacks;
+            }
+            Lacking::read(&told).unwrap()
+        };
+        let then = lacking(&[(9, 4), (200, 8)]);
+        // The most endangered one has had its turn.
+        let pass = Pass { view: None, slots: vec![3, 9], then: then.clone(), after: None };
+        assert!(!pass.is_overtaken(&then));
+        assert!(!pass.is_overtaken(&lacking(&[(9, 8), (200, 8)])), "it is its turn");
+        assert!(!pass.is_overtaken(&lacking(&[(9, 8), (200, 8), (17, 8)])), "no more than the one whose turn it is");
+        assert!(!pass.is_overtaken(&lacking(&[(200, 6)])), "less than it was");
+        assert!(pass.is_overtaken(&lacking(&[(9, 4), (200, 8), (17, 5)])));
+        assert!(pass.is_overtaken(&lacking(&[(9, 4), (200, 9)])));
+        assert!(!Pass::default().is_overtaken(&then), "none is under way");
     }
 }

@@ -1,15 +1,21 @@
-//! Portions: how much of a batch is fetched before it is stored. An item of a large blob is many of them, so that neither
-//! memory nor how long gateways wait depends on the blob's size.
+//! What a portion of a batch needs before its slivers can be had: its stripes' hashes; and how what comes is stored.
 
 use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tonic::{Code, Status, Streaming};
 use weft_proto::v1::{StripeHashesRequest, StripeItem, StripesRequest, peers_client::PeersClient};
 use weft_protocol::MemberId;
-use weft_redstuff::{Axis, Hash, StripeHashes, StripeLayout, merkle};
+use weft_redstuff::{Hash, StripeHashes, merkle};
 
-use super::work::{Fleet, Item, Source};
-use crate::member::{Member, MemberError, Way};
+use super::{
+    batch::Place,
+    work::{Item, Source},
+};
+use crate::{
+    answer::{Answer, Asked},
+    member::{Member, MemberError, Way},
+};
 
 /// Writes that wait for a commit at one time.
 const TOGETHER: usize = 128;
@@ -46,86 +52,67 @@ impl<F: Future> Together<F> {
     }
 }
 
-/// A sliver of an item.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'i> {
-    pub(crate) item: &'i Item,
-    pub(crate) stripe: u32,
-    pub(crate) axis: Axis,
-    pub(crate) index: u16,
-}
-
-/// The items' slivers of these axes, stripe by stripe, as many in each portion as have so many bytes.
-pub(super) fn portions<'i>(
-    items: &'i [Item],
-    axes: &'static [Axis],
-    bytes: u64,
-) -> impl Iterator<Item = Vec<Place<'i>>> {
-    let mut places = items.iter().flat_map(move |item| {
-        let of_stripe = move |stripe: StripeLayout| {
-            axes.iter().map(move |axis| {
-                let index = item.layout.code().sliver_index(item.shard.into(), *axis);
-                let place = Place { item, stripe: stripe.index, axis: *axis, index };
-                (place, stripe.sliver_length(*axis) as u64)
-            })
-        };
-        item.layout.iter().flat_map(of_stripe)
-    });
-    std::iter::from_fn(move || {
-        let (mut portion, mut length) = (Vec::new(), 0);
-        while length < bytes
-            && let Some((place, more)) = places.next()
-        {
-            portion.push(place);
-            length += more;
-        }
-        (!portion.is_empty()).then_some(portion)
-    })
-}
-
 /// Fetches, from any peer, the hashes of stripes of which this member has none, and checks them against the blob's
-/// root. What isn't found now is asked for again with the next batch.
+/// root. What isn't found now is asked for again with the next portion. Gives the peers that were waited for in vain.
 pub(super) async fn fetch_stripe_hashes(
     member: &Member,
-    fleet: &Fleet,
-    places: &[Place<'_>],
-) -> Result<(), MemberError> {
-    let (mut seen, mut wanted) = (BTreeSet::new(), Vec::new());
+    peers: impl Iterator<Item = MemberId>,
+    places: &[Place],
+) -> Result<Vec<MemberId>, MemberError> {
+    let (mut seen, mut wanted, mut silent) = (BTreeSet::new(), Vec::new(), Vec::new());
     for Place { item, stripe, .. } in places {
         if seen.insert((item.blob, *stripe)) && member.stripe_hashes(&item.blob, *stripe)?.is_none() {
-            wanted.push((*item, *stripe));
+            wanted.push((&**item, *stripe));
         }
     }
-    for peer in &fleet.reachable {
+    for peer in peers {
         if wanted.is_empty() {
             break;
         }
-        match ask(member, *peer, &wanted).await {
-            Ok(served) => wanted = wanted.into_iter().zip(served).filter(|(_, ok)| !ok).map(|(want, _)| want).collect(),
-            Err(error) => tracing::debug!(%peer, %error, "stripe hashes: the peer does not serve"),
+        let (served, ended) = ask(member, peer, &wanted).await;
+        wanted = wanted.into_iter().zip(served).filter(|(_, ok)| !ok).map(|(want, _)| want).collect();
+        if let Err(status) = ended {
+            tracing::debug!(%peer, %status, "stripe hashes: the peer does not serve");
+            if status.code() == Code::DeadlineExceeded {
+                silent.push(peer);
+            }
         }
     }
-    Ok(())
+    Ok(silent)
 }
 
-async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> Result<Vec<bool>, tonic::Status> {
-    let request = StripesRequest {
-        items: wanted
-            .iter()
-            .map(|(item, stripe)| StripeHashesRequest { blob: item.blob.0.to_vec().into(), stripe: *stripe })
-            .collect(),
-    };
-    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let mut replies = client.stripes(request).await?.into_inner();
+/// Which of the stripes a peer gave, and how that ended.
+async fn ask(member: &Member, peer: MemberId, wanted: &[(&Item, u32)]) -> (Vec<bool>, Result<(), Status>) {
     let mut kept = Together::new();
-    while let Some(reply) = replies.message().await? {
-        kept.begin(keep(member, wanted, reply)).await;
-    }
+    let ended = async {
+        let mut replies = stripes(member, peer, wanted).await?;
+        while let Some(reply) = replies.next().await? {
+            kept.begin(keep(member, wanted, reply)).await;
+        }
+        Ok(())
+    };
+    let ended = ended.await;
     let mut served = vec![false; wanted.len()];
     for at in kept.all().await.into_iter().flatten() {
         served[at] = true;
     }
-    Ok(served)
+    (served, ended)
+}
+
+async fn stripes(
+    member: &Member,
+    peer: MemberId,
+    wanted: &[(&Item, u32)],
+) -> Result<Answer<Streaming<StripeItem>>, Status> {
+    let item =
+        |(item, stripe): &(&Item, u32)| StripeHashesRequest { blob: item.blob.0.to_vec().into(), stripe: *stripe };
+    let items: Vec<StripeHashesRequest> = wanted.iter().map(item).collect();
+    // Of each its hashes, and its path in a tree of no more leaves than a `u32` counts.
+    let hashes = |(item, _): &(&Item, u32)| 2 * u64::from(item.layout.code().shards()) + u64::from(u32::BITS);
+    let bytes = wanted.iter().map(hashes).sum::<u64>() * Hash::LENGTH as u64;
+    let asked = Asked { messages: items.len(), bytes };
+    let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
+    Answer::to(client.stripes(StripesRequest { items }), asked).await
 }
 
 /// Stores the hashes of a stripe, where they are proven. Gives which of the `wanted` they are.
@@ -144,39 +131,4 @@ async fn keep(member: &Member, wanted: &[(&Item, u32)], reply: StripeItem) -> Op
     let size = layout.symbol_size;
     let stored = member.put_slivers(item.blob, stripe, &hashes, size, Vec::new(), Way::Copied).await;
     stored.is_ok().then_some(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use weft_redstuff::{BlobId, Code, Layout};
-
-    use super::*;
-
-    fn item(code: Code, length: u64, shard: u8) -> Item {
-        let layout = Layout::for_length(code, length).unwrap();
-        Item { blob: BlobId([shard; 32]), shard, layout, root: Hash([0; 32]), source: Source::Symbols }
-    }
-
-    #[test]
-    fn portions_are_all_slivers_once_and_none_is_longer_than_it_may_be() {
-        let code = Code::new(32, 6).unwrap();
-        // Inline blobs have none.
-        let items = [item(code, 100 << 20, 3), item(code, 0, 4), item(code, 64, 5), item(code, 4096, 31)];
-        let length =
-            |place: &Place<'_>| place.item.layout.stripe(place.stripe).unwrap().sliver_length(place.axis) as u64;
-        for most in [1, 4 << 10, 2 << 20, 16 << 20] {
-            let mut all = Vec::new();
-            for portion in portions(&items, &Axis::BOTH, most) {
-                let (_, before) = portion.split_last().unwrap();
-                assert!(before.iter().map(length).sum::<u64>() < most);
-                all.extend(portion.iter().map(|place| (place.item.blob, place.stripe, place.axis, place.index)));
-            }
-            let stripes = items.iter().map(|item| item.layout.stripes() as usize).sum::<usize>();
-            assert_eq!((stripes, all.len()), (13 + 1, 2 * stripes), "with {most} bytes");
-            assert!(all.is_sorted());
-            all.dedup();
-            assert_eq!(all.len(), 2 * stripes);
-            assert!(all.iter().all(|(blob, _, axis, index)| code.shard_of(*axis, *index) == u16::from(blob.0[0])));
-        }
-    }
 }

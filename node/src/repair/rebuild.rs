@@ -14,11 +14,12 @@ use weft_redstuff::{Axis, BlobId, Code, StripeHashes, rebuild_sliver, symbol};
 use weft_store::ReadTx;
 
 use super::{
+    batch::Place,
     evidence::Evidence,
-    portion::{Place, Together},
+    portion::Together,
     select::{Circumstances, Helpers, helpers},
     suspects::{self, Doubts},
-    symbols,
+    symbols::{self, Given},
     work::{Fleet, Item},
 };
 use crate::member::{Found, Member, MemberError, Reading, Verdict, Way, held};
@@ -118,6 +119,11 @@ impl Unit {
         Verdict { stripe: self.stripe, axis: self.axis, index: self.index, helpers }
     }
 
+    /// Bytes of the symbols that it wants of a peer.
+    fn wants(&self, peer: MemberId) -> u64 {
+        self.asked[&peer].len() as u64 * u64::from(self.symbol_size)
+    }
+
     fn request(&self, peer: MemberId) -> SymbolItem {
         SymbolItem {
             blob: Bytes::copy_from_slice(&self.blob.0),
@@ -144,14 +150,16 @@ pub(super) struct Rebuild<'r> {
     pub(super) fleet: &'r Fleet,
     pub(super) evidence: &'r Evidence,
     pub(super) doubts: &'r mut Doubts,
+    /// Who is asked last, whatever the blob.
+    pub(super) shunned: BTreeSet<MemberId>,
 }
 
 impl Rebuild<'_> {
     /// Goes as far as helpers serve; what fails stays on the work list. Who gave less than it was asked for, or something
-    /// wrong, is doubted from then on (R18). `attempt` tells how often an item failed.
-    pub(super) async fn run(&mut self, portion: &[Place<'_>], attempt: impl Fn(&Item) -> usize) {
+    /// wrong, is doubted from then on (R18). `attempt` tells how often an item failed. Gives the blobs whose writers lied (R19).
+    pub(super) async fn run(&mut self, portion: &[Place], attempt: impl Fn(&Item) -> usize) -> BTreeSet<BlobId> {
         let code = self.fleet.newest.view.code;
-        let seek = |Place { item, stripe, axis, index }: &Place<'_>| Sought {
+        let seek = |Place { item, stripe, axis, index }: &Place| Sought {
             blob: item.blob,
             stripe: *stripe,
             axis: *axis,
@@ -171,17 +179,20 @@ impl Rebuild<'_> {
             can_be_had
         });
         self.gather(&mut all).await;
+        let mut bad = BTreeSet::new();
         for (blob, unit) in self.store(all).await {
             let liars = suspects::liars(self.member, &self.fleet.newest.view, &unit).await;
             // Where every helper told the truth it was the writer who didn't (R19).
             if liars.is_empty() {
                 self.member.suspect(blob, unit.verdict(self.fleet.newest.view.code));
+                bad.insert(blob);
             }
             for peer in liars {
                 tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
                 self.doubts.add(blob, peer);
             }
         }
+        bad
     }
 
     /// Puts some slivers together while those before them are written, many in a commit. Gives those that came out wrong, of each
@@ -209,6 +220,7 @@ impl Rebuild<'_> {
             moved: self.fleet.moved,
             reachable: &self.fleet.reachable,
             doubted: self.doubts.of(&unit.blob),
+            shunned: &self.shunned,
             silent,
             held: self.evidence.held(&unit.blob, unit.stripe),
         };
@@ -233,11 +245,15 @@ impl Rebuild<'_> {
             }
             let requests = asked.iter().map(|(peer, asked)| {
                 let items = asked.iter().map(|at| units[*at].request(*peer)).collect();
-                symbols::ask(self.member, &self.fleet.newest.view, *peer, items)
+                let bytes = asked.iter().map(|at| units[*at].wants(*peer)).sum();
+                symbols::ask(self.member, &self.fleet.newest.view, *peer, items, bytes)
             });
             let answers = join_all(requests).await;
-            for ((peer, asked), answer) in asked.into_iter().zip(answers) {
-                let mut answer = answer.into_iter();
+            for ((peer, asked), Given { symbols, is_silent }) in asked.into_iter().zip(answers) {
+                if is_silent {
+                    self.doubts.waited(peer, self.member.env().clock.now());
+                }
+                let mut answer = symbols.into_iter();
                 for at in asked {
                     if !units[at].take(peer, &mut answer) {
                         silent.entry(units[at].blob).or_default().insert(peer);

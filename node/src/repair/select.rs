@@ -18,6 +18,8 @@ pub(crate) struct Circumstances<'v> {
     pub(crate) reachable: &'v [MemberId],
     /// Who gave nothing or something wrong of this blob: they come last of all (R18).
     pub(crate) doubted: &'v BTreeSet<MemberId>,
+    /// Who was waited for in vain, whatever the blob: they come last as well.
+    pub(crate) shunned: &'v BTreeSet<MemberId>,
     /// Who was asked for symbols of this blob just now and didn't give them all: they aren't asked again at once.
     pub(crate) silent: &'v BTreeSet<MemberId>,
     /// What members have of the stripe, where everybody was asked: what the view gives them is a guess.
@@ -65,7 +67,8 @@ fn offers(
     at_hand: &[u16],
     wanted: Standing,
 ) -> Vec<(MemberId, u16)> {
-    let standing = |member: MemberId, shard: u8| match (of.doubted.contains(&member), of.moved.contains(shard)) {
+    let is_doubted = |member| of.doubted.contains(&member) || of.shunned.contains(&member);
+    let standing = |member: MemberId, shard: u8| match (is_doubted(member), of.moved.contains(shard)) {
         (true, _) => Standing::Doubted,
         (false, true) => Standing::Moved,
         (false, false) => Standing::Settled,
@@ -134,6 +137,7 @@ mod tests {
             moved: ShardSet::EMPTY,
             reachable,
             doubted: &NOBODY,
+            shunned: &NOBODY,
             silent: &NOBODY,
             held: None,
         }
@@ -201,9 +205,12 @@ mod tests {
         let (view, reachable) = (view(), members(1..7));
         let doubted: BTreeSet<MemberId> = members([1, 4]).into_iter().collect();
         let of = Circumstances { doubted: &doubted, ..of(&view, &reachable) };
+        let shunning = Circumstances { doubted: &NOBODY, shunned: &doubted, ..of };
         for attempt in 0..24 {
-            let chosen = helpers(&of, Axis::Secondary, &[], attempt).unwrap();
-            assert!(chosen.keys().all(|member| !doubted.contains(member)), "{chosen:?}");
+            for of in [&of, &shunning] {
+                let chosen = helpers(of, Axis::Secondary, &[], attempt).unwrap();
+                assert!(chosen.keys().all(|member| !doubted.contains(member)), "{chosen:?}");
+            }
         }
         // Where the others aren't enough, they are asked all the same.
         assert_eq!(total(&helpers(&of, Axis::Primary, &[], 0).unwrap()), 19);

@@ -1,11 +1,11 @@
 //! Which part of the time repair takes while gateways ask for something: a small one, unless the work list grows under it,
 //! or a blob is endangered.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::member::{Member, MemberError};
+use crate::member::{Lacking, Member, MemberError};
 
 /// One part of so many, as long as that is enough.
 const PARTS: u32 = 16;
@@ -13,7 +13,7 @@ const PARTS: u32 = 16;
 /// Between two looks at how long the list is.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// For how long what was found of endangered blobs is believed.
+/// For how long what was found is believed: of endangered blobs, and that gateways ask for something.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// What new puts lack of a member that is gone would otherwise come faster than it is rebuilt for as long as clients put,
@@ -47,23 +47,40 @@ impl Share {
     }
 }
 
-/// Whether some blob is endangered, as it was lately: to find out takes a look at all that is missing and all that came in of
-/// late.
+/// How endangered blobs are, as it was lately: to find out takes a look at all that is missing and all that came in of late.
 #[derive(Debug, Default)]
 pub(super) struct Urgency {
-    seen: Option<(Instant, bool)>,
+    seen: Option<(Instant, Arc<Lacking>)>,
 }
 
 impl Urgency {
-    pub(super) fn is_urgent(&mut self, member: &Member, now: Instant) -> Result<bool, MemberError> {
-        if let Some((then, is_urgent)) = self.seen
-            && now.duration_since(then) < FRESH
+    pub(super) fn look(&mut self, member: &Member, now: Instant) -> Result<Arc<Lacking>, MemberError> {
+        if let Some((then, lacking)) = &self.seen
+            && now.duration_since(*then) < FRESH
         {
-            return Ok(is_urgent);
+            return Ok(lacking.clone());
         }
-        let is_urgent = member.has_urgent_work()?;
-        self.seen = Some((now, is_urgent));
-        Ok(is_urgent)
+        let lacking = Arc::new(member.endangered()?);
+        self.seen = Some((now, lacking.clone()));
+        Ok(lacking)
+    }
+}
+
+/// What gateways ask for, as it was seen at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    count: Option<u64>,
+    last: Option<Instant>,
+}
+
+impl Asks {
+    /// Whether they asked for anything in the last second, by the `count` of what they have asked for; they may have before the
+    /// first look.
+    pub(super) fn are_of_late(&mut self, count: u64, now: Instant) -> bool {
+        if self.count.replace(count) != Some(count) {
+            self.last = Some(now);
+        }
+        self.last.is_some_and(|last| now.duration_since(last) < FRESH)
     }
 }
 
@@ -94,6 +111,23 @@ mod tests {
         ];
         for (second, missing, parts) in told {
             assert_eq!(share.parts(start + Duration::from_secs(second), missing), parts, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn gateways_ask_of_late_for_a_second_after_each_request() {
+        let (mut asks, start) = (Asks::default(), Instant::now());
+        let told: [(u64, u64, bool); 7] = [
+            (0, 7, true),
+            (900, 7, true),
+            (1000, 7, false),
+            (1100, 8, true),
+            (2000, 9, true),
+            (2999, 9, true),
+            (3000, 9, false),
+        ];
+        for (at, count, are) in told {
+            assert_eq!(asks.are_of_late(count, start + Duration::from_millis(at)), are, "at {at} ms");
         }
     }
 }

@@ -1,28 +1,37 @@
 //! Who can't be relied on for a blob (R18): who lacks what it should have of it, and who gives wrong symbols of it. They
 //! are asked last, since no turning through the helpers leaves all of them out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
+use tokio::time::Instant;
 use weft_protocol::{MemberId, Seat, View};
 use weft_redstuff::{BlobId, Code, Hash, StripeHashes, symbol};
 
 use super::rebuild::Unit;
 use crate::{member::Member, migrate};
 
-/// Peers that are doubted, blob by blob. Kept in memory: it costs one attempt to know them again.
+/// How long a peer that was waited for in vain comes last for all blobs.
+const SHUNNED: Duration = Duration::from_secs(300);
+
+/// Peers that are doubted, blob by blob, and those that answer too late or not at all. Kept in memory: it costs one attempt
+/// to know them again.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     /// Under another view others hold what is asked for.
     view: Option<Hash>,
     of: BTreeMap<BlobId, BTreeSet<MemberId>>,
+    silent: BTreeMap<MemberId, Instant>,
 }
 
 impl Doubts {
-    /// Forgets everything when the view has changed.
+    /// Forgets what peers lack when the view has changed.
     pub(super) fn under(&mut self, view: Hash) {
         if self.view != Some(view) {
-            *self = Self { view: Some(view), of: BTreeMap::new() };
+            (self.view, self.of) = (Some(view), BTreeMap::new());
         }
     }
 
@@ -37,6 +46,16 @@ impl Doubts {
 
     pub(super) fn clear(&mut self) {
         self.of.clear();
+    }
+
+    /// A peer was waited for in vain.
+    pub(super) fn waited(&mut self, peer: MemberId, now: Instant) {
+        self.silent.insert(peer, now + SHUNNED);
+    }
+
+    /// Who isn't waited for again where others will do.
+    pub(super) fn shunned(&self, now: Instant) -> BTreeSet<MemberId> {
+        self.silent.iter().filter(|(_, until)| now < **until).map(|(peer, _)| *peer).collect()
     }
 }
 
@@ -60,7 +79,8 @@ async fn examine(
 ) -> Option<MemberId> {
     let (crossing, mut shown) = (unit.axis.crossing(), BTreeMap::new());
     let take = |index, sliver| drop(shown.insert(index, sliver));
-    migrate::show(member, seat, (unit.blob, unit.stripe, crossing), indices, take).await;
+    let length = code.sliver_length(crossing, unit.symbol_size);
+    migrate::show(member, seat, (unit.blob, unit.stripe, crossing, length), indices, take).await;
     let cleared = indices.iter().all(|index| {
         let sliver = shown.get(index).filter(|sliver| hashes.matches(crossing, *index, sliver));
         let right = sliver.and_then(|sliver| symbol(code, crossing, sliver, unit.symbol_size, unit.index).ok());

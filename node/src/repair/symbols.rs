@@ -2,11 +2,15 @@
 
 use bytes::Bytes;
 use prost::Message;
+use tonic::{Code, Status};
 use weft_proto::v1::{SymbolBatch, SymbolItem, SymbolsRequest, peers_client::PeersClient};
 use weft_protocol::{MemberId, Signed, Statement, View};
 use weft_redstuff::Hash;
 
-use crate::member::Member;
+use crate::{
+    answer::{Answer, Asked},
+    member::Member,
+};
 
 /// What a batch's signature speaks of: its place in the answer to this request.
 pub(crate) fn statement(request: &Hash, batch: u32, symbols: &[Bytes]) -> Statement {
@@ -24,16 +28,26 @@ pub(crate) fn request_digest(request: &SymbolsRequest) -> Hash {
     Hash::of(&request.encode_to_vec())
 }
 
-/// Asks one peer. Gives as many symbols as were asked for, in order of (item, helper), empty where the peer has none,
-/// and stops at the first batch that the peer's seat didn't sign.
-pub(super) async fn ask(member: &Member, view: &View, peer: MemberId, items: Vec<SymbolItem>) -> Vec<Bytes> {
+/// What one peer gave.
+pub(super) struct Given {
+    /// As many as were asked for, in order of (item, helper), empty where the peer has none.
+    pub(super) symbols: Vec<Bytes>,
+    /// The peer was waited for in vain.
+    pub(super) is_silent: bool,
+}
+
+/// Asks one peer for symbols of so many bytes together, and listens until it is silent, says more than it was asked for, or
+/// its seat didn't sign a batch.
+pub(super) async fn ask(member: &Member, view: &View, peer: MemberId, items: Vec<SymbolItem>, bytes: u64) -> Given {
     let wanted: usize = items.iter().map(|item| item.helpers.len()).sum();
-    let mut symbols = Vec::with_capacity(wanted);
-    if let Err(status) = receive(member, view, peer, SymbolsRequest { items }, &mut symbols).await {
+    let (mut symbols, mut is_silent) = (Vec::with_capacity(wanted), false);
+    let asked = Asked { messages: wanted, bytes };
+    if let Err(status) = receive(member, view, peer, SymbolsRequest { items }, asked, &mut symbols).await {
+        is_silent = status.code() == Code::DeadlineExceeded;
         tracing::info!(%peer, %status, "symbols: the peer does not serve; others are asked");
     }
     symbols.resize(wanted, Bytes::new());
-    symbols
+    Given { symbols, is_silent }
 }
 
 async fn receive(
@@ -41,15 +55,16 @@ async fn receive(
     view: &View,
     peer: MemberId,
     request: SymbolsRequest,
+    asked: Asked,
     symbols: &mut Vec<Bytes>,
-) -> Result<(), tonic::Status> {
+) -> Result<(), Status> {
     let digest = request_digest(&request);
     let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let mut batches = client.symbols(request).await?.into_inner();
+    let mut batches = Answer::to(client.symbols(request), asked).await?;
     let mut number = 0;
-    while let Some(batch) = batches.message().await? {
+    while let Some(batch) = batches.next().await? {
         if !is_signed(view, peer, &digest, number, &batch) {
-            return Err(tonic::Status::data_loss("a batch of symbols is not signed by its sender"));
+            return Err(Status::data_loss("a batch of symbols is not signed by its sender"));
         }
         member.metrics().symbols_received(batch.symbols.iter().map(Bytes::len).sum());
         symbols.extend(batch.symbols);

@@ -1,24 +1,28 @@
 //! What is to be done: items of the work list.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use thiserror::Error;
 use weft_protocol::{Entry, MemberId, ShardSet, SignedView};
 use weft_redstuff::{Axis, BlobId, Hash, Layout};
 use weft_store::{StoreError, View as _};
 
-use super::pass::Pass;
+use super::{batch::Key, pass::Pass};
 use crate::member::{Member, MemberError, Peer};
 
-/// What is done in one go.
+/// How much is done in one go.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Batch {
+pub(super) struct Size {
+    /// Items of a batch.
     items: usize,
     /// Bytes of their slivers, the last item's not counted; and of those of a portion, the last one not counted.
     pub(super) bytes: u64,
 }
 
-impl Batch {
+impl Size {
     pub(super) const LARGE: Self = Self { items: 512, bytes: 16 << 20 };
     /// While gateways wait for this member.
     pub(super) const SMALL: Self = Self { items: 64, bytes: 512 << 10 };
@@ -49,16 +53,31 @@ pub(crate) struct Item {
     pub(crate) layout: Layout,
     pub(crate) root: Hash,
     pub(crate) source: Source,
+    /// The stripe that its turn begins with; those before it come last.
+    pub(crate) from: u32,
+}
+
+/// How an item fared.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tried {
+    /// How often it failed.
+    pub(super) times: usize,
+    /// The stripe that its next turn begins with.
+    pub(super) from: u32,
 }
 
 impl Item {
+    pub(super) const fn key(&self) -> Key {
+        (self.blob, self.shard)
+    }
+
     fn bytes(&self) -> u64 {
         let length = |axis| self.layout.iter().map(move |stripe| stripe.sliver_length(axis) as u64).sum::<u64>();
         length(Axis::Primary) + length(Axis::Secondary)
     }
 }
 
-/// The fleet as this member sees it when a batch begins.
+/// The fleet as this member sees it when a portion begins.
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) newest: Arc<SignedView>,
@@ -75,11 +94,6 @@ impl Fleet {
         let sealed = member.sealed();
         let moved = sealed.as_ref().map_or(ShardSet::EMPTY, |sealed| sealed.view.moved_to(&newest.view));
         Some(Self { newest, moved, reachable: member.reachable(), sources: sources(member) })
-    }
-
-    /// Whether its view is still the newest: under another one others hold what is asked for.
-    pub(super) fn is_current(&self, member: &Member) -> bool {
-        member.newest().is_some_and(|newest| newest.view.position() == self.newest.view.position())
     }
 
     /// Whether nobody answers yet who could help.
@@ -118,19 +132,18 @@ fn sources(member: &Member) -> BTreeMap<u8, Vec<Peer>> {
 
 /// The next batch of the work list, which the pass tells the order of. Blobs whose upload may still be coming in are
 /// left for later. Empty when the pass has ended.
-/// `attempt` tells how often an item failed; `None`: it isn't to be tried now.
+/// `tried` tells how an item fared; `None`: it isn't to be tried now.
 pub(super) fn next(
     member: &Member,
     fleet: &Fleet,
     pass: &mut Pass,
-    attempt: impl Fn(BlobId, u8) -> Option<usize>,
-    batch: Batch,
+    tried: impl Fn(BlobId, u8) -> Option<Tried>,
+    size: Size,
 ) -> Result<Vec<Item>, WorkError> {
-    pass.begin(member, fleet.newest.view.hash())?;
     let view = member.store().view();
     let (mut items, mut bytes) = (Vec::new(), 0);
-    while items.len() < batch.items {
-        let rows = pass.rows(&view, batch.items - items.len())?;
+    while items.len() < size.items {
+        let rows = pass.rows(&view, size.items - items.len())?;
         if rows.is_empty() {
             break;
         }
@@ -139,17 +152,17 @@ pub(super) fn next(
             if member.coming_in(&blob).contains(shard) {
                 continue;
             }
-            let Some(attempt) = attempt(blob, shard) else { continue };
+            let Some(Tried { times, from }) = tried(blob, shard) else { continue };
             let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
-            let source = fleet.source(shard, attempt);
+            let source = fleet.source(shard, times);
             // Of an invalid blob the slivers that there are still go with their shards: they are its proof (R19).
             if source == Source::Symbols && member.is_invalid(&blob) {
                 continue;
             }
-            let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source };
+            let item = Item { blob, shard, layout: metadata.layout, root: metadata.root, source, from };
             bytes += item.bytes();
             items.push(item);
-            if bytes >= batch.bytes {
+            if bytes >= size.bytes {
                 return Ok(items);
             }
         }
@@ -157,6 +170,13 @@ pub(super) fn next(
     Ok(items)
 }
 
-pub(super) fn is_missing(member: &Member, item: &Item) -> Result<bool, WorkError> {
-    Ok(member.store().view().is_missing(&item.blob.0, item.shard)?)
+/// Those that are off the work list.
+pub(super) fn over(member: &Member, keys: impl Iterator<Item = Key>) -> Result<BTreeSet<Key>, WorkError> {
+    let (view, mut over) = (member.store().view(), BTreeSet::new());
+    for (blob, shard) in keys.collect::<BTreeSet<Key>>() {
+        if !view.is_missing(&blob.0, shard)? {
+            over.insert((blob, shard));
+        }
+    }
+    Ok(over)
 }

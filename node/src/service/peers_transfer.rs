@@ -177,3 +177,22 @@ fn one_stripe(member: &Member, item: &StripeHashesRequest) -> Option<StripeItem>
         symbol_size,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_all_items_in_order_and_few_symbols_each_but_for_what_alone_has_many() {
+        let cut = |helpers: &[usize]| -> Vec<Vec<usize>> {
+            let items: Vec<SymbolItem> =
+                helpers.iter().map(|count| SymbolItem { helpers: vec![7; *count], ..SymbolItem::default() }).collect();
+            pieces(&items).map(|piece| piece.iter().map(|item| item.helpers.len()).collect()).collect()
+        };
+        assert_eq!(cut(&[]), Vec::<Vec<usize>>::new());
+        assert_eq!(cut(&[64]), [[64]]);
+        assert_eq!(cut(&[0, 65, 1, 63, 1, 0]), [vec![0], vec![65], vec![1, 63], vec![1, 0]]);
+        assert_eq!(cut(&[255, 255]), [[255], [255]]);
+        assert_eq!(cut(&[10; 20]), [vec![10; 6], vec![10; 6], vec![10; 6], vec![10; 2]]);
+    }
+}

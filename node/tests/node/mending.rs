@@ -1,12 +1,19 @@
 //! A fleet loses a member, mends itself, and takes a replacement in.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{extract::Request, middleware::Next};
+use futures::{StreamExt, stream};
 use weft_node::member::{Condition, Member};
 use weft_proto::v1::{Inventory, Retire, Target};
 use weft_protocol::ShardSet;
 use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::{Room, View as _};
 
-use super::fleet::{Fleet, OrderChanges, content, delete_slivers, eventually, get, lose, put};
+use super::fleet::{Fleet, Front, OrderChanges, content, delete_slivers, eventually, get, lose, put};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_slivers_are_rebuilt_and_a_replacement_takes_them_over() {
@@ -325,6 +332,52 @@ async fn r18_what_a_helper_does_not_give_is_asked_of_others_and_what_the_rest_ga
     // Of each of four secondaries k1 symbols, of each primary k2 without the four that it then has at home.
     let (symbol_size, _) = loser.stripe_hashes(&blob, 0).unwrap().expect("it has the hashes");
     assert_eq!(loser.metrics().repair_bytes() - before, 4 * (10 + 19 - 4) * u64::from(symbol_size));
+}
+
+/// Two members answer everything but requests for symbols: these they leave open for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn r18_who_never_gives_symbols_is_waited_for_once_and_not_for_each_blob() {
+    let mut fleet = Fleet::unformed(7).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let silent: Front = {
+        let asked = asked.clone();
+        Arc::new(move |_, routes| {
+            let asked = asked.clone();
+            let between = move |request: Request, next: Next| {
+                let asked = asked.clone();
+                async move {
+                    if request.uri().path() == "/weft.node.v1.Peers/Symbols" {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        std::future::pending::<()>().await;
+                    }
+                    next.run(request).await
+                }
+            };
+            routes.into_axum_router().layer(axum::middleware::from_fn(between)).into()
+        })
+    };
+    for id in [1, 4] {
+        fleet.fronts.insert(id, silent.clone());
+        fleet.restart(id).await;
+    }
+    fleet.form().await;
+    let client = fleet.client();
+    // More than one batch has room for.
+    let blobs: Vec<BlobId> = stream::iter(0..80_u8)
+        .map(|nonce| {
+            let client = client.clone();
+            async move { put(&client, nonce, &content(9, 2000)).await.id }
+        })
+        .buffered(8)
+        .collect()
+        .await;
+    fleet.whole().await;
+    let loser = fleet.member(6);
+    for blob in blobs {
+        lose(&loser, blob).await;
+    }
+    eventually("it has its slivers again", || async { loser.levels().unwrap().slivers == 80 * 8 }).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 /// Replaces what a member holds of a blob of one stripe, and its hashes: what it serves and signs of it is wrong.
