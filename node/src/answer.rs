@@ -14,22 +14,30 @@ const SILENT: Duration = Duration::from_secs(20);
 /// What a peer must give in a second, of all that was asked for, beyond the time that it may be silent once.
 const SLOWEST: u64 = 256 << 10;
 
+/// How much longer it may take for each thing that was asked for, as a disk takes to find it.
+const EACH: Duration = Duration::from_millis(50);
+
 /// Bytes that an answer may have beyond twice what was asked for: tags, lengths and signatures.
 const AROUND: u64 = 64 << 10;
 
-/// The most that an answer can be.
+/// What is asked for: so many things, of so many bytes together. There are no more messages than things.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    pub(crate) messages: usize,
-    /// Of what was asked for.
+    pub(crate) things: u32,
     pub(crate) bytes: u64,
+}
+
+impl Asked {
+    fn patience(self) -> Duration {
+        SILENT + EACH * self.things + Duration::from_secs_f64(self.bytes as f64 / SLOWEST as f64)
+    }
 }
 
 /// An answer that comes in.
 #[derive(Debug)]
 pub(crate) struct Answer<S> {
     messages: S,
-    left: usize,
+    left: u32,
     bytes: u64,
     /// How much longer it may be waited for. What the caller takes for itself between two messages doesn't count.
     patience: Duration,
@@ -45,13 +53,10 @@ impl<T: Message, S: Stream<Item = Result<T, Status>> + Unpin> Answer<S> {
         call: impl Future<Output = Result<Response<S>, Status>>,
         asked: Asked,
     ) -> Result<Self, Status> {
+        let begun = Instant::now();
         let messages = timeout(SILENT, call).await.map_err(|_| silent())??.into_inner();
-        Ok(Self {
-            messages,
-            left: asked.messages,
-            bytes: 2 * asked.bytes + AROUND,
-            patience: SILENT + Duration::from_secs_f64(asked.bytes as f64 / SLOWEST as f64),
-        })
+        let patience = asked.patience().saturating_sub(begun.elapsed());
+        Ok(Self { messages, left: asked.things, bytes: 2 * asked.bytes + AROUND, patience })
     }
 
     /// The next message; `None` at the end.
@@ -83,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    const ASKED: Asked = Asked { messages: 3, bytes: 1 << 20 };
+    const ASKED: Asked = Asked { things: 3, bytes: 1 << 20 };
 
     type Messages = BoxStream<'static, Result<SliverItem, Status>>;
 
@@ -128,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_a_little_now_and_then_is_not_waited_for_much_longer() {
-        // 20 s, and four for a megabyte.
+        // 20 s, four for a megabyte, and 150 ms for three things.
         assert_eq!(all(at([8, 16, 23])).await, (3, Code::Ok));
         assert_eq!(all(at([8, 16, 25])).await, (2, Code::DeadlineExceeded));
         let slow_caller = async {

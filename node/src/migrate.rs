@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use weft_proto::v1::{SliverItem, SliverRequest, SliversRequest, peers_client::PeersClient};
 use weft_protocol::Seat;
 use weft_redstuff::{Axis, BlobId, Hash};
@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// Copies slivers from their items' sources, one request a source. What a source doesn't serve stays on the work list, and
-/// is rebuilt from symbols the next time. Gives the sources that broke off.
-pub(crate) async fn copy(member: &Member, portion: &[Place]) -> Vec<Peer> {
+/// is rebuilt from symbols the next time. Gives the sources that broke off, and whether they were waited for in vain.
+pub(crate) async fn copy(member: &Member, portion: &[Place]) -> BTreeMap<Peer, bool> {
     let mut by_source: BTreeMap<Peer, Vec<&Place>> = BTreeMap::new();
     for place in portion {
         let Source::Copy(source) = place.item.source else { continue };
@@ -29,7 +29,7 @@ pub(crate) async fn copy(member: &Member, portion: &[Place]) -> Vec<Peer> {
     let copies = by_source.into_iter().map(|(source, wanted)| async move {
         let status = copy_from(member, source, &wanted).await.err()?;
         tracing::debug!(member = %source.0, incarnation = source.1, %status, "copy: the holder does not serve");
-        Some(source)
+        Some((source, status.code() == Code::DeadlineExceeded))
     });
     join_all(copies).await.into_iter().flatten().collect()
 }
@@ -56,14 +56,14 @@ async fn copy_from(member: &Member, source: Peer, wanted: &[&Place]) -> Result<(
 }
 
 /// Asks a peer to show its slivers of these indices, of one axis of a stripe, `length` bytes each, and gives `take` each that
-/// comes, unchecked.
+/// comes, unchecked. Tells whether the peer was waited for in vain.
 pub(crate) async fn show(
     member: &Member,
     seat: &Seat,
     (blob, stripe, axis, length): (BlobId, u32, Axis, usize),
     indices: &[u16],
     mut take: impl FnMut(u16, Bytes),
-) {
+) -> bool {
     let shown = async {
         let places = indices.iter().map(|index| (blob, stripe, axis, *index));
         let bytes = (length * indices.len()) as u64;
@@ -76,9 +76,9 @@ pub(crate) async fn show(
         }
         Ok::<_, Status>(())
     };
-    if let Err(status) = shown.await {
-        tracing::debug!(member = %seat.member, %blob, stripe, %status, "the peer doesn't show its slivers");
-    }
+    let Err(status) = shown.await else { return false };
+    tracing::debug!(member = %seat.member, %blob, stripe, %status, "the peer doesn't show its slivers");
+    status.code() == Code::DeadlineExceeded
 }
 
 /// Asks a peer for whole slivers: of blob and stripe, axis and index, of so many bytes together. Of the answer nothing is
@@ -97,7 +97,7 @@ async fn slivers(
     };
     let request = SliversRequest { items: places.map(request).collect() };
     let mut client = PeersClient::new(member.channel_to(source)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let asked = Asked { messages: request.items.len(), bytes };
+    let asked = Asked { things: request.items.len() as u32, bytes };
     Answer::to(client.slivers(request), asked).await
 }
 

@@ -38,20 +38,58 @@ pub fn root(leaves: &[Hash]) -> Hash {
     seal(level.first().expect("at least one stripe"), count)
 }
 
-/// The siblings, from the leaf's upwards, that prove leaf `index` against [`root`]. `None` when there is no such leaf.
+/// All nodes of the tree, for whoever is asked for many paths: less than 64 bytes a leaf and another 32 a level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// The leaves' first, the top last.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over the given leaves (stripe roots, in order).
+    ///
+    /// # Panics
+    /// As [`root`].
+    pub fn of(leaves: &[Hash]) -> Self {
+        assert!(!leaves.is_empty() && u32::try_from(leaves.len()).is_ok(), "one to u32::MAX leaves");
+        let mut levels = vec![leaves.iter().map(leaf).collect::<Vec<Hash>>()];
+        while let Some(level) = levels.last().filter(|level| level.len() > 1) {
+            let parents = parents(level);
+            levels.push(parents);
+        }
+        Self { levels }
+    }
+
+    /// [`root`] over its leaves.
+    pub fn root(&self) -> Hash {
+        let (leaves, top) = (&self.levels[0], &self.levels[self.levels.len() - 1]);
+        seal(&top[0], leaves.len() as u32)
+    }
+
+    /// The siblings, from the leaf's upwards, that prove leaf `index` against [`root`]. `None` when there is no such leaf.
+    pub fn path(&self, index: u32) -> Option<Vec<Hash>> {
+        let (top, below) = self.levels.split_last()?;
+        let mut position = index as usize;
+        if position >= below.first().unwrap_or(top).len() {
+            return None;
+        }
+        let mut path = Vec::with_capacity(below.len());
+        for level in below {
+            path.extend(level.get(position ^ 1));
+            position /= 2;
+        }
+        Some(path)
+    }
+
+    /// Bytes of its nodes.
+    pub fn bytes(&self) -> usize {
+        self.levels.iter().map(|level| level.len() * Hash::LENGTH).sum()
+    }
+}
+
+/// [`Tree::path`], for one leaf.
 pub fn path(leaves: &[Hash], index: u32) -> Option<Vec<Hash>> {
-    let mut position = index as usize;
-    if position >= leaves.len() {
-        return None;
-    }
-    let mut level: Vec<Hash> = leaves.iter().map(leaf).collect();
-    let mut path = Vec::new();
-    while level.len() > 1 {
-        path.extend(level.get(position ^ 1));
-        level = parents(&level);
-        position /= 2;
-    }
-    Some(path)
+    if leaves.is_empty() { None } else { Tree::of(leaves).path(index) }
 }
 
 /// Whether `path` proves that `leaf_hash` (a stripe's root) is number `index` of the `count` leaves under `root`.
@@ -115,12 +153,13 @@ mod tests {
     fn every_leaf_of_every_small_tree_is_proved() {
         for count in 1..40 {
             let leaves = leaves(count);
-            let root = root(&leaves);
+            let (root, tree) = (root(&leaves), Tree::of(&leaves));
+            assert_eq!(tree.root(), root);
             for index in 0..count {
-                let path = path(&leaves, index).unwrap();
+                let path = tree.path(index).unwrap();
                 assert!(verify(&root, &leaves[index as usize], index, count, &path), "{index} of {count}");
             }
-            assert_eq!(path(&leaves, count), None);
+            assert_eq!((tree.path(count), tree.path(u32::MAX)), (None, None));
         }
     }
 

@@ -22,6 +22,7 @@ mod open;
 mod order;
 mod orphans;
 mod pace;
+mod paths;
 mod readmit;
 mod reads;
 mod records;
@@ -138,6 +139,7 @@ pub struct Member {
     /// The digests of the invalid blobs that peers have told, in the last exchange.
     told_invalid: Mutex<BTreeMap<Peer, Hash>>,
     invalid: Mutex<Invalid>,
+    paths: paths::Paths,
     /// When blobs were certified here, while their uploads may still be coming in.
     fresh: Mutex<Fresh>,
     /// Refusals of the newest view, by successor, until they seal it (R5).

@@ -111,6 +111,7 @@ impl Member {
             peers_lacking: Mutex::default(),
             told_invalid: Mutex::default(),
             invalid: Mutex::new(Invalid::load(&view)?),
+            paths: super::paths::Paths::default(),
             fresh: Mutex::default(),
             refusals: Mutex::default(),
             declared: Mutex::default(),

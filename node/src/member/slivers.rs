@@ -13,6 +13,9 @@ use super::{
     records,
 };
 
+/// Stripes whose hashes are in memory together.
+const STRIPES_AT_ONCE: usize = 1024;
+
 impl Member {
     /// Stores slivers of a live blob, and takes a shard off the work list when both its slivers of all stripes are
     /// there. `hashes` are the caller's to have proven against the blob's root; the slivers are checked against them
@@ -60,8 +63,11 @@ impl Member {
                 tx.put_sliver(&place, data)?;
             }
             moved::count(tx, way, &came)?;
-            for shard in whole(tx, Some(upload), &layout, touched)?.iter() {
-                tx.remove_missing(&blob.0, shard)?;
+            for shard in touched.iter() {
+                // As stripes are mended in order, a gap is found soonest behind this one.
+                if is_whole(tx, upload, &layout, shard, stripe.saturating_add(1))? {
+                    tx.remove_missing(&blob.0, shard)?;
+                }
             }
             Ok(())
         });
@@ -94,16 +100,6 @@ impl Member {
         let view = self.store.view();
         let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
         view.stripe(upload, stripe)?.map(|description| read_description(&description)).transpose()
-    }
-
-    /// The Merkle path from a stripe's root to the blob's, where this member has the hashes of all stripes.
-    pub fn stripe_path(&self, blob: &BlobId, stripe: u32) -> Result<Option<Vec<Hash>>, MemberError> {
-        let view = self.store.view();
-        let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
-        let Some(Entry::Live { metadata, .. }) = self.entry(blob)? else { return Ok(None) };
-        let roots = roots(&view, upload)?;
-        let all = roots.len() == metadata.layout.stripes() as usize;
-        Ok(if all { merkle::path(&roots, stripe) } else { None })
     }
 
     /// In how many stripes (of one, or of all) of a blob each sliver is here.
@@ -190,10 +186,24 @@ pub(crate) fn check(
     Err(MemberError::WrongSliver { stripe, axis, index })
 }
 
-/// The roots of the stripes of an upload, in order.
-pub(crate) fn roots(view: &impl View, upload: UploadNumber) -> Result<Vec<Hash>, MemberError> {
-    let stripes = view.stripes(upload, None, usize::MAX)?;
-    stripes.iter().map(|(_, description)| Ok(read_description(description)?.1.root())).collect()
+/// Gives each stripe of an upload in order: its index, symbol size and hashes.
+pub(crate) fn each_stripe(
+    view: &impl View,
+    upload: UploadNumber,
+    mut each: impl FnMut(u32, u32, &StripeHashes),
+) -> Result<(), MemberError> {
+    let mut after = None;
+    loop {
+        let page = view.stripes(upload, after, STRIPES_AT_ONCE)?;
+        for (stripe, description) in &page {
+            let (symbol_size, hashes) = read_description(description)?;
+            each(*stripe, symbol_size, &hashes);
+            after = Some(*stripe);
+        }
+        if page.len() < STRIPES_AT_ONCE {
+            return Ok(());
+        }
+    }
 }
 
 /// The upload under which a blob is held here, where it counts: what a volume held before it was admitted again does
@@ -209,19 +219,15 @@ pub(crate) fn counted(view: &impl View, blob: &BlobId) -> Result<Option<UploadNu
 
 /// Whether an upload's stripes are those of a blob; `None` when some are wanting.
 pub(crate) fn are_of(view: &impl View, upload: UploadNumber, metadata: &Metadata) -> Result<Option<bool>, MemberError> {
-    let stripes = view.stripes(upload, None, usize::MAX)?;
-    if stripes.len() != metadata.layout.stripes() as usize {
+    let (mut expected, mut roots, mut fit) = (metadata.layout.iter(), merkle::Builder::new(), true);
+    each_stripe(view, upload, |stripe, symbol_size, hashes| {
+        roots.push(hashes.root());
+        fit &= expected.next().is_some_and(|its| (its.index, its.symbol_size) == (stripe, symbol_size));
+    })?;
+    if roots.leaves().len() != metadata.layout.stripes() as usize {
         return Ok(None);
     }
-    let mut roots = Vec::with_capacity(stripes.len());
-    for (expected, (stripe, description)) in metadata.layout.iter().zip(&stripes) {
-        let (symbol_size, hashes) = read_description(description)?;
-        if (*stripe, symbol_size) != (expected.index, expected.symbol_size) {
-            return Ok(Some(false));
-        }
-        roots.push(hashes.root());
-    }
-    Ok(Some(merkle::root(&roots) == metadata.root))
+    Ok(Some(fit && roots.root() == metadata.root))
 }
 
 /// Bytes of both slivers of one shard of all stripes.
@@ -243,16 +249,24 @@ pub(crate) fn whole(
     let Some(upload) = upload else { return Ok(ShardSet::EMPTY) };
     let mut whole = ShardSet::EMPTY;
     for shard in shards.iter() {
-        if is_whole(view, upload, layout, shard)? {
+        // As stripes come in order, a gap is found soonest at the end.
+        if is_whole(view, upload, layout, shard, layout.stripes() - 1)? {
             whole.insert(shard);
         }
     }
     Ok(whole)
 }
 
-/// Stripes come in order, so a gap is found soonest from the end.
-fn is_whole(view: &impl View, upload: UploadNumber, layout: &Layout, shard: u8) -> Result<bool, StoreError> {
-    for stripe in (0..layout.stripes()).rev() {
+/// Whether both slivers of a shard are there of all stripes: those from `first` on are looked at first.
+fn is_whole(
+    view: &impl View,
+    upload: UploadNumber,
+    layout: &Layout,
+    shard: u8,
+    first: u32,
+) -> Result<bool, StoreError> {
+    let stripes = layout.stripes();
+    for stripe in (first..stripes).chain(0..first.min(stripes)) {
         for axis in Axis::BOTH {
             let index = layout.code().sliver_index(u16::from(shard), axis) as u8;
             if !view.has_sliver(&SliverKey { upload, stripe, axis: stored(axis), index })? {

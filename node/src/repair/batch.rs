@@ -3,16 +3,20 @@
 //! blob's size.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     iter::Peekable,
     sync::Arc,
 };
 
 use weft_redstuff::{Axis, BlobId, Hash};
 
-use super::work::{Item, Source};
+use super::{
+    pass::Pass,
+    work::{Item, Source},
+};
 
-/// So many portions in a row that bring nothing of an item, and it waits for the next pass.
+/// So many portions in a row that bring nothing of an item, and what is left of it waits for the next pass: all that would be
+/// copied, or the slivers of that axis.
 const FRUITLESS: u32 = 3;
 
 /// An item's name: blob and shard.
@@ -43,6 +47,15 @@ impl Place {
         held.contains(&(self.axis, self.index))
     }
 
+    /// The axes that have their turns together with it.
+    fn turn(&self) -> &'static [Axis] {
+        match (self.item.source, self.axis) {
+            (Source::Copy(_), _) => &Axis::BOTH,
+            (Source::Symbols, Axis::Primary) => &[Axis::Primary],
+            (Source::Symbols, Axis::Secondary) => &[Axis::Secondary],
+        }
+    }
+
     /// Whether both are had in the same way: copied, or rebuilt from symbols of the same axis.
     fn goes_with(&self, other: &Self) -> bool {
         match (self.item.source, other.item.source) {
@@ -57,23 +70,25 @@ impl Place {
 pub(super) struct Batch {
     /// The view that was the newest then: under another one others hold what is asked for.
     view: Hash,
+    /// The pass before it was chosen.
+    pub(super) before: Pass,
     /// Something was done already when it began.
     pub(super) has_progress: bool,
     items: Vec<Arc<Item>>,
     /// What hasn't had its turn: copies, then secondaries to rebuild, then primaries.
     places: Peekable<Box<dyn Iterator<Item = Place> + Send + Sync>>,
-    /// What has no more turns in this batch, and the stripe that its next one begins with.
-    left: BTreeMap<Key, u32>,
+    /// What has no more turns in this batch, of one axis or of both, and the stripe that its next one begins with.
+    left: BTreeMap<(Key, Axis), u32>,
     /// How many portions in a row brought nothing.
-    fruitless: HashMap<Key, u32>,
+    fruitless: HashMap<(Key, Axis), u32>,
 }
 
 impl Batch {
-    pub(super) fn new(view: Hash, items: Vec<Item>, has_progress: bool) -> Self {
+    pub(super) fn new(view: Hash, before: Pass, items: Vec<Item>, has_progress: bool) -> Self {
         let items: Vec<Arc<Item>> = items.into_iter().map(Arc::new).collect();
         let places: Box<dyn Iterator<Item = Place> + Send + Sync> = Box::new(places(&items));
         let (left, fruitless) = (BTreeMap::new(), HashMap::new());
-        Self { view, has_progress, items, places: places.peekable(), left, fruitless }
+        Self { view, before, has_progress, items, places: places.peekable(), left, fruitless }
     }
 
     pub(super) fn is_under(&self, view: Hash) -> bool {
@@ -86,7 +101,7 @@ impl Batch {
         while length < bytes
             && let Some(place) = self.places.next_if(|next| portion.last().is_none_or(|last| last.goes_with(next)))
         {
-            if !self.left.contains_key(&place.item.key()) {
+            if !self.left.contains_key(&(place.item.key(), place.axis)) {
                 length += place.length();
                 portion.push(place);
             }
@@ -96,10 +111,18 @@ impl Batch {
 
     /// Gives items no more turns.
     pub(super) fn leave(&mut self, which: impl Fn(&Item) -> bool) {
-        let under_way = self.under_way();
-        for item in self.items.iter().filter(|item| which(item)) {
-            let next = under_way.filter(|(key, _)| *key == item.key()).map_or(item.from, |(_, stripe)| stripe);
-            self.left.entry(item.key()).or_insert(next);
+        let keys: Vec<Key> = self.items.iter().filter(|item| which(item)).map(|item| item.key()).collect();
+        for key in keys {
+            self.leave_axes(key, &Axis::BOTH);
+        }
+    }
+
+    fn leave_axes(&mut self, key: Key, axes: &[Axis]) {
+        let under_way = self.under_way().filter(|(of, _)| *of == key).map(|(_, stripe)| stripe);
+        for item in self.items.iter().filter(|item| item.key() == key) {
+            for axis in axes {
+                self.left.entry((key, *axis)).or_insert(under_way.unwrap_or(item.from));
+            }
         }
     }
 
@@ -110,15 +133,15 @@ impl Batch {
         mut is_there: impl FnMut(&Place) -> Result<bool, E>,
     ) -> Result<(), E> {
         let goes_on = self.places.peek().zip(portion.last()).filter(|(next, last)| next.goes_with(last));
-        let Some(key) = goes_on.map(|(next, _)| next.item.key()) else { return Ok(()) };
+        let Some((key, axes)) = goes_on.map(|(next, _)| (next.item.key(), next.turn())) else { return Ok(()) };
         let (mut tried, mut came) = (false, false);
         for place in portion.iter().filter(|place| place.item.key() == key) {
             (tried, came) = (true, came || is_there(place)?);
         }
-        let in_a_row = self.fruitless.entry(key).or_default();
+        let in_a_row = self.fruitless.entry((key, axes[0])).or_default();
         *in_a_row = if came || !tried { 0 } else { *in_a_row + 1 };
         if *in_a_row >= FRUITLESS {
-            self.leave(|item| item.key() == key);
+            self.leave_axes(key, axes);
         }
         Ok(())
     }
@@ -128,12 +151,20 @@ impl Batch {
         self.places.peek().map(|place| (place.item.key(), place.stripe))
     }
 
-    /// All items, and the stripes that their next turns begin with, should they need any.
-    pub(super) fn end(self) -> impl Iterator<Item = (Arc<Item>, u32)> {
-        self.items.into_iter().map(move |item| {
-            let from = self.left.get(&item.key()).copied().unwrap_or_default();
-            (item, from)
-        })
+    /// Ends: gives all items, and the stripes that their next turns begin with, should they need any.
+    pub(super) fn end(self) -> Vec<(Arc<Item>, u32)> {
+        let Self { items, left, .. } = self;
+        let from = |key| Axis::BOTH.into_iter().find_map(|axis| left.get(&(key, axis)).copied());
+        items.into_iter().map(|item| (item.clone(), from(item.key()).unwrap_or_default())).collect()
+    }
+
+    /// Ends early: gives the items that are left, and the stripes that their next turns begin with.
+    pub(super) fn put_off(self) -> Vec<(Arc<Item>, u32)> {
+        let is_left = |item: &Item| Axis::BOTH.iter().all(|axis| self.left.contains_key(&(item.key(), *axis)));
+        let left: BTreeSet<Key> = self.items.iter().filter(|item| is_left(item)).map(|item| item.key()).collect();
+        let mut ended = self.end();
+        ended.retain(|(item, _)| left.contains(&item.key()));
+        ended
     }
 }
 
@@ -168,7 +199,7 @@ mod tests {
     }
 
     fn batch(items: Vec<Item>) -> Batch {
-        Batch::new(Hash([1; 32]), items, false)
+        Batch::new(Hash([1; 32]), Pass::default(), items, false)
     }
 
     fn stripes(portion: &[Place]) -> Vec<(u8, u32)> {
@@ -220,28 +251,42 @@ mod tests {
         assert_eq!(batch.under_way(), Some(((BlobId([1; 32]), 1), 2)));
         batch.leave(|item| item.source == COPY);
         assert_eq!(stripes(&batch.portion(1)), [(3, 1)]);
-        let ends: Vec<(u8, u32)> = batch.end().map(|(item, from)| (item.shard, from)).collect();
+        let ends: Vec<(u8, u32)> = batch.end().iter().map(|(item, from)| (item.shard, *from)).collect();
         assert_eq!(ends, [(1, 2), (2, 1), (3, 0)], "the last had all the turns that it wanted");
     }
 
     #[test]
     fn what_brings_nothing_portion_after_portion_waits_and_what_brings_something_goes_on() {
-        let some_come = |when: fn(u32) -> bool| {
-            let mut batch = batch(vec![item(100 << 20, 1, Source::Symbols, 0), item(4096, 2, Source::Symbols, 0)]);
-            let (mut count, mut last) = (0, Vec::new());
+        // How many portions of each axis of the first item are tried, and where each item's next turn begins.
+        let some_come = |source, when: fn(usize) -> bool| {
+            let mut batch = batch(vec![item(100 << 20, 1, source, 0), item(4096, 2, source, 0)]);
+            let mut tried = [0, 0];
             while let portion = batch.portion(1)
-                && portion[0].item.shard == 1
-                && portion[0].axis == Axis::Secondary
+                && !portion.is_empty()
             {
-                batch.came(&portion, |_| Ok::<_, ()>(when(count))).unwrap();
-                count += 1;
-                last = portion;
+                let count = &mut tried[portion[0].axis as usize];
+                batch.came(&portion, |_| Ok::<_, ()>(when(*count))).unwrap();
+                *count += usize::from(portion[0].item.shard == 1);
             }
-            (count, last[0].stripe, batch.end().map(|(_, from)| from).collect::<Vec<_>>())
+            (tried, batch.end().iter().map(|(_, from)| *from).collect::<Vec<_>>())
         };
-        assert_eq!(some_come(|_| true), (13, 12, vec![0, 0]));
-        assert_eq!(some_come(|count| count % 3 == 0), (13, 12, vec![0, 0]));
-        assert_eq!(some_come(|_| false), (3, 2, vec![3, 0]));
-        assert_eq!(some_come(|count| count < 5), (8, 7, vec![8, 0]));
+        assert_eq!(some_come(Source::Symbols, |_| true), ([13, 13], vec![0, 0]));
+        assert_eq!(some_come(Source::Symbols, |count| count % 3 == 0), ([13, 13], vec![0, 0]));
+        assert_eq!(some_come(Source::Symbols, |_| false), ([3, 3], vec![3, 0]), "primaries may be had all the same");
+        assert_eq!(some_come(Source::Symbols, |count| count < 5), ([8, 8], vec![8, 0]));
+        // Of copies a portion is one sliver here, of either axis in turn.
+        assert_eq!(some_come(COPY, |_| false), ([2, 1], vec![1, 0]));
+    }
+
+    #[test]
+    fn a_batch_that_is_put_off_tells_what_is_left_of_it_and_what_is_under_way() {
+        let items = [1, 2, 3].map(|shard| item(100 << 20, shard, if shard == 1 { COPY } else { Source::Symbols }, 1));
+        let mut batch = batch(items.into());
+        batch.portion(1);
+        batch.leave(|item| item.source == COPY);
+        assert_eq!(stripes(&batch.portion(1)), [(2, 1)]);
+        assert_eq!(batch.under_way(), Some(((BlobId([2; 32]), 2), 2)));
+        let left: Vec<(u8, u32)> = batch.put_off().iter().map(|(item, from)| (item.shard, *from)).collect();
+        assert_eq!(left, [(1, 1)]);
     }
 }

@@ -21,6 +21,7 @@ use weft_redstuff::{Axis, BlobId, Hash};
 use weft_store::View as _;
 
 use super::{
+    batch::Place,
     select::Held,
     work::{Fleet, WorkError},
 };
@@ -45,6 +46,9 @@ const HELD: usize = 4 * LOOKS * STRIPES;
 const FIRST: Duration = Duration::from_secs(5);
 const LAST: Duration = Duration::from_secs(300);
 
+/// In a batch that takes long, between two looks at what it is time for.
+const OLD: Duration = Duration::from_secs(30);
+
 /// How long a peer may take to say what it holds.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -56,7 +60,16 @@ pub(super) struct Evidence {
     answering: BTreeSet<Peer>,
     of: BTreeMap<BlobId, Finding>,
     /// What members with a seat hold, of stripes that can be had back and weren't tried since they were asked about.
-    held: BTreeMap<(BlobId, u32), Vec<Held>>,
+    held: BTreeMap<(BlobId, u32), Told>,
+    /// When it was last refreshed.
+    refreshed: Option<Instant>,
+}
+
+/// What members told of a stripe, and whether it has been tried since.
+#[derive(Debug)]
+struct Told {
+    held: Vec<Held>,
+    tried: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +116,7 @@ impl Evidence {
                 (finding.due, finding.pause) = (now, FIRST);
             }
         }
-        (self.view, self.answering) = (Some(view), answering);
+        (self.view, self.answering, self.refreshed) = (Some(view), answering, Some(now));
         let mut over = Vec::new();
         for blob in self.of.keys() {
             if member.store().view().missing_of(&blob.0)?.is_empty() {
@@ -118,6 +131,11 @@ impl Evidence {
         self.look_at(member, fleet, due, now).await
     }
 
+    /// Whether a batch has taken so long that it is to be refreshed within it.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        self.refreshed.is_none_or(|then| now.duration_since(then) >= OLD)
+    }
+
     /// Nothing is missing, so that nothing is unrecoverable.
     pub(super) fn clear(&mut self, member: &Member) {
         if !self.of.is_empty() {
@@ -128,7 +146,23 @@ impl Evidence {
 
     /// What members with a seat hold of a stripe, where everybody was asked lately.
     pub(super) fn held(&self, blob: &BlobId, stripe: u32) -> Option<&[Held]> {
-        self.held.get(&(*blob, stripe)).map(Vec::as_slice)
+        self.held.get(&(*blob, stripe)).map(|told| &told.held[..])
+    }
+
+    /// The stripe of a blob that something is known of which hasn't been tried: its turn begins there.
+    pub(super) fn first(&self, blob: &BlobId) -> Option<u32> {
+        let mut told = self.held.range((*blob, 0)..=(*blob, u32::MAX)).filter(|(_, told)| !told.tried);
+        let offered = self.of.get(blob).filter(|finding| finding.offered).and_then(|finding| finding.lost);
+        offered.or_else(|| told.next().map(|((_, stripe), _)| *stripe))
+    }
+
+    /// Notes that a portion was tried.
+    pub(super) fn tried(&mut self, portion: &[Place]) {
+        for place in portion {
+            if let Some(told) = self.held.get_mut(&(place.item.blob, place.stripe)) {
+                told.tried = true;
+            }
+        }
     }
 
     /// Whether nothing can be had of a blob now.
@@ -150,8 +184,8 @@ impl Evidence {
     ) -> Result<(), WorkError> {
         let (mut new, full) = (BTreeSet::new(), self.of.len() >= KEPT);
         for blob in failed {
-            // It was tried, and may not be so any more.
-            self.held.retain(|(of, _), _| *of != blob);
+            // What was tried may not be so any more.
+            self.held.retain(|(of, _), told| *of != blob || !told.tried);
             match self.of.get_mut(&blob) {
                 // What was offered didn't come, or not yet: it is asked for after the next look.
                 Some(finding) if finding.lost.is_some() => finding.offered = false,
@@ -197,7 +231,8 @@ impl Evidence {
             Left::TooLittle { stripe, offered } => (finding.lost, finding.offered) = (Some(stripe), offered),
             Left::Enough(held) => {
                 finding.lost = None;
-                self.held.extend(held.into_iter().map(|(stripe, held)| ((blob, stripe), held)));
+                let told = |(stripe, held)| ((blob, stripe), Told { held, tried: false });
+                self.held.extend(held.into_iter().map(told));
             }
             Left::Unknown => {}
         }

@@ -23,7 +23,6 @@ use std::{
     time::Duration,
 };
 
-use weft_protocol::MemberId;
 use weft_redstuff::BlobId;
 use weft_store::View as _;
 
@@ -98,24 +97,26 @@ impl Repair {
         }
         let Some(fleet) = work::Fleet::of(&self.member) else { return Ok(Progress::None) };
         let now = self.member.env().clock.now();
-        self.evidence.refresh(&self.member, &fleet, now).await?;
+        let (pace, before) = (self.member.begin_pace(), self.member.repair_bytes());
+        if self.batch.is_none() || self.evidence.is_old(now) {
+            self.evidence.refresh(&self.member, &fleet, now).await?;
+        }
         let endangered = self.urgency.look(&self.member, now)?;
         let urgent = is_urgent(endangered.most(), fleet.newest.view.code.fault_tolerance());
         let parts = if urgent { 1 } else { self.share.parts(now, missing) };
         let is_busy = self.asks.are_of_late(self.member.foreground().count(), now);
         let size = if is_busy && parts > 1 { work::Size::SMALL } else { work::Size::LARGE };
-        self.give_up_what_is_overtaken(&fleet, &endangered);
-        let (pace, before) = (self.member.begin_pace(), self.member.repair_bytes());
+        self.put_off_what_is_overtaken(&fleet, &endangered)?;
         let progress = match self.batch.take() {
             Some(batch) if fleet.is_unheard() => {
                 self.batch = Some(batch);
-                Progress::None
+                Ok(Progress::None)
             }
-            Some(batch) => self.go_on(&fleet, batch, size).await?,
-            None => self.begin(&fleet, &endangered, size).await?,
+            Some(batch) => self.go_on(&fleet, batch, size).await,
+            None => self.begin(&fleet, &endangered, size).await,
         };
         self.member.keep_pace(pace, self.member.repair_bytes() - before, parts).await;
-        Ok(progress)
+        progress
     }
 
     /// Nothing is missing.
@@ -128,18 +129,32 @@ impl Repair {
         self.batch = None;
     }
 
-    /// What others are more endangered than is put off, and what was chosen under another view chosen anew.
-    fn give_up_what_is_overtaken(&mut self, fleet: &work::Fleet, endangered: &Lacking) {
+    /// Where others have become more endangered it is their turn first, and what was chosen under another view is chosen anew.
+    fn put_off_what_is_overtaken(&mut self, fleet: &work::Fleet, endangered: &Lacking) -> Result<(), work::WorkError> {
         let view = fleet.newest.view.hash();
         self.doubts.under(view);
-        let is_overtaken = self.pass.is_overtaken(endangered);
-        if is_overtaken {
-            self.pass = pass::Pass::default();
+        let mut risen = self.pass.risen(endangered);
+        if !risen.is_empty() {
+            risen = &risen & &pass::lacking_slots(&self.member)?;
         }
-        if let Some(mut batch) = self.batch.take_if(|batch| is_overtaken || !batch.is_under(view))
-            && let Some((key, stripe)) = batch.under_way()
-        {
+        if let Some(batch) = self.batch.take_if(|batch| !risen.is_empty() || !batch.is_under(view)) {
+            self.pass = batch.before.clone();
+            self.put_off(batch);
+        }
+        if !risen.is_empty() {
+            self.pass.put_first(risen, endangered);
+        }
+        Ok(())
+    }
+
+    /// Notes how far a batch has come that doesn't go on.
+    fn put_off(&mut self, mut batch: Batch) {
+        if let Some((key, stripe)) = batch.under_way() {
             self.tried.entry(key).or_default().from = stripe;
+        }
+        for (item, from) in batch.put_off() {
+            let tried = self.tried.entry(item.key()).or_default();
+            *tried = work::Tried { times: tried.times + 1, from };
         }
     }
 
@@ -150,13 +165,15 @@ impl Repair {
         endangered: &Lacking,
         size: work::Size,
     ) -> Result<Progress, work::WorkError> {
-        let Self { member, tried, evidence, pass, .. } = self;
+        let Self { member, tried, evidence, pass, doubts, .. } = self;
         pass.begin(member, fleet.newest.view.hash(), endangered)?;
+        let (before, now) = (pass.clone(), member.env().clock.now());
         let tried = |blob, shard| {
             let rests = evidence.rests(&blob);
-            (!rests).then(|| tried.get(&(blob, shard)).copied().unwrap_or_default())
+            let work::Tried { times, from } = tried.get(&(blob, shard)).copied().unwrap_or_default();
+            (!rests).then(|| work::Tried { times, from: evidence.first(&blob).unwrap_or(from) })
         };
-        let items = work::next(member, fleet, pass, tried, size)?;
+        let items = work::next(member, fleet, pass, tried, &doubts.shunned(now), size)?;
         if items.is_empty() {
             return Ok(Progress::None);
         }
@@ -167,7 +184,7 @@ impl Repair {
             // Nothing can be tried, so nothing has failed: once holders are heard, they are asked for copies first.
             return Ok(if has_progress { Progress::Some } else { Progress::None });
         }
-        self.batch = Some(Batch::new(fleet.newest.view.hash(), items, has_progress));
+        self.batch = Some(Batch::new(fleet.newest.view.hash(), before, items, has_progress));
         Ok(Progress::Some)
     }
 
@@ -182,68 +199,78 @@ impl Repair {
         Ok(items)
     }
 
-    /// The batch's next portion, or its end.
+    /// The batch's next portion, or its end. Where a portion can't be tried, because the store can't be read, the batch goes with it.
     async fn go_on(
         &mut self,
         fleet: &work::Fleet,
         mut batch: Batch,
         size: work::Size,
     ) -> Result<Progress, work::WorkError> {
-        let mut portion = batch.portion(size.bytes);
+        let portion = batch.portion(size.bytes);
         if portion.is_empty() {
             return self.end(fleet, batch).await;
         }
-        // Blobs may be deleted meanwhile, or become whole otherwise.
-        let over = work::over(&self.member, portion.iter().map(|place| place.item.key()))?;
-        batch.leave(|item| over.contains(&item.key()));
-        portion.retain(|place| !over.contains(&place.item.key()));
-        self.fetch(fleet, &mut batch, &portion).await?;
-        let held = |place: &Place| {
-            let held = self.member.held_slivers(&place.item.blob, place.stripe)?;
-            Ok::<_, work::WorkError>(place.is_among(&held))
-        };
-        batch.came(&portion, held)?;
-        self.batch = Some(batch);
-        Ok(Progress::Some)
+        match self.fetch(fleet, &mut batch, portion).await {
+            Ok(()) => {
+                self.batch = Some(batch);
+                Ok(Progress::Some)
+            }
+            Err(error) => {
+                // Its next turn begins behind what can't be read.
+                self.put_off(batch);
+                Err(error)
+            }
+        }
     }
 
     /// Goes as far with a portion as peers serve. What is seen not to come for the rest of the batch either waits for the next
-    /// one: slivers of a source that has vanished, and of a writer that lied.
+    /// one: what was deleted or is whole, slivers of a source that has broken off, and of a writer that lied.
     async fn fetch(
         &mut self,
         fleet: &work::Fleet,
         batch: &mut Batch,
-        portion: &[Place],
+        mut portion: Vec<Place>,
     ) -> Result<(), work::WorkError> {
-        let Some(first) = portion.first() else { return Ok(()) };
+        let over = work::over(&self.member, portion.iter().map(|place| place.item.key()))?;
         let Self { member, tried, doubts, evidence, .. } = self;
+        let is_over = |item: &Item| {
+            over.contains(&item.key()) || (item.source == Source::Symbols && member.is_invalid(&item.blob))
+        };
+        batch.leave(is_over);
+        portion.retain(|place| !is_over(&place.item));
+        let Some(first) = portion.first() else { return Ok(()) };
         let now = member.env().clock.now();
-        let shunned = doubts.shunned(now);
-        let (late, prompt): (Vec<MemberId>, Vec<MemberId>) =
-            fleet.reachable.iter().partition(|peer| shunned.contains(peer));
-        for peer in portion::fetch_stripe_hashes(member, prompt.into_iter().chain(late), portion).await? {
+        for peer in portion::fetch_stripe_hashes(member, &doubts.prompt(&fleet.reachable, now), &portion).await? {
             doubts.waited(peer, now);
         }
         match first.item.source {
             Source::Copy(_) => {
-                let vanished = migrate::copy(member, portion).await;
-                batch.leave(|item| matches!(item.source, Source::Copy(source) if vanished.contains(&source)));
+                let broken_off = migrate::copy(member, &portion).await;
+                for (source, _) in broken_off.iter().filter(|(_, in_vain)| **in_vain) {
+                    doubts.waited(source.0, now);
+                }
+                batch.leave(|item| matches!(item.source, Source::Copy(source) if broken_off.contains_key(&source)));
             }
             Source::Symbols => {
                 let attempt = |item: &Item| tried.get(&item.key()).map_or(0, |tried| tried.times);
-                let mut rebuild = rebuild::Rebuild { member, fleet, evidence, doubts, shunned };
-                let bad = rebuild.run(portion, attempt).await;
+                let mut rebuild = rebuild::Rebuild { member, fleet, evidence, doubts };
+                let bad = rebuild.run(&portion, attempt).await;
+                evidence.tried(&portion);
                 batch.leave(|item| item.source == Source::Symbols && bad.contains(&item.blob));
             }
         }
-        Ok(())
+        let held = |place: &Place| {
+            let held = member.held_slivers(&place.item.blob, place.stripe)?;
+            Ok::<_, work::WorkError>(place.is_among(&held))
+        };
+        batch.came(&portion, held)
     }
 
     /// Notes what is whole now and what must be tried otherwise, and finds out whether what failed again can be had back at all
     /// (R20).
     async fn end(&mut self, fleet: &work::Fleet, batch: Batch) -> Result<Progress, work::WorkError> {
         let (mut has_progress, mut failed) = (batch.has_progress, Vec::new());
-        let all: Vec<(Arc<Item>, u32)> = batch.end().collect();
+        let all = batch.end();
         let over = work::over(&self.member, all.iter().map(|(item, _)| item.key()))?;
         for (item, from) in all {
             let key = item.key();

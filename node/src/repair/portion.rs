@@ -53,10 +53,10 @@ impl<F: Future> Together<F> {
 }
 
 /// Fetches, from any peer, the hashes of stripes of which this member has none, and checks them against the blob's
-/// root. What isn't found now is asked for again with the next portion. Gives the peers that were waited for in vain.
+/// root. What isn't found now is asked for again with its item's next turn. Gives the peers that were waited for in vain.
 pub(super) async fn fetch_stripe_hashes(
     member: &Member,
-    peers: impl Iterator<Item = MemberId>,
+    peers: &[MemberId],
     places: &[Place],
 ) -> Result<Vec<MemberId>, MemberError> {
     let (mut seen, mut wanted, mut silent) = (BTreeSet::new(), Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ pub(super) async fn fetch_stripe_hashes(
             wanted.push((&**item, *stripe));
         }
     }
-    for peer in peers {
+    for peer in peers.iter().copied() {
         if wanted.is_empty() {
             break;
         }
@@ -110,7 +110,7 @@ async fn stripes(
     // Of each its hashes, and its path in a tree of no more leaves than a `u32` counts.
     let hashes = |(item, _): &(&Item, u32)| 2 * u64::from(item.layout.code().shards()) + u64::from(u32::BITS);
     let bytes = wanted.iter().map(hashes).sum::<u64>() * Hash::LENGTH as u64;
-    let asked = Asked { messages: items.len(), bytes };
+    let asked = Asked { things: items.len() as u32, bytes };
     let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
     Answer::to(client.stripes(StripesRequest { items }), asked).await
 }

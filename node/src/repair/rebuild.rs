@@ -150,8 +150,6 @@ pub(super) struct Rebuild<'r> {
     pub(super) fleet: &'r Fleet,
     pub(super) evidence: &'r Evidence,
     pub(super) doubts: &'r mut Doubts,
-    /// Who is asked last, whatever the blob.
-    pub(super) shunned: BTreeSet<MemberId>,
 }
 
 impl Rebuild<'_> {
@@ -181,7 +179,7 @@ impl Rebuild<'_> {
         self.gather(&mut all).await;
         let mut bad = BTreeSet::new();
         for (blob, unit) in self.store(all).await {
-            let liars = suspects::liars(self.member, &self.fleet.newest.view, &unit).await;
+            let liars = suspects::liars(self.member, &self.fleet.newest.view, self.doubts, &unit).await;
             // Where every helper told the truth it was the writer who didn't (R19).
             if liars.is_empty() {
                 self.member.suspect(blob, unit.verdict(self.fleet.newest.view.code));
@@ -220,7 +218,7 @@ impl Rebuild<'_> {
             moved: self.fleet.moved,
             reachable: &self.fleet.reachable,
             doubted: self.doubts.of(&unit.blob),
-            shunned: &self.shunned,
+            shunned: &self.doubts.shunned(self.member.env().clock.now()),
             silent,
             held: self.evidence.held(&unit.blob, unit.stripe),
         };
@@ -249,8 +247,8 @@ impl Rebuild<'_> {
                 symbols::ask(self.member, &self.fleet.newest.view, *peer, items, bytes)
             });
             let answers = join_all(requests).await;
-            for ((peer, asked), Given { symbols, is_silent }) in asked.into_iter().zip(answers) {
-                if is_silent {
+            for ((peer, asked), Given { symbols, in_vain }) in asked.into_iter().zip(answers) {
+                if in_vain {
                     self.doubts.waited(peer, self.member.env().clock.now());
                 }
                 let mut answer = symbols.into_iter();

@@ -53,6 +53,13 @@ impl Doubts {
         self.silent.insert(peer, now + SHUNNED);
     }
 
+    /// Those of some peers who aren't shunned; where all are, all.
+    pub(super) fn prompt(&self, peers: &[MemberId], now: Instant) -> Vec<MemberId> {
+        let shunned = self.shunned(now);
+        let prompt: Vec<MemberId> = peers.iter().copied().filter(|peer| !shunned.contains(peer)).collect();
+        if prompt.is_empty() { peers.to_vec() } else { prompt }
+    }
+
     /// Who isn't waited for again where others will do.
     pub(super) fn shunned(&self, now: Instant) -> BTreeSet<MemberId> {
         self.silent.iter().filter(|(_, until)| now < **until).map(|(peer, _)| *peer).collect()
@@ -60,15 +67,24 @@ impl Doubts {
 }
 
 /// Of the peers that helped with a sliver which came out wrong those whose symbols aren't of the slivers that were
-/// committed to, or who don't show these: whole slivers have hashes, symbols have none.
-pub(super) async fn liars(member: &Member, view: &View, unit: &Unit) -> Vec<MemberId> {
+/// committed to, or who don't show these: whole slivers have hashes, symbols have none. Who isn't waited for shows nothing.
+pub(super) async fn liars(member: &Member, view: &View, doubts: &mut Doubts, unit: &Unit) -> Vec<MemberId> {
     let Ok(Some((_, hashes))) = member.stripe_hashes(&unit.blob, unit.stripe) else { return Vec::new() };
-    let suspects = unit.given.iter().filter_map(|(peer, indices)| Some((view.seat(*peer)?, indices)));
+    let shunned = doubts.shunned(member.env().clock.now());
+    let (mut liars, suspects): (Vec<MemberId>, Vec<MemberId>) =
+        unit.given.keys().partition(|peer| shunned.contains(peer));
+    let suspects = suspects.iter().filter_map(|peer| Some((view.seat(*peer)?, &unit.given[peer])));
     let examined = suspects.map(|(seat, indices)| examine(member, view.code, &hashes, unit, seat, indices));
-    join_all(examined).await.into_iter().flatten().collect()
+    for (peer, in_vain) in join_all(examined).await.into_iter().flatten() {
+        liars.push(peer);
+        if in_vain {
+            doubts.waited(peer, member.env().clock.now());
+        }
+    }
+    liars
 }
 
-/// Gives the peer when it isn't cleared.
+/// Gives the peer when it isn't cleared, and whether it was waited for in vain.
 async fn examine(
     member: &Member,
     code: Code,
@@ -76,16 +92,16 @@ async fn examine(
     unit: &Unit,
     seat: &Seat,
     indices: &[u16],
-) -> Option<MemberId> {
+) -> Option<(MemberId, bool)> {
     let (crossing, mut shown) = (unit.axis.crossing(), BTreeMap::new());
     let take = |index, sliver| drop(shown.insert(index, sliver));
     let length = code.sliver_length(crossing, unit.symbol_size);
-    migrate::show(member, seat, (unit.blob, unit.stripe, crossing, length), indices, take).await;
+    let in_vain = migrate::show(member, seat, (unit.blob, unit.stripe, crossing, length), indices, take).await;
     let cleared = indices.iter().all(|index| {
         let sliver = shown.get(index).filter(|sliver| hashes.matches(crossing, *index, sliver));
         let right = sliver.and_then(|sliver| symbol(code, crossing, sliver, unit.symbol_size, unit.index).ok());
         let gave = unit.symbols.iter().find(|(given, _)| given == index).map(|(_, symbol)| symbol);
         right.is_some_and(|right| gave.is_some_and(|gave| gave[..] == right[..]))
     });
-    (!cleared).then_some(seat.member)
+    (!cleared).then_some((seat.member, in_vain))
 }

@@ -1,8 +1,11 @@
 //! Asking peers for symbols, and checking whose they are (R18).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
-use tonic::{Code, Status};
+use tokio::time::Instant;
+use tonic::Status;
 use weft_proto::v1::{SymbolBatch, SymbolItem, SymbolsRequest, peers_client::PeersClient};
 use weft_protocol::{MemberId, Signed, Statement, View};
 use weft_redstuff::Hash;
@@ -28,26 +31,29 @@ pub(crate) fn request_digest(request: &SymbolsRequest) -> Hash {
     Hash::of(&request.encode_to_vec())
 }
 
+/// Who took so long and gave less than it was asked for, isn't waited for again where others will do.
+const LONG: Duration = Duration::from_secs(5);
+
 /// What one peer gave.
 pub(super) struct Given {
     /// As many as were asked for, in order of (item, helper), empty where the peer has none.
     pub(super) symbols: Vec<Bytes>,
-    /// The peer was waited for in vain.
-    pub(super) is_silent: bool,
+    /// The peer was waited for, and not all came.
+    pub(super) in_vain: bool,
 }
 
 /// Asks one peer for symbols of so many bytes together, and listens until it is silent, says more than it was asked for, or
 /// its seat didn't sign a batch.
 pub(super) async fn ask(member: &Member, view: &View, peer: MemberId, items: Vec<SymbolItem>, bytes: u64) -> Given {
     let wanted: usize = items.iter().map(|item| item.helpers.len()).sum();
-    let (mut symbols, mut is_silent) = (Vec::with_capacity(wanted), false);
-    let asked = Asked { messages: wanted, bytes };
+    let (mut symbols, began) = (Vec::with_capacity(wanted), Instant::now());
+    let asked = Asked { things: wanted as u32, bytes };
     if let Err(status) = receive(member, view, peer, SymbolsRequest { items }, asked, &mut symbols).await {
-        is_silent = status.code() == Code::DeadlineExceeded;
         tracing::info!(%peer, %status, "symbols: the peer does not serve; others are asked");
     }
     symbols.resize(wanted, Bytes::new());
-    Given { symbols, is_silent }
+    let in_vain = symbols.iter().any(Bytes::is_empty) && began.elapsed() >= LONG;
+    Given { symbols, in_vain }
 }
 
 async fn receive(

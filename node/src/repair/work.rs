@@ -101,11 +101,15 @@ impl Fleet {
         self.reachable.is_empty() && self.sources.values().all(Vec::is_empty)
     }
 
-    /// Where to take a shard's slivers from, another way each time: from those who have them or had them, and then from
-    /// symbols. Sliver hashes are checked, so that anyone will do: also a lost incarnation that came back (R25).
-    fn source(&self, shard: u8, attempt: usize) -> Source {
-        let Some(sources) = self.sources.get(&shard) else { return Source::Symbols };
-        sources.get(attempt % (sources.len() + 1)).copied().map_or(Source::Symbols, Source::Copy)
+    /// Where to take a shard's slivers from, another way each time: from those who have them or had them, then from symbols,
+    /// and then from those of them who are `shunned`. Sliver hashes are checked, so that anyone will do: also a lost
+    /// incarnation that came back (R25).
+    fn source(&self, shard: u8, attempt: usize, shunned: &BTreeSet<MemberId>) -> Source {
+        let sources = self.sources.get(&shard).into_iter().flatten();
+        let (late, prompt): (Vec<Peer>, Vec<Peer>) = sources.partition(|source| shunned.contains(&source.0));
+        let copy = |source: &Peer| Source::Copy(*source);
+        let ways: Vec<Source> = prompt.iter().map(copy).chain([Source::Symbols]).chain(late.iter().map(copy)).collect();
+        ways[attempt % ways.len()]
     }
 }
 
@@ -132,12 +136,13 @@ fn sources(member: &Member) -> BTreeMap<u8, Vec<Peer>> {
 
 /// The next batch of the work list, which the pass tells the order of. Blobs whose upload may still be coming in are
 /// left for later. Empty when the pass has ended.
-/// `tried` tells how an item fared; `None`: it isn't to be tried now.
+/// `tried` tells how an item fared; `None`: it isn't to be tried now. Who is `shunned` is asked for copies last.
 pub(super) fn next(
     member: &Member,
     fleet: &Fleet,
     pass: &mut Pass,
     tried: impl Fn(BlobId, u8) -> Option<Tried>,
+    shunned: &BTreeSet<MemberId>,
     size: Size,
 ) -> Result<Vec<Item>, WorkError> {
     let view = member.store().view();
@@ -154,7 +159,7 @@ pub(super) fn next(
             }
             let Some(Tried { times, from }) = tried(blob, shard) else { continue };
             let Some(Entry::Live { metadata, .. }) = member.entry(&blob)? else { continue };
-            let source = fleet.source(shard, times);
+            let source = fleet.source(shard, times, shunned);
             // Of an invalid blob the slivers that there are still go with their shards: they are its proof (R19).
             if source == Source::Symbols && member.is_invalid(&blob) {
                 continue;

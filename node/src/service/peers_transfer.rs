@@ -1,9 +1,9 @@
 //! Serving symbols, slivers and stripe hashes to peers: many a stream, in signed batches.
 
-use std::{iter::repeat, sync::Arc};
+use std::{iter::repeat, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use weft_proto::v1::{
@@ -20,6 +20,9 @@ use crate::{
 
 /// Bytes of symbols after which a batch is signed and sent.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// After which a batch is sent that has fewer.
+const LATEST: Duration = Duration::from_secs(1);
 
 /// Symbols that are made in one go, but for an item that alone asks for more.
 const AT_ONCE: usize = 64;
@@ -55,8 +58,11 @@ pub(crate) fn symbols(
     let (sender, receiver) = mpsc::channel(WINDOW);
     tokio::spawn(async move {
         let digest = request_digest(&request);
-        let (mut batch, mut bytes, mut number) = (Vec::new(), 0, 0);
+        let (mut batch, mut bytes, mut number, mut sent) = (Vec::new(), 0, 0, Instant::now());
         for some in pieces(&request.items) {
+            if sender.is_closed() {
+                return;
+            }
             let wanted = some.iter().map(|item| wanted(&member, caller, item)).collect();
             let found = member.symbols(wanted).await.into_iter().chain(repeat(Vec::new()));
             for (item, mut symbols) in some.iter().zip(found) {
@@ -68,9 +74,16 @@ pub(crate) fn symbols(
                         if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
                             return;
                         }
-                        (bytes, number) = (0, number + 1);
+                        (bytes, number, sent) = (0, number + 1, Instant::now());
                     }
                 }
+            }
+            // Who waits is to see that there is something to wait for.
+            if !batch.is_empty() && sent.elapsed() >= LATEST {
+                if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
+                    return;
+                }
+                (bytes, number, sent) = (0, number + 1, Instant::now());
             }
         }
         if !batch.is_empty() {
@@ -154,7 +167,7 @@ pub(crate) fn stripes(member: Arc<Member>, request: StripesRequest) -> Result<Re
     let (sender, receiver) = mpsc::channel(WINDOW);
     tokio::spawn(async move {
         for (at, item) in request.items.iter().enumerate() {
-            let mut reply = one_stripe(&member, item).unwrap_or_default();
+            let mut reply = one_stripe(&member, item).await.unwrap_or_default();
             reply.item = at as u32;
             member.metrics().transfer_sent("repair", reply.hashes.len());
             if sender.send(Ok(reply)).await.is_err() {
@@ -165,10 +178,10 @@ pub(crate) fn stripes(member: Arc<Member>, request: StripesRequest) -> Result<Re
     Ok(ReceiverStream::new(receiver))
 }
 
-fn one_stripe(member: &Member, item: &StripeHashesRequest) -> Option<StripeItem> {
+async fn one_stripe(member: &Member, item: &StripeHashesRequest) -> Option<StripeItem> {
     let blob = BlobId::from_slice(&item.blob)?;
     let (symbol_size, hashes) = member.stripe_hashes(&blob, item.stripe).ok()??;
-    let path = member.stripe_path(&blob, item.stripe).ok()??;
+    let path = member.stripe_path(&blob, item.stripe).await.ok()??;
     Some(StripeItem {
         item: 0,
         held: true,

@@ -103,7 +103,7 @@ impl reads_server::Reads for Reads {
         let id: BlobId = blob(&id)?;
         telemetry::about(&id);
         let hashes = self.member.stripe_hashes(&id, stripe)?;
-        let path = self.member.stripe_path(&id, stripe)?;
+        let path = self.member.stripe_path(&id, stripe).await?;
         let (Some((_, hashes)), Some(path)) = (hashes, path) else { return Err(Status::not_found("not held here")) };
         let hashes: Bytes = hashes.encode().into();
         self.member.metrics().sent("reads", hashes.len());
