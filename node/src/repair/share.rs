@@ -77,8 +77,10 @@ impl Asks {
     /// Whether they asked for anything in the last second, by the `count` of what they have asked for; they may have before the
     /// first look.
     pub(super) fn are_of_late(&mut self, count: u64, now: Instant) -> bool {
-        if self.count.replace(count) != Some(count) {
-            self.last = Some(now);
+        match self.count.replace(count) {
+            None => return true,
+            Some(before) if before == count => {}
+            Some(_) => self.last = Some(now),
         }
         self.last.is_some_and(|last| now.duration_since(last) < FRESH)
     }
@@ -119,12 +121,12 @@ mod tests {
         let (mut asks, start) = (Asks::default(), Instant::now());
         let told: [(u64, u64, bool); 7] = [
             (0, 7, true),
-            (900, 7, true),
-            (1000, 7, false),
-            (1100, 8, true),
-            (2000, 9, true),
-            (2999, 9, true),
-            (3000, 9, false),
+            (10, 7, false),
+            (100, 8, true),
+            (1000, 9, true),
+            (1999, 9, true),
+            (2000, 9, false),
+            (9000, 10, true),
         ];
         for (at, count, are) in told {
             assert_eq!(asks.are_of_late(count, start + Duration::from_millis(at)), are, "at {at} ms");
