@@ -28,7 +28,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn patience(self) -> Duration {
+    /// How long the answer may take.
+    pub(crate) fn patience(self) -> Duration {
         SILENT + EACH * self.things + Duration::from_secs_f64(self.bytes as f64 / SLOWEST as f64)
     }
 }

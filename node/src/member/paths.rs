@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::ControlFlow,
     panic::resume_unwind,
     sync::{Arc, Mutex},
 };
@@ -34,28 +35,51 @@ pub(super) struct Paths {
     making: tokio::sync::Mutex<()>,
 }
 
-/// Trees of blobs, those asked for last first. A blob's ID commits to its tree, so that none is ever out of date.
+/// What is known of blobs, those asked for last first. A blob's ID commits to its tree, so that none is ever out of date.
 #[derive(Debug, Default)]
-struct Trees(VecDeque<(BlobId, Arc<Tree>)>);
+struct Trees(VecDeque<(BlobId, Known)>);
 
-impl Trees {
-    fn get(&mut self, blob: &BlobId) -> Option<Arc<Tree>> {
-        let at = self.0.iter().position(|(of, _)| of == blob)?;
-        let found = self.0.remove(at)?;
-        let tree = found.1.clone();
-        self.0.push_front(found);
-        Some(tree)
+#[derive(Debug, Clone)]
+enum Known {
+    Tree(Arc<Tree>),
+    /// This stripe was wanting.
+    Gap(u32),
+}
+
+impl Known {
+    fn path(&self, stripe: u32) -> Option<Vec<Hash>> {
+        match self {
+            Self::Tree(tree) => tree.path(stripe),
+            Self::Gap(_) => None,
+        }
     }
 
-    fn keep(&mut self, blob: BlobId, tree: Arc<Tree>) {
-        if tree.bytes() > KEPT_BYTES {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tree(tree) => tree.bytes(),
+            Self::Gap(_) => 0,
+        }
+    }
+}
+
+impl Trees {
+    fn get(&mut self, blob: &BlobId) -> Option<Known> {
+        let at = self.0.iter().position(|(of, _)| of == blob)?;
+        let found = self.0.remove(at)?;
+        let known = found.1.clone();
+        self.0.push_front(found);
+        Some(known)
+    }
+
+    fn keep(&mut self, blob: BlobId, known: Known) {
+        if known.bytes() > KEPT_BYTES {
             return;
         }
         self.0.retain(|(of, _)| *of != blob);
-        self.0.push_front((blob, tree));
+        self.0.push_front((blob, known));
         let mut bytes = 0;
-        self.0.retain(|(_, tree)| {
-            bytes += tree.bytes();
+        self.0.retain(|(_, known)| {
+            bytes += known.bytes();
             bytes <= KEPT_BYTES
         });
         self.0.truncate(KEPT);
@@ -69,41 +93,59 @@ impl Member {
     ///
     /// When the store can't be read.
     pub async fn stripe_path(&self, blob: &BlobId, stripe: u32) -> Result<Option<Vec<Hash>>, MemberError> {
-        let view = self.store.view();
-        let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
         let Some(Entry::Live { metadata, .. }) = self.entry(blob)? else { return Ok(None) };
         let (stripes, root) = (metadata.layout.stripes(), metadata.root);
         if stripes <= FEW {
-            let tree = tree(&view, upload, stripes)?.filter(|tree| tree.root() == root);
+            let view = self.store.view();
+            let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
+            let tree = tree(&view, upload, stripes)?.ok().filter(|tree| tree.root() == root);
             return Ok(tree.and_then(|tree| tree.path(stripe)));
         }
-        if let Some(tree) = lock(&self.paths.trees).get(blob) {
-            return Ok(tree.path(stripe));
+        if let ControlFlow::Break(path) = self.known_path(blob, stripe)? {
+            return Ok(path);
         }
         let _making = self.paths.making.lock().await;
-        if let Some(tree) = lock(&self.paths.trees).get(blob) {
-            return Ok(tree.path(stripe));
+        if let ControlFlow::Break(path) = self.known_path(blob, stripe)? {
+            return Ok(path);
         }
+        let view = self.store.view();
+        let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
         let made = apart(move || tree(&view, upload, stripes)).await;
-        let made = made.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?;
-        let Some(tree) = made.filter(|tree| tree.root() == root) else { return Ok(None) };
-        let path = tree.path(stripe);
-        lock(&self.paths.trees).keep(*blob, Arc::new(tree));
-        Ok(path)
+        let known = match made.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))? {
+            Ok(tree) if tree.root() == root => Known::Tree(Arc::new(tree)),
+            Ok(_) => return Ok(None),
+            Err(gap) => Known::Gap(gap),
+        };
+        lock(&self.paths.trees).keep(*blob, known.clone());
+        Ok(known.path(stripe))
+    }
+
+    /// Goes on where it isn't known yet whether there is a path.
+    fn known_path(&self, blob: &BlobId, stripe: u32) -> Result<ControlFlow<Option<Vec<Hash>>>, MemberError> {
+        let known = lock(&self.paths.trees).get(blob);
+        let view = self.store.view();
+        let Some(upload) = view.holding(&blob.0)? else { return Ok(ControlFlow::Break(None)) };
+        Ok(match known {
+            None => ControlFlow::Continue(()),
+            // It may have been filled since.
+            Some(Known::Gap(gap)) if view.stripe(upload, gap)?.is_some() => ControlFlow::Continue(()),
+            Some(known) => ControlFlow::Break(known.path(stripe)),
+        })
     }
 }
 
-/// The tree of an upload, unless some of its stripes are wanting.
-fn tree(view: &impl View, upload: UploadNumber, stripes: u32) -> Result<Option<Tree>, MemberError> {
-    // They mostly come in order.
-    let Some(last) = stripes.checked_sub(1) else { return Ok(None) };
-    if view.stripe(upload, last)?.is_none() {
-        return Ok(None);
-    }
+/// The tree of an upload, or a stripe of it that is wanting.
+fn tree(view: &impl View, upload: UploadNumber, stripes: u32) -> Result<Result<Tree, u32>, MemberError> {
     let mut roots = Builder::new();
-    each_stripe(view, upload, |_, _, hashes| roots.push(hashes.root()))?;
-    let all = roots.leaves().len() == stripes as usize;
-    Ok(all.then(|| Tree::of(roots.leaves())))
+    each_stripe(view, upload, |stripe, _, hashes| {
+        let is_next = stripe as usize == roots.leaves().len();
+        if is_next {
+            roots.push(hashes.root());
+        }
+        is_next
+    })?;
+    let all = roots.leaves();
+    Ok(if !all.is_empty() && all.len() == stripes as usize { Ok(Tree::of(all)) } else { Err(all.len() as u32) })
 }
 
 #[cfg(test)]
@@ -114,8 +156,8 @@ mod tests {
         BlobId(*blake3::hash(&at.to_le_bytes()).as_bytes())
     }
 
-    fn of(leaves: usize) -> Arc<Tree> {
-        Arc::new(Tree::of(&vec![Hash([7; 32]); leaves]))
+    fn of(leaves: usize) -> Known {
+        Known::Tree(Arc::new(Tree::of(&vec![Hash([7; 32]); leaves])))
     }
 
     #[test]
@@ -125,7 +167,7 @@ mod tests {
             trees.keep(id(at), of(9));
         }
         assert!(trees.get(&id(0)).is_some(), "asked for, so that another one goes");
-        trees.keep(id(KEPT), of(10));
+        trees.keep(id(KEPT), Known::Gap(3));
         trees.keep(id(KEPT), of(9));
         assert_eq!(trees.0.len(), KEPT);
         assert!(trees.get(&id(1)).is_none() && trees.get(&id(0)).is_some());

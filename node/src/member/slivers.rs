@@ -186,18 +186,20 @@ pub(crate) fn check(
     Err(MemberError::WrongSliver { stripe, axis, index })
 }
 
-/// Gives each stripe of an upload in order: its index, symbol size and hashes.
+/// Gives each stripe of an upload in order, its index, symbol size and hashes, for as long as `each` wants more.
 pub(crate) fn each_stripe(
     view: &impl View,
     upload: UploadNumber,
-    mut each: impl FnMut(u32, u32, &StripeHashes),
+    mut each: impl FnMut(u32, u32, &StripeHashes) -> bool,
 ) -> Result<(), MemberError> {
     let mut after = None;
     loop {
         let page = view.stripes(upload, after, STRIPES_AT_ONCE)?;
         for (stripe, description) in &page {
             let (symbol_size, hashes) = read_description(description)?;
-            each(*stripe, symbol_size, &hashes);
+            if !each(*stripe, symbol_size, &hashes) {
+                return Ok(());
+            }
             after = Some(*stripe);
         }
         if page.len() < STRIPES_AT_ONCE {
@@ -223,6 +225,7 @@ pub(crate) fn are_of(view: &impl View, upload: UploadNumber, metadata: &Metadata
     each_stripe(view, upload, |stripe, symbol_size, hashes| {
         roots.push(hashes.root());
         fit &= expected.next().is_some_and(|its| (its.index, its.symbol_size) == (stripe, symbol_size));
+        true
     })?;
     if roots.leaves().len() != metadata.layout.stripes() as usize {
         return Ok(None);

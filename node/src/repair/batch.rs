@@ -1,6 +1,6 @@
 //! A batch of the work list, and how far the work on it has come. It is done portion by portion, and what is decided of it is
 //! decided anew for each: neither memory, nor how long gateways wait, nor how late something new is noticed depends on a
-//! blob's size.
+//! blob's size, but for what a volume already held when it was admitted again (R25): that is read when the batch begins.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use weft_proto::v1::{HeldRequest, reads_client::ReadsClient};
 use weft_protocol::{Entry, View};
-use weft_redstuff::{Axis, BlobId, Hash};
+use weft_redstuff::{Axis, BlobId, Code, Hash};
 use weft_store::View as _;
 
 use super::{
@@ -40,7 +40,7 @@ pub(super) const FAILURES: usize = 2;
 const KEPT: usize = 1 << 16;
 
 /// Stripes of which it is remembered who holds what.
-const HELD: usize = 4 * LOOKS * STRIPES;
+const HELD: usize = 32 * LOOKS * STRIPES;
 
 /// Between two looks at one blob: at first, and at the most.
 const FIRST: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub(super) struct Evidence {
     view: Option<Hash>,
     answering: BTreeSet<Peer>,
     of: BTreeMap<BlobId, Finding>,
-    /// What members with a seat hold, of stripes that can be had back and weren't tried since they were asked about.
+    /// What members with a seat hold, of stripes that can be had back.
     held: BTreeMap<(BlobId, u32), Told>,
     /// When it was last refreshed.
     refreshed: Option<Instant>,
@@ -113,7 +113,7 @@ impl Evidence {
         let (view, answering) = (fleet.newest.view.hash(), member.reachable_peers().into_iter().collect());
         if self.view != Some(view) || !self.answering.is_superset(&answering) {
             for finding in self.of.values_mut() {
-                (finding.due, finding.pause) = (now, FIRST);
+                (finding.due, finding.pause) = (finding.due.min(now), FIRST);
             }
         }
         (self.view, self.answering, self.refreshed) = (Some(view), answering, Some(now));
@@ -126,9 +126,12 @@ impl Evidence {
         for blob in over {
             self.of.remove(&blob);
         }
+        self.held.retain(|(blob, _), _| self.of.contains_key(blob));
         let due = self.of.iter().filter(|(_, finding)| finding.lost.is_some() && finding.due <= now);
-        let due: BTreeSet<BlobId> = due.map(|(blob, _)| *blob).collect();
-        self.look_at(member, fleet, due, now).await
+        // Who has waited longest comes first: there may be more than are looked at in one go.
+        let mut due: Vec<(Instant, BlobId)> = due.map(|(blob, finding)| (finding.due, *blob)).collect();
+        due.sort_unstable();
+        self.look_at(member, fleet, due.into_iter().map(|(_, blob)| blob).collect(), now).await
     }
 
     /// Whether a batch has taken so long that it is to be refreshed within it.
@@ -194,7 +197,7 @@ impl Evidence {
                 Some(_) | None => _ = new.insert(blob),
             }
         }
-        self.look_at(member, fleet, new, now).await
+        self.look_at(member, fleet, new.into_iter().collect(), now).await
     }
 
     /// Asks what is left of blobs, of some at a time.
@@ -202,9 +205,12 @@ impl Evidence {
         &mut self,
         member: &Member,
         fleet: &Fleet,
-        blobs: BTreeSet<BlobId>,
+        blobs: Vec<BlobId>,
         now: Instant,
     ) -> Result<(), WorkError> {
+        if self.held.len() > HELD {
+            self.held.retain(|_, told| !told.tried);
+        }
         if self.held.len() > HELD {
             self.held.clear();
         }
@@ -305,7 +311,7 @@ async fn of_stripe(member: &Member, view: &View, (blob, stripe): (BlobId, u32), 
     let me = (member.identity().member, member.identity().incarnation.number);
     let mut held: BTreeSet<(Axis, u16)> = member.held_slivers(&blob, stripe).unwrap_or_default().into_iter().collect();
     let peers = member.reachable_peers();
-    let answers = join_all(peers.iter().map(|peer| ask(member, *peer, blob, stripe))).await;
+    let answers = join_all(peers.iter().map(|peer| ask(member, view.code, *peer, blob, stripe))).await;
     let mut silent: BTreeSet<Peer> =
         view.seats.iter().map(|seat| (seat.member, seat.incarnation.number)).filter(|peer| *peer != me).collect();
     let mut at_seats = Vec::new();
@@ -320,10 +326,7 @@ async fn of_stripe(member: &Member, view: &View, (blob, stripe): (BlobId, u32), 
             Err(status) => tracing::debug!(member = %peer.0, %blob, %status, "the peer doesn't say what it holds"),
         }
     }
-    let count = |wanted: Axis| {
-        let of_axis = held.iter().filter(|(axis, index)| *axis == wanted && *index < view.code.shards());
-        of_axis.count() as u16
-    };
+    let count = |wanted: Axis| held.iter().filter(|(axis, _)| *axis == wanted).count() as u16;
     if view.code.is_decodable(count(Axis::Primary), count(Axis::Secondary)) {
         Left::Enough([(stripe, at_seats)].into())
     } else if silent.is_empty() {
@@ -333,15 +336,16 @@ async fn of_stripe(member: &Member, view: &View, (blob, stripe): (BlobId, u32), 
     }
 }
 
-/// What a peer has of a stripe. One that doesn't know the blob may hold it as an upload that isn't certified there yet,
+/// What a peer has of a stripe, of slivers that there are. One that doesn't know the blob may hold it as an upload that isn't certified there yet,
 /// and says nothing.
-async fn ask(member: &Member, peer: Peer, blob: BlobId, stripe: u32) -> Result<Vec<(Axis, u16)>, Status> {
+async fn ask(member: &Member, code: Code, peer: Peer, blob: BlobId, stripe: u32) -> Result<Vec<(Axis, u16)>, Status> {
     let mut client = ReadsClient::new(member.channel_to(peer)?);
     let request = HeldRequest { blob: Bytes::copy_from_slice(&blob.0), stripe: Some(stripe) };
     let answer = tokio::time::timeout(DEADLINE, client.get_held(request));
     let reply = answer.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner();
     let place = |sliver: &weft_proto::v1::HeldSliver| {
-        Some((sliver_axis(sliver.axis)?, u16::try_from(sliver.index).ok()?)).filter(|_| sliver.stripes > 0)
+        let index = u16::try_from(sliver.index).ok().filter(|index| *index < code.shards())?;
+        Some((sliver_axis(sliver.axis)?, index)).filter(|_| sliver.stripes > 0)
     };
     Ok(reply.slivers.iter().filter_map(place).collect())
 }

@@ -191,15 +191,21 @@ impl Repair {
     /// What the volume held before it was admitted again needs no moving (R25).
     async fn confirm(&self, mut items: Vec<Item>) -> Result<Vec<Item>, work::WorkError> {
         let blobs: BTreeSet<BlobId> = items.iter().map(|item| item.blob).collect();
+        let mut unread = BTreeSet::new();
         for blob in blobs {
-            self.member.confirm(&blob).await?;
+            if let Err(error) = self.member.confirm(&blob).await {
+                tracing::warn!(%blob, %error, "what the volume held before can't be confirmed; it will be tried again");
+                unread.insert(blob);
+            }
         }
+        items.retain(|item| !unread.contains(&item.blob));
         let over = work::over(&self.member, items.iter().map(Item::key))?;
         items.retain(|item| !over.contains(&item.key()));
         Ok(items)
     }
 
-    /// The batch's next portion, or its end. Where a portion can't be tried, because the store can't be read, the batch goes with it.
+    /// The batch's next portion, or its end. Where a portion can't be tried, because the store can't be read, its items wait for the
+    /// next pass.
     async fn go_on(
         &mut self,
         fleet: &work::Fleet,
@@ -210,17 +216,13 @@ impl Repair {
         if portion.is_empty() {
             return self.end(fleet, batch).await;
         }
-        match self.fetch(fleet, &mut batch, portion).await {
-            Ok(()) => {
-                self.batch = Some(batch);
-                Ok(Progress::Some)
-            }
-            Err(error) => {
-                // Its next turn begins behind what can't be read.
-                self.put_off(batch);
-                Err(error)
-            }
+        let keys: BTreeSet<batch::Key> = portion.iter().map(|place| place.item.key()).collect();
+        let fetched = self.fetch(fleet, &mut batch, portion).await;
+        if fetched.is_err() {
+            batch.leave(|item| keys.contains(&item.key()));
         }
+        self.batch = Some(batch);
+        fetched.map(|()| Progress::Some)
     }
 
     /// Goes as far with a portion as peers serve. What is seen not to come for the rest of the batch either waits for the next
@@ -253,7 +255,8 @@ impl Repair {
             }
             Source::Symbols => {
                 let attempt = |item: &Item| tried.get(&item.key()).map_or(0, |tried| tried.times);
-                let mut rebuild = rebuild::Rebuild { member, fleet, evidence, doubts };
+                let shunned = doubts.shunned(now);
+                let mut rebuild = rebuild::Rebuild { member, fleet, evidence, doubts, shunned };
                 let bad = rebuild.run(&portion, attempt).await;
                 evidence.tried(&portion);
                 batch.leave(|item| item.source == Source::Symbols && bad.contains(&item.blob));
@@ -276,6 +279,7 @@ impl Repair {
             let key = item.key();
             if over.contains(&key) {
                 self.tried.remove(&key);
+                self.doubts.forget(&item.blob);
                 has_progress = true;
                 continue;
             }

@@ -8,8 +8,8 @@ use weft_store::{StoreError, View};
 use super::work::WorkError;
 use crate::member::{Lacking, Member};
 
-/// Slots of blob IDs that are still to be visited. What is stuck doesn't hold up the rest: a row is visited once in a pass, and again in
-/// the next.
+/// Slots of blob IDs that are still to be visited. What is stuck doesn't hold up the rest: a row is visited once in a pass, unless
+/// its slot becomes more endangered, and again in the next.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pass {
     /// The view for which the order was made: a new one endangers other blobs.

@@ -150,6 +150,8 @@ pub(super) struct Rebuild<'r> {
     pub(super) fleet: &'r Fleet,
     pub(super) evidence: &'r Evidence,
     pub(super) doubts: &'r mut Doubts,
+    /// Who doesn't get to show slivers, because it was waited for in vain before.
+    pub(super) shunned: BTreeSet<MemberId>,
 }
 
 impl Rebuild<'_> {
@@ -179,7 +181,7 @@ impl Rebuild<'_> {
         self.gather(&mut all).await;
         let mut bad = BTreeSet::new();
         for (blob, unit) in self.store(all).await {
-            let liars = suspects::liars(self.member, &self.fleet.newest.view, self.doubts, &unit).await;
+            let liars = suspects::liars(self.member, &self.fleet.newest.view, &mut self.shunned, &unit).await;
             // Where every helper told the truth it was the writer who didn't (R19).
             if liars.is_empty() {
                 self.member.suspect(blob, unit.verdict(self.fleet.newest.view.code));
@@ -189,6 +191,10 @@ impl Rebuild<'_> {
                 tracing::warn!(%blob, %peer, "a peer's symbols are wrong, or it doesn't show what they are of");
                 self.doubts.add(blob, peer);
             }
+        }
+        let now = self.member.env().clock.now();
+        for peer in self.shunned.difference(&self.doubts.shunned(now)).copied().collect::<Vec<MemberId>>() {
+            self.doubts.waited(peer, now);
         }
         bad
     }

@@ -80,7 +80,7 @@ fn offers(
             return seat.shards.iter().map(|shard| code.sliver_index(u16::from(shard), crossing)).collect();
         };
         let its = held.iter().filter(|(member, axis, _)| (*member, *axis) == (seat.member, crossing));
-        its.map(|(_, _, index)| *index).collect()
+        its.map(|(_, _, index)| *index).filter(|index| *index < code.shards()).collect()
     };
     let mut offers: Vec<(usize, MemberId, u16)> = seats
         .flat_map(|seat| {
@@ -216,14 +216,28 @@ mod tests {
         assert_eq!(total(&helpers(&of, Axis::Primary, &[], 0).unwrap()), 19);
     }
 
-    /// Ten of 28 primaries are left, here and there, and two members have one of them: these very ten are asked for.
+    /// Ten of 28 primaries are left, here and there, and two members have one of them: these very ten are asked for, and none that
+    /// somebody makes up.
     #[test]
     fn what_members_are_known_to_hold_is_asked_for_and_nothing_else() {
         let (view, reachable, moved) = (view(), members(1..7), [1, 8].into_iter().collect());
-        let held: Vec<Held> =
-            [(1, 1), (1, 8), (2, 9), (3, 3), (3, 17), (4, 25), (5, 5), (5, 12), (6, 6), (6, 27), (2, 6)]
-                .map(|(member, index)| (MemberId(member), Axis::Primary, index))
-                .into();
+        let held: Vec<Held> = [
+            (1, 1),
+            (1, 8),
+            (2, 9),
+            (3, 3),
+            (3, 17),
+            (4, 25),
+            (5, 5),
+            (5, 12),
+            (6, 6),
+            (6, 27),
+            (2, 6),
+            (3, 28),
+            (4, 60_000),
+        ]
+        .map(|(member, index)| (MemberId(member), Axis::Primary, index))
+        .into();
         let doubted: BTreeSet<MemberId> = members([2, 5]).into_iter().collect();
         for attempt in 0..24 {
             let held = Some(&held[..]);

@@ -17,6 +17,9 @@ use crate::{member::Member, migrate};
 /// How long a peer that was waited for in vain comes last for all blobs.
 const SHUNNED: Duration = Duration::from_secs(300);
 
+/// Blobs of which it is kept whom to doubt.
+const DOUBTED: usize = 1 << 16;
+
 /// Peers that are doubted, blob by blob, and those that answer too late or not at all. Kept in memory: it costs one attempt
 /// to know them again.
 #[derive(Debug, Default)]
@@ -41,11 +44,19 @@ impl Doubts {
     }
 
     pub(super) fn add(&mut self, blob: BlobId, peer: MemberId) {
+        if self.of.len() >= DOUBTED {
+            self.of.clear();
+        }
         self.of.entry(blob).or_default().insert(peer);
     }
 
     pub(super) fn clear(&mut self) {
         self.of.clear();
+    }
+
+    /// A blob is whole, or gone.
+    pub(super) fn forget(&mut self, blob: &BlobId) {
+        self.of.remove(blob);
     }
 
     /// A peer was waited for in vain.
@@ -67,10 +78,15 @@ impl Doubts {
 }
 
 /// Of the peers that helped with a sliver which came out wrong those whose symbols aren't of the slivers that were
-/// committed to, or who don't show these: whole slivers have hashes, symbols have none. Who isn't waited for shows nothing.
-pub(super) async fn liars(member: &Member, view: &View, doubts: &mut Doubts, unit: &Unit) -> Vec<MemberId> {
+/// committed to, or who don't show these: whole slivers have hashes, symbols have none. Who is `shunned` isn't asked, and shows
+/// nothing; who is waited for in vain is from then on.
+pub(super) async fn liars(
+    member: &Member,
+    view: &View,
+    shunned: &mut BTreeSet<MemberId>,
+    unit: &Unit,
+) -> Vec<MemberId> {
     let Ok(Some((_, hashes))) = member.stripe_hashes(&unit.blob, unit.stripe) else { return Vec::new() };
-    let shunned = doubts.shunned(member.env().clock.now());
     let (mut liars, suspects): (Vec<MemberId>, Vec<MemberId>) =
         unit.given.keys().partition(|peer| shunned.contains(peer));
     let suspects = suspects.iter().filter_map(|peer| Some((view.seat(*peer)?, &unit.given[peer])));
@@ -78,7 +94,7 @@ pub(super) async fn liars(member: &Member, view: &View, doubts: &mut Doubts, uni
     for (peer, in_vain) in join_all(examined).await.into_iter().flatten() {
         liars.push(peer);
         if in_vain {
-            doubts.waited(peer, member.env().clock.now());
+            shunned.insert(peer);
         }
     }
     liars

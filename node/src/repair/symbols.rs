@@ -1,7 +1,5 @@
 //! Asking peers for symbols, and checking whose they are (R18).
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use prost::Message;
 use tokio::time::Instant;
@@ -31,14 +29,11 @@ pub(crate) fn request_digest(request: &SymbolsRequest) -> Hash {
     Hash::of(&request.encode_to_vec())
 }
 
-/// Who took so long and gave less than it was asked for, isn't waited for again where others will do.
-const LONG: Duration = Duration::from_secs(5);
-
 /// What one peer gave.
 pub(super) struct Given {
     /// As many as were asked for, in order of (item, helper), empty where the peer has none.
     pub(super) symbols: Vec<Bytes>,
-    /// The peer was waited for, and not all came.
+    /// The peer took at least half of the time that it may take, and gave less than it was asked for.
     pub(super) in_vain: bool,
 }
 
@@ -52,7 +47,7 @@ pub(super) async fn ask(member: &Member, view: &View, peer: MemberId, items: Vec
         tracing::info!(%peer, %status, "symbols: the peer does not serve; others are asked");
     }
     symbols.resize(wanted, Bytes::new());
-    let in_vain = symbols.iter().any(Bytes::is_empty) && began.elapsed() >= LONG;
+    let in_vain = symbols.iter().any(Bytes::is_empty) && 2 * began.elapsed() >= asked.patience();
     Given { symbols, in_vain }
 }
 
