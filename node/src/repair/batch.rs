@@ -47,7 +47,7 @@ impl Place {
         held.contains(&(self.axis, self.index))
     }
 
-    /// The axes that have their turns together with it.
+    /// The axes that have their turns together with it: both where they are copied, its own where it is rebuilt from symbols.
     fn turn(&self) -> &'static [Axis] {
         match (self.item.source, self.axis) {
             (Source::Copy(_), _) => &Axis::BOTH,
@@ -56,13 +56,9 @@ impl Place {
         }
     }
 
-    /// Whether both are had in the same way: copied, or rebuilt from symbols of the same axis.
+    /// Whether both are had in the same way.
     fn goes_with(&self, other: &Self) -> bool {
-        match (self.item.source, other.item.source) {
-            (Source::Copy(_), Source::Copy(_)) => true,
-            (Source::Symbols, Source::Symbols) => self.axis == other.axis,
-            (Source::Copy(_), Source::Symbols) | (Source::Symbols, Source::Copy(_)) => false,
-        }
+        self.turn() == other.turn()
     }
 }
 
@@ -111,17 +107,15 @@ impl Batch {
 
     /// Gives items no more turns.
     pub(super) fn leave(&mut self, which: impl Fn(&Item) -> bool) {
-        let keys: Vec<Key> = self.items.iter().filter(|item| which(item)).map(|item| item.key()).collect();
-        for key in keys {
-            self.leave_axes(key, &Axis::BOTH);
-        }
+        self.leave_axes(&Axis::BOTH, which);
     }
 
-    fn leave_axes(&mut self, key: Key, axes: &[Axis]) {
-        let under_way = self.under_way().filter(|(of, _)| *of == key).map(|(_, stripe)| stripe);
-        for item in self.items.iter().filter(|item| item.key() == key) {
+    fn leave_axes(&mut self, axes: &[Axis], which: impl Fn(&Item) -> bool) {
+        let under_way = self.under_way();
+        for item in self.items.iter().filter(|item| which(item)) {
+            let next = under_way.filter(|(key, _)| *key == item.key()).map_or(item.from, |(_, stripe)| stripe);
             for axis in axes {
-                self.left.entry((key, *axis)).or_insert(under_way.unwrap_or(item.from));
+                self.left.entry((item.key(), *axis)).or_insert(next);
             }
         }
     }
@@ -141,7 +135,7 @@ impl Batch {
         let in_a_row = self.fruitless.entry((key, axes[0])).or_default();
         *in_a_row = if came || !tried { 0 } else { *in_a_row + 1 };
         if *in_a_row >= FRUITLESS {
-            self.leave_axes(key, axes);
+            self.leave_axes(axes, |item| item.key() == key);
         }
         Ok(())
     }

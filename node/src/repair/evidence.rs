@@ -336,8 +336,8 @@ async fn of_stripe(member: &Member, view: &View, (blob, stripe): (BlobId, u32), 
     }
 }
 
-/// What a peer has of a stripe, of slivers that there are. One that doesn't know the blob may hold it as an upload that isn't certified there yet,
-/// and says nothing.
+/// What a peer has of a stripe, of slivers that there are. One that doesn't know the blob may hold it as an upload that isn't
+/// certified there yet, and says nothing.
 async fn ask(member: &Member, code: Code, peer: Peer, blob: BlobId, stripe: u32) -> Result<Vec<(Axis, u16)>, Status> {
     let mut client = ReadsClient::new(member.channel_to(peer)?);
     let request = HeldRequest { blob: Bytes::copy_from_slice(&blob.0), stripe: Some(stripe) };
