@@ -113,7 +113,8 @@ async fn what_an_epoch_copies_is_counted_as_durably_as_its_slivers() {
     let target = Target { epoch: 2, shards: lost.to_bytes().to_vec().into() };
     let order = OrderChanges { target: Some(target.clone()), ..OrderChanges::default() };
     let (mut reached, mut midway) = (0, 0);
-    for operations in (4..).step_by(4) {
+    // What comes first is a small portion, and no operation makes two of them durable: some cut falls between them.
+    for operations in 4.. {
         let disk = fleet.places[&6].disk.clone();
         disk.cut_power_after(operations);
         // It may go before the order is durable.
@@ -137,7 +138,7 @@ async fn what_an_epoch_copies_is_counted_as_durably_as_its_slivers() {
             break;
         }
     }
-    assert!(midway > 1, "the power went while slivers came");
+    assert!(midway > 0, "the power went while slivers came");
     fleet.whole().await;
     let inventory = fleet.order(6, order).await.unwrap();
     assert!(inventory.held_sliver_bytes >= reached, "{} after {reached}", inventory.held_sliver_bytes);
