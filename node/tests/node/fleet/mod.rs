@@ -42,8 +42,9 @@ pub(crate) use operator::OrderChanges;
 
 pub(crate) const FLEET: FleetId = FleetId([7; 16]);
 
-/// For a condition to come true; generous, for machines that do a lot at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For a condition to come true; generous, for machines that do a lot at once, and for peers who are waited for in vain, one after
+/// the other.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) struct Running {
     /// `None` on a foreign volume.
