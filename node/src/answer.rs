@@ -1,4 +1,4 @@
-//! What peers stream in answer to a request, bounded in time and size: one that answers everything else, and this never,
+//! What peers answer, bounded in time, and in size where it is a stream: one that answers everything else, and this never,
 //! seldom or without end, holds nobody up.
 
 use std::time::Duration;
@@ -8,7 +8,10 @@ use prost::Message;
 use tokio::time::{Instant, timeout};
 use tonic::{Response, Status};
 
-/// How long a peer may be silent, before its first message and between two.
+/// How long a peer may take for a single answer.
+const SOON: Duration = Duration::from_secs(2);
+
+/// How long a peer may be silent, before its first message of a stream and between two.
 const SILENT: Duration = Duration::from_secs(20);
 
 /// What a peer must give in a second, of all that was asked for, beyond the time that it may be silent once.
@@ -19,6 +22,15 @@ const EACH: Duration = Duration::from_millis(50);
 
 /// Bytes that an answer may have beyond twice what was asked for: tags, lengths and signatures.
 const AROUND: u64 = 64 << 10;
+
+/// What a peer answers in one message.
+///
+/// # Errors
+///
+/// The peer's, or `DEADLINE_EXCEEDED`.
+pub(crate) async fn soon<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    Ok(timeout(SOON, call).await.map_err(|_| silent())??.into_inner())
+}
 
 /// What is asked for: so many things, of so many bytes together. There are no more messages than things.
 #[derive(Debug, Clone, Copy)]

@@ -9,13 +9,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tonic::Status;
 use weft_proto::v1::{Verdict as Told, VerdictsRequest, peers_client::PeersClient};
 use weft_protocol::{Seat, View};
 use weft_redstuff::{Axis, BlobId, Code, Hash, StripeHashes, rebuild_sliver, symbol};
 
 use crate::{
+    answer,
     member::{Member, MemberError, Peer, Verdict, verdict},
     migrate,
 };
@@ -25,9 +26,6 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Verdicts of one peer that are looked into in a round.
 const PAGE: usize = 64;
-
-/// How long a peer may take to tell its verdicts.
-const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Between two looks at a verdict of a peer's whose slivers can't be had: at first, and at the most.
 const FIRST: Duration = Duration::from_secs(10);
@@ -133,8 +131,7 @@ impl Hearing {
 async fn ask(member: &Member, peer: Peer, after: Option<BlobId>) -> Result<Vec<Told>, Status> {
     let mut client = PeersClient::new(member.channel_to(peer)?);
     let after = after.map(|blob| blob.0.to_vec().into()).unwrap_or_default();
-    let reply = timeout(DEADLINE, client.verdicts(VerdictsRequest { after, limit: PAGE as u32 }));
-    Ok(reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner().verdicts)
+    Ok(answer::soon(client.verdicts(VerdictsRequest { after, limit: PAGE as u32 })).await?.verdicts)
 }
 
 fn read(told: &Told) -> Option<(BlobId, Verdict)> {

@@ -7,8 +7,10 @@ use weft_proto::v1::{Leftover, LeftoversReply, LeftoversRequest, peers_client::P
 use weft_protocol::{Rank, View};
 use weft_redstuff::{BlobId, Hash};
 
-use super::DEADLINE;
-use crate::member::{Member, MemberError, Peer, ROW, Step, row, step};
+use crate::{
+    answer,
+    member::{Member, MemberError, Peer, ROW, Step, row, step},
+};
 
 /// Entries looked at, and asked about, at a time.
 const PAGE: usize = 1024;
@@ -74,6 +76,5 @@ async fn ask_all(
 
 async fn ask(member: &Member, peer: Peer, request: LeftoversRequest) -> Result<LeftoversReply, Status> {
     let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let reply = tokio::time::timeout(DEADLINE, client.leftovers(request));
-    Ok(reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner())
+    answer::soon(client.leftovers(request)).await
 }

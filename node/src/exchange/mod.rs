@@ -24,14 +24,14 @@ use weft_proto::v1::{ExchangeReply, ExchangeRequest, peers_client::PeersClient};
 use weft_protocol::{Encoder, Incarnation, MemberId, Signed, ViewId, VolumeId};
 use weft_redstuff::Hash;
 
-use crate::member::{DigestKind, Lacking, Member, MemberError, Peer};
+use crate::{
+    answer,
+    member::{DigestKind, Lacking, Member, MemberError, Peer},
+};
 pub(crate) use upkeep::{upkeep, verify};
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a peer may take to answer.
-const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What was heard in the last round: the peers' registry digests.
 pub(crate) type Heard = BTreeMap<Peer, (DigestKind, Hash)>;
@@ -87,8 +87,7 @@ pub(crate) async fn run(member: Arc<Member>, heard: tokio::sync::watch::Sender<H
 async fn ask(member: &Member, peer: Peer, standing_for: Option<ViewId>) -> Result<ExchangeReply, Status> {
     let request = say(member, standing_for);
     let mut client = PeersClient::new(member.channel_to(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let reply = tokio::time::timeout(DEADLINE, client.exchange(request));
-    let reply = reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner();
+    let reply = answer::soon(client.exchange(request)).await?;
     match &reply.identity {
         Some(identity)
             if (identity.member, identity.incarnation) == (peer.0.0, peer.1)

@@ -13,8 +13,10 @@ use weft_proto::v1::{Lack, LackingReply, LackingRequest, peers_client::PeersClie
 use weft_protocol::{Encoder, Entry, MemberId, ShardSet, Signed, SignedView, View, ViewId, Void};
 use weft_redstuff::BlobId;
 
-use super::DEADLINE;
-use crate::member::{Late, Member, MemberError, Said};
+use crate::{
+    answer,
+    member::{Late, Member, MemberError, Said},
+};
 
 /// What was said of one blob.
 #[derive(Debug, Default)]
@@ -84,8 +86,7 @@ async fn ask(member: &Member, peer: MemberId, view: &ViewId, blobs: &[BlobId]) -
         blobs: blobs.iter().map(|blob| Bytes::copy_from_slice(blob.as_bytes())).collect(),
     };
     let mut client = PeersClient::new(member.peer_channel(peer)?).max_decoding_message_size(weft_proto::MAX_MESSAGE);
-    let reply = tokio::time::timeout(DEADLINE, client.lacking(request));
-    Ok(reply.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner())
+    answer::soon(client.lacking(request)).await
 }
 
 /// Counts what a peer said; a statement that isn't its seat's would spoil the whole void.

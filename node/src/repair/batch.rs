@@ -3,7 +3,7 @@
 //! blob's size, but for what a volume already held when it was admitted again (R25): that is read when the batch begins.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     iter::Peekable,
     sync::Arc,
 };
@@ -153,12 +153,10 @@ impl Batch {
     }
 
     /// Ends early: gives the items that are left, and the stripes that their next turns begin with.
-    pub(super) fn put_off(self) -> Vec<(Arc<Item>, u32)> {
-        let is_left = |item: &Item| Axis::BOTH.iter().all(|axis| self.left.contains_key(&(item.key(), *axis)));
-        let left: BTreeSet<Key> = self.items.iter().filter(|item| is_left(item)).map(|item| item.key()).collect();
-        let mut ended = self.end();
-        ended.retain(|(item, _)| left.contains(&item.key()));
-        ended
+    pub(super) fn put_off(mut self) -> Vec<(Arc<Item>, u32)> {
+        let left = &self.left;
+        self.items.retain(|item| Axis::BOTH.iter().all(|axis| left.contains_key(&(item.key(), *axis))));
+        self.end()
     }
 }
 

@@ -25,7 +25,10 @@ use super::{
     select::Held,
     work::{Fleet, WorkError},
 };
-use crate::member::{Member, Peer, sliver_axis};
+use crate::{
+    answer,
+    member::{Member, Peer, sliver_axis},
+};
 
 /// Blobs that are looked into after one batch.
 const LOOKS: usize = 16;
@@ -48,9 +51,6 @@ const LAST: Duration = Duration::from_secs(300);
 
 /// In a batch that takes long, between two looks at what it is time for.
 const OLD: Duration = Duration::from_secs(30);
-
-/// How long a peer may take to say what it holds.
-const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What was found out about blobs whose repair failed.
 #[derive(Debug, Default)]
@@ -341,8 +341,7 @@ async fn of_stripe(member: &Member, view: &View, (blob, stripe): (BlobId, u32), 
 async fn ask(member: &Member, code: Code, peer: Peer, blob: BlobId, stripe: u32) -> Result<Vec<(Axis, u16)>, Status> {
     let mut client = ReadsClient::new(member.channel_to(peer)?);
     let request = HeldRequest { blob: Bytes::copy_from_slice(&blob.0), stripe: Some(stripe) };
-    let answer = tokio::time::timeout(DEADLINE, client.get_held(request));
-    let reply = answer.await.map_err(|_| Status::deadline_exceeded("the peer is silent"))??.into_inner();
+    let reply = answer::soon(client.get_held(request)).await?;
     let place = |sliver: &weft_proto::v1::HeldSliver| {
         let index = u16::try_from(sliver.index).ok().filter(|index| *index < code.shards())?;
         Some((sliver_axis(sliver.axis)?, index)).filter(|_| sliver.stripes > 0)

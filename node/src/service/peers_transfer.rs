@@ -10,7 +10,7 @@ use weft_proto::v1::{
     SliverItem, SliverRequest, SliversRequest, StripeHashesRequest, StripeItem, StripesRequest, SymbolBatch,
     SymbolItem, SymbolsRequest,
 };
-use weft_redstuff::BlobId;
+use weft_redstuff::{BlobId, Hash};
 
 use super::caller::Caller;
 use crate::{
@@ -57,54 +57,80 @@ pub(crate) fn symbols(
     }
     let (sender, receiver) = mpsc::channel(WINDOW);
     tokio::spawn(async move {
-        let digest = request_digest(&request);
-        let (mut batch, mut bytes, mut number, mut sent) = (Vec::new(), 0, 0, Instant::now());
-        for some in pieces(&request.items) {
-            if sender.is_closed() {
-                return;
-            }
-            let wanted = some.iter().map(|item| wanted(&member, caller, item)).collect();
-            let found = member.symbols(wanted).await.into_iter().chain(repeat(Vec::new()));
-            for (item, mut symbols) in some.iter().zip(found) {
-                symbols.resize(item.helpers.len(), Bytes::new());
-                for symbol in symbols {
-                    bytes += symbol.len();
-                    batch.push(symbol);
-                    if bytes >= BATCH_BYTES {
-                        if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
-                            return;
-                        }
-                        (bytes, number, sent) = (0, number + 1, Instant::now());
-                    }
-                }
-            }
-            // Who waits is to see that there is something to wait for.
-            if !batch.is_empty() && sent.elapsed() >= LATEST {
-                if send(&member, &sender, &digest, number, std::mem::take(&mut batch)).await.is_err() {
-                    return;
-                }
-                (bytes, number, sent) = (0, number + 1, Instant::now());
-            }
-        }
-        if !batch.is_empty() {
-            // A caller that went away needs no answer.
-            let _gone = send(&member, &sender, &digest, number, batch).await;
-        }
+        // A caller that went away needs no answer.
+        let _gone = send_symbols(&member, caller, &request, sender).await;
     });
     Ok(ReceiverStream::new(receiver))
 }
 
-async fn send(
-    member: &Member,
-    sender: &mpsc::Sender<Result<SymbolBatch, Status>>,
-    request: &weft_redstuff::Hash,
+/// The caller is gone.
+struct Gone;
+
+async fn send_symbols(
+    member: &Arc<Member>,
+    caller: Caller,
+    request: &SymbolsRequest,
+    sender: mpsc::Sender<Result<SymbolBatch, Status>>,
+) -> Result<(), Gone> {
+    let mut batches = Batches::new(member, sender, request_digest(request));
+    for some in pieces(&request.items) {
+        if batches.sender.is_closed() {
+            return Err(Gone);
+        }
+        let wanted = some.iter().map(|item| wanted(member, caller, item)).collect();
+        let found = member.symbols(wanted).await.into_iter().chain(repeat(Vec::new()));
+        for (item, mut symbols) in some.iter().zip(found) {
+            symbols.resize(item.helpers.len(), Bytes::new());
+            for symbol in symbols {
+                batches.push(symbol).await?;
+            }
+        }
+        // Who waits is to see that there is something to wait for.
+        if batches.sent.elapsed() >= LATEST {
+            batches.send().await?;
+        }
+    }
+    batches.send().await
+}
+
+/// Symbols on their way to a caller.
+struct Batches<'a> {
+    member: &'a Member,
+    sender: mpsc::Sender<Result<SymbolBatch, Status>>,
+    request: Hash,
     number: u32,
     symbols: Vec<Bytes>,
-) -> Result<(), ()> {
-    member.metrics().transfer_sent("repair", symbols.iter().map(Bytes::len).sum());
-    let signed = member.sign_now(statement(request, number, &symbols));
-    let batch = SymbolBatch { symbols, signature: signed.encode().into() };
-    sender.send(Ok(batch)).await.map_err(drop)
+    bytes: usize,
+    /// When the last batch was.
+    sent: Instant,
+}
+
+impl<'a> Batches<'a> {
+    fn new(member: &'a Member, sender: mpsc::Sender<Result<SymbolBatch, Status>>, request: Hash) -> Self {
+        Self { member, sender, request, number: 0, symbols: Vec::new(), bytes: 0, sent: Instant::now() }
+    }
+
+    /// Adds a symbol, and sends the batch if it has enough.
+    async fn push(&mut self, symbol: Bytes) -> Result<(), Gone> {
+        self.bytes += symbol.len();
+        self.symbols.push(symbol);
+        if self.bytes >= BATCH_BYTES { self.send().await } else { Ok(()) }
+    }
+
+    /// Signs and sends what there is, and begins another.
+    async fn send(&mut self) -> Result<(), Gone> {
+        if self.symbols.is_empty() {
+            return Ok(());
+        }
+        let symbols = std::mem::take(&mut self.symbols);
+        self.member.metrics().transfer_sent("repair", std::mem::take(&mut self.bytes));
+        let signed = self.member.sign_now(statement(&self.request, self.number, &symbols));
+        self.number += 1;
+        let batch = SymbolBatch { symbols, signature: signed.encode().into() };
+        self.sender.send(Ok(batch)).await.map_err(|_| Gone)?;
+        self.sent = Instant::now();
+        Ok(())
+    }
 }
 
 /// Items in their order, as many at a time as are read together.
