@@ -88,7 +88,7 @@ bench-codec: ## How fast the code is beside every other library: ARGS="--quick -
 	cargo build --release --workspace --manifest-path node/redstuff/bench/Cargo.toml
 	$(CARGO_TARGET_DIR)/release/codec-table $(ARGS)
 
-bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO: SIZES="4096 1048576 67108864" CLIENTS="1 16" SECONDS=10 (no root).
+bench-node: ## How fast a fleet of eight members stores and mends, beside MinIO: SIZES="4096 1048576 67108864" CLIENTS="1 16" SECONDS=10 (no root, with unshare and ip).
 	@e2e/kubernetes/build.sh minio
 	MINIO="$$(e2e/kubernetes/build.sh bin)/minio" $(SHIPPED) cargo bench --target $(TRIPLE) --target-dir $(STATIC) \
 		--package weft-node --bench node

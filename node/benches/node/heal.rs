@@ -106,7 +106,7 @@ async fn weft(folder: &Path, code: Code, size: usize, blobs: usize) -> Result<Co
 /// A drive is replaced by an empty one while nobody looks, and healed. All are of one process: what it reads, it would receive
 /// from others where they are of many.
 async fn minio(folder: &Path, size: usize, blobs: usize) -> Result<Cost, Failure> {
-    let mut minio = Minio::start(folder).await?;
+    let mut minio = Minio::start(folder, 1).await?;
     put_all(&minio, size, blobs).await?;
     let lost = minio.held(1)?;
     let started = Instant::now();

@@ -1,5 +1,5 @@
 //! Puts, gets and repairs of a fleet of eight members on this machine, each a process with a volume in a folder of its own, beside
-//! `MinIO` with as many drives, in one run. `make bench-node` runs it; ARCHITECTURE.md ("How fast it is") says what is measured.
+//! `MinIO` with as many drives, in one run: in one process, without a network between its drives, and as a fleet of as many. `make bench-node` runs it; ARCHITECTURE.md ("How fast it is") says what is measured.
 
 mod beside;
 #[path = "../../tests/node/fleet/certificates.rs"]
@@ -11,6 +11,7 @@ mod fleet;
 mod heal;
 mod load;
 mod minio;
+mod network;
 mod process;
 mod report;
 
@@ -63,9 +64,12 @@ fn number(name: &str, silent: u64) -> Result<u64, Failure> {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match measure().await {
+fn main() -> ExitCode {
+    let measured = network::enter().and_then(|()| {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(measure())
+    });
+    match measured {
         Ok(report) => {
             println!("\n{}", report.markdown());
             let broken = report.broken();
@@ -88,20 +92,21 @@ async fn measure() -> Result<Report, Failure> {
     let mut report = Report::new(wish.code, disk_bandwidth(folder.path())?);
     eprintln!("the disk takes {:.0} MB/s, synced", report.disk / 1e6);
     let fleet = fleet::Fleet::start(&folder.path().join("weft"), wish.code).await?;
-    let minio = minio::Minio::start(&folder.path().join("minio")).await?;
+    let minio = minio::Minio::start(&folder.path().join("minio"), 1).await?;
+    let minios = minio::Minio::start(&folder.path().join("minios"), MEMBERS).await?;
     for size in &wish.sizes {
         for clients in &wish.clients {
-            let mut cell = Cell { size: *size, clients: *clients, targets: Vec::new() };
-            for target in [&fleet as &dyn Target, &minio] {
-                let load = Load { size: *size, clients: *clients, seconds: wish.seconds };
+            let load = Load { size: *size, clients: *clients, seconds: wish.seconds };
+            let run = async |target: &dyn Target| {
                 let measured = load.run(target).await?;
                 eprintln!("{}", measured.line(&load));
-                cell.targets.push(measured);
-            }
-            report.cells.push(cell);
+                Ok::<_, Failure>(measured)
+            };
+            let (weft, minio) = (run(&fleet).await?, [run(&minio).await?, run(&minios).await?]);
+            report.cells.push(Cell { size: *size, clients: *clients, weft, minio });
         }
     }
-    drop((fleet, minio));
+    drop((fleet, minio, minios));
     for size in &wish.sizes {
         let healed = Healed::measure(&folder.path().join(format!("heal-{size}")), wish.code, *size).await?;
         eprintln!("{}", healed.line());

@@ -1,7 +1,8 @@
-//! `MinIO`: one process with eight drives, three of which may be lost, syncing to disk.
+//! `MinIO`: eight drives, three of which may be lost, syncing to disk; all in one process, or each in one of its own.
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -20,21 +21,39 @@ const PASSWORD: &str = "bench-bench";
 
 pub(crate) struct Minio {
     folder: PathBuf,
-    address: String,
+    servers: Vec<Server>,
+}
+
+struct Server {
+    address: SocketAddr,
     /// None between two lives.
     process: Option<Process>,
 }
 
 impl Minio {
-    pub(crate) async fn start(folder: &Path) -> Result<Self, Failure> {
-        let mut minio = Self { folder: folder.to_owned(), address: free_address()?.to_string(), process: None };
+    /// Shares the drives out among so many processes.
+    pub(crate) async fn start(folder: &Path, processes: u16) -> Result<Self, Failure> {
+        let servers = (0..processes).map(|_| Ok(Server { address: free_address()?, process: None }));
+        let mut minio = Self { folder: folder.to_owned(), servers: servers.collect::<Result<_, Failure>>()? };
         for drive in 1..=MEMBERS {
             fs::create_dir_all(minio.drive(drive))?;
         }
-        minio.begin()?;
+        for server in 0..minio.servers.len() {
+            minio.begin(server)?;
+        }
         eventually("MinIO makes a bucket", || async { minio.signed(&["-X", "PUT"], "bench").map(Some) }).await?;
         let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["*"]},"Action":["s3:GetObject","s3:PutObject","s3:DeleteObject"],"Resource":["arn:aws:s3:::bench/*"]}]}"#;
         minio.signed(&["-X", "PUT", "--data-binary", policy], "bench?policy=")?;
+        // Every process is to know of it.
+        for number in 0..u64::from(processes) {
+            let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+            eventually("MinIO takes puts", || async {
+                let some = Bytes::from_static(b"some");
+                crate::load::ask(&http, Method::PUT, minio.uri(number)?, some).await?;
+                crate::load::ask(&http, Method::DELETE, minio.uri(number)?, Bytes::new()).await.map(Some)
+            })
+            .await?;
+        }
         Ok(minio)
     }
 
@@ -42,14 +61,30 @@ impl Minio {
         self.folder.join(format!("drive-{drive}"))
     }
 
-    fn begin(&mut self) -> Result<(), Failure> {
+    /// Which process has a drive.
+    fn server(&self, drive: u16) -> usize {
+        usize::from(drive - 1) * self.servers.len() / usize::from(MEMBERS)
+    }
+
+    /// A drive as its processes are told of it: with an address where they are many.
+    fn endpoint(&self, drive: u16) -> String {
+        let path = self.drive(drive).display().to_string();
+        if self.servers.len() == 1 {
+            path
+        } else {
+            format!("http://{}{path}", self.servers[self.server(drive)].address)
+        }
+    }
+
+    fn begin(&mut self, server: usize) -> Result<(), Failure> {
         let program =
             PathBuf::from(std::env::var("MINIO").map_err(|_| "MINIO names no program: use `make bench-node`")?);
         let console = free_address()?.to_string();
         let mut command = Command::new(&program);
         command
-            .args(["server", "--quiet", "--address", &self.address, "--console-address", &console])
-            .arg(self.folder.join(format!("drive-{{1...{MEMBERS}}}")))
+            .args(["server", "--quiet", "--address", &self.servers[server].address.to_string()])
+            .args(["--console-address", &console])
+            .args((1..=MEMBERS).map(|drive| self.endpoint(drive)))
             .env("HOME", &self.folder)
             .env("MINIO_ROOT_USER", USER)
             .env("MINIO_ROOT_PASSWORD", PASSWORD)
@@ -59,16 +94,18 @@ impl Minio {
             .env("MINIO_BROWSER", "off")
             // Drives on the system's own disk are refused otherwise.
             .env("MINIO_CI_CD", "1");
-        self.process = Some(Process::start(&mut command, &self.folder.join("log"))?);
+        let log = self.folder.join(format!("log-{server}"));
+        self.servers[server].process = Some(Process::start(&mut command, &log)?);
         Ok(())
     }
 
-    /// Ends it, empties a drive, and starts it again.
+    /// Ends the process that has a drive, empties the drive, and starts it again.
     pub(crate) async fn lose(&mut self, drive: u16) -> Result<(), Failure> {
-        drop(self.process.take());
+        let server = self.server(drive);
+        drop(self.servers[server].process.take());
         fs::remove_dir_all(self.drive(drive))?;
         fs::create_dir(self.drive(drive))?;
-        self.begin()?;
+        self.begin(server)?;
         eventually("MinIO is there again", || async { self.signed(&["-I"], "bench").map(Some) }).await
     }
 
@@ -91,12 +128,14 @@ impl Minio {
         Ok(held)
     }
 
-    /// Bytes that it has read since it was started.
+    /// Bytes that its processes have read since they were started.
     pub(crate) fn read(&self) -> Result<u64, Failure> {
-        let process = self.process.as_ref().ok_or("MinIO doesn't run")?;
-        let told = fs::read_to_string(format!("/proc/{}/io", process.id()))?;
-        let read = told.lines().find_map(|line| line.strip_prefix("rchar: ")).ok_or("no rchar in /proc/…/io")?;
-        Ok(read.trim().parse()?)
+        let read = |process: u32| -> Result<u64, Failure> {
+            let told = fs::read_to_string(format!("/proc/{process}/io"))?;
+            let read = told.lines().find_map(|line| line.strip_prefix("rchar: ")).ok_or("no rchar in /proc/…/io")?;
+            Ok(read.trim().parse()?)
+        };
+        self.processes().into_iter().map(read).sum()
     }
 
     /// One request that it takes from its owner alone.
@@ -105,7 +144,7 @@ impl Minio {
             .args(["--silent", "--show-error", "--fail-with-body", "--aws-sigv4", "aws:amz:us-east-1:s3"])
             .args(["--user", &format!("{USER}:{PASSWORD}"), "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
             .args(arguments)
-            .arg(format!("http://{}/{path}", self.address))
+            .arg(format!("http://{}/{path}", self.servers[0].address))
             .output()?;
         if output.status.success() {
             return Ok(());
@@ -114,14 +153,16 @@ impl Minio {
         Err(String::from_utf8_lossy(&told).into_owned().into())
     }
 
+    /// Requests go to its processes in turn.
     fn uri(&self, number: u64) -> Result<Uri, Failure> {
-        Ok(format!("http://{}/bench/{number:08}", self.address).parse()?)
+        let server = &self.servers[number as usize % self.servers.len()];
+        Ok(format!("http://{}/bench/{number:08}", server.address).parse()?)
     }
 }
 
 impl Target for Minio {
     fn name(&self) -> &'static str {
-        "MinIO"
+        if self.servers.len() == 1 { "MinIO" } else { "MinIOs" }
     }
 
     fn put(&self, number: u64) -> Result<(Method, Uri), Failure> {
@@ -133,6 +174,6 @@ impl Target for Minio {
     }
 
     fn processes(&self) -> Vec<u32> {
-        self.process.iter().map(Process::id).collect()
+        self.servers.iter().filter_map(|server| server.process.as_ref()).map(Process::id).collect()
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Failure;
+use crate::{Failure, network};
 
 /// For a condition to come true.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -46,7 +46,7 @@ pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
         if port > 30_000 {
             return Err("no port is free".into());
         }
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+        if let Ok(listener) = TcpListener::bind((network::HOST, port)) {
             return Ok(listener.local_addr()?);
         }
     }

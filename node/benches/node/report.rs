@@ -3,6 +3,7 @@
 use weft_redstuff::Code;
 
 use crate::{
+    MEMBERS,
     beside::Beside,
     heal::Healed,
     load::{Measured, Rate},
@@ -15,16 +16,26 @@ const OF_THE_DISK: f64 = 0.9;
 pub(crate) struct Cell {
     pub(crate) size: usize,
     pub(crate) clients: usize,
-    /// Weft, and `MinIO`.
-    pub(crate) targets: Vec<Measured>,
+    pub(crate) weft: Measured,
+    /// In one process, and as a fleet.
+    pub(crate) minio: [Measured; 2],
 }
 
 impl Cell {
-    fn ratio(&self, of: impl Fn(&Measured) -> f64) -> f64 {
-        match &self.targets[..] {
-            [weft, minio] => of(weft) / of(minio),
-            _ => f64::NAN,
-        }
+    /// How many times as much Weft has as each `MinIO`.
+    fn ratios(&self, of: impl Fn(&Measured) -> f64) -> [f64; 2] {
+        [0, 1].map(|at| of(&self.weft) / of(&self.minio[at]))
+    }
+
+    /// Throughputs with their ratios, and the slowest hundredths.
+    fn columns(&self, of: fn(&Measured) -> &Rate) -> String {
+        let [rate, one, many] = [&self.weft, &self.minio[0], &self.minio[1]].map(|told| of(told).bytes / 1e6);
+        let [late, after_one, after_many] =
+            [&self.weft, &self.minio[0], &self.minio[1]].map(|told| of(told).percentile(99).as_secs_f64() * 1e3);
+        let [to_one, to_many] = self.ratios(|told| of(told).bytes);
+        format!(
+            "{rate:.1} | {one:.1} | {to_one:.2} | {many:.1} | {to_many:.2} | {late:.1} | {after_one:.1} | {after_many:.1}"
+        )
     }
 }
 
@@ -55,24 +66,18 @@ impl Report {
             self.factor(),
             self.disk / 1e6
         );
-        text +=
-            "| size | clients | put, MB/s | MinIO | × | p99, ms | MinIO | get, MB/s | MinIO | × | p99, ms | MinIO |\n";
-        text += "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
-        for cell in &self.cells {
-            let columns = |of: fn(&Measured) -> &Rate| {
-                let rates: Vec<String> =
-                    cell.targets.iter().map(|target| format!("{:.1}", of(target).bytes / 1e6)).collect();
-                let late =
-                    cell.targets.iter().map(|target| format!("{:.1}", of(target).percentile(99).as_secs_f64() * 1e3));
-                let ratio = format!("{:.2}", cell.ratio(|target| of(target).bytes));
-                [rates, vec![ratio], late.collect()].concat().join(" | ")
-            };
-            let row =
-                [cell.size.to_string(), cell.clients.to_string(), columns(|told| &told.put), columns(|told| &told.get)];
-            text += "| ";
-            text += &row.join(" | ");
-            text += " |\n";
-        }
+        text += "| size | clients";
+        text.extend(["put", "get"].map(|what| {
+            let of = format!("of {MEMBERS} processes");
+            format!(" | {what}, MB/s | MinIO | × | {of} | × | p99, ms | MinIO | {of}")
+        }));
+        text += " |\n|";
+        text += &" ---: |".repeat(18);
+        text += "\n";
+        text.extend(self.cells.iter().map(|cell| {
+            let (put, get) = (cell.columns(|told| &told.put), cell.columns(|told| &told.get));
+            format!("| {} | {} | {put} | {get} |\n", cell.size, cell.clients)
+        }));
         if !self.healed.is_empty() {
             text += "\n| size | blobs | lost, MB | received, MB | received ÷ lost | seconds ";
             text += "| MinIO: lost, MB | read, MB | read ÷ lost | seconds |\n";
@@ -94,11 +99,11 @@ impl Report {
         let mut broken = Vec::new();
         for cell in &self.cells {
             let what = format!("{} bytes by {} clients", cell.size, cell.clients);
-            let (put, get) = (cell.ratio(|told| told.put.bytes), cell.ratio(|told| told.get.bytes));
+            let ([put, _], [get, _]) = (cell.ratios(|told| told.put.bytes), cell.ratios(|told| told.get.bytes));
             if get < 1.0 {
                 broken.push(format!("Gets of {what} are {get:.2} × MinIO's; ahead is to be reached."));
             }
-            let of_disk = cell.targets.first().map_or(0.0, |weft| weft.put.bytes) * self.factor() / self.disk;
+            let of_disk = cell.weft.put.bytes * self.factor() / self.disk;
             let large = cell.size >= 64 << 20;
             if put < 1.0 && !(large && of_disk >= OF_THE_DISK) {
                 broken.push(format!(
