@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use futures::{FutureExt, Stream};
+use futures::{FutureExt, Stream, TryStreamExt};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -131,7 +131,7 @@ impl Node {
         if let Some(listener) = admin {
             tasks.spawn(admin::serve(listener, self.member()));
         }
-        let calls = tls.accept(listener, &mut tasks);
+        let calls = tls.accept(listener, &mut tasks).map_ok(service::Connection::from);
         self.take_through(front, calls, tasks, ended).await
     }
 

@@ -148,18 +148,46 @@ impl Entry {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut from = Decoder::new("registry entry", bytes);
-        let entry = match from.u8()? {
-            1 => {
-                let metadata = Metadata::decode(from.bytes()?).map_err(|error| from.invalid(error.to_string()))?;
-                let inline = from.option(|from| from.bytes().map(<[u8]>::to_vec))?;
+        let entry = match Summary::read(&mut from)? {
+            Summary::Live { metadata, inline } => {
+                let metadata = Metadata::decode(metadata).map_err(|error| from.invalid(error.to_string()))?;
+                let inline = inline.map(<[u8]>::to_vec);
                 Self::Live { metadata, inline, certificate: Certificate::decode(from.bytes()?)? }
             }
-            2 => Self::Deleted(Tombstone::decode(from.bytes()?)?),
-            3 => Self::Void(Void::decode(from.bytes()?)?),
-            other => return Err(from.invalid(format!("{other} is no kind of entry"))),
+            Summary::Deleted => Self::Deleted(Tombstone::decode(from.bytes()?)?),
+            Summary::Void => Self::Void(Void::decode(from.bytes()?)?),
         };
         from.finish()?;
         Ok(entry)
+    }
+}
+
+/// What an encoded entry says, without what proves it: for who has proof already, or wants none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Summary<'e> {
+    Live {
+        /// Encoded.
+        metadata: &'e [u8],
+        /// The content of a blob of at most 64n bytes.
+        inline: Option<&'e [u8]>,
+    },
+    Deleted,
+    Void,
+}
+
+impl<'e> Summary<'e> {
+    /// Of an encoded entry, whose proof isn't looked at.
+    pub fn of(entry: &'e [u8]) -> Result<Self, DecodeError> {
+        Self::read(&mut Decoder::new("registry entry", entry))
+    }
+
+    fn read(from: &mut Decoder<'e>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            1 => Self::Live { metadata: from.bytes()?, inline: from.option(Decoder::bytes)? },
+            2 => Self::Deleted,
+            3 => Self::Void,
+            other => return Err(from.invalid(format!("{other} is no kind of entry"))),
+        })
     }
 }
 

@@ -30,7 +30,7 @@ pub use accusation::{Accusation, AccusationError, Accusers, Conduct};
 pub use certificate::{Acks, Certificate, CertificateError, Receipts};
 pub use challenge::{Course, Place, Round};
 pub use codec::{DecodeError, Decoder, Encoder};
-pub use entry::{Entry, EntryError, Rank, check_content};
+pub use entry::{Entry, EntryError, Rank, Summary, check_content};
 pub use fence::{Fence, FenceError};
 pub use floor::{FloorError, TimeFloor};
 pub use identity::{FleetId, Incarnation, MemberId, Seat, VolumeId};

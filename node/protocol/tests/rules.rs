@@ -5,7 +5,7 @@ mod sample;
 use weft_protocol::{
     Accusation, AccusationError, Accusers, Certificate, CertificateError, Conduct, Declaration, Entry, EntryError,
     Fault, Fence, FenceError, FleetId, Incarnation, MemberId, Receipts, Seal, SealError, SealOrder, Seat, ShardSet,
-    Signed, SignedView, Statement, Subject, SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, Void,
+    Signed, SignedView, Statement, Subject, Summary, SyncError, SyncTally, TermClaim, Tombstone, View, ViewError, Void,
     VolumeId, sign_batch,
 };
 use weft_redstuff::{BlobId, Hash};
@@ -71,7 +71,11 @@ fn everything_signed_survives_its_encoding() {
     let seal = seal(&view, &next, 0..5);
     let mut fence = fence(&view);
     fence.refuse(&SealOrder::sign(1, view.hash(), signed(next), &operator())).unwrap();
-    assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    let encoded = entry.encode();
+    let Entry::Live { metadata, inline, .. } = &entry else { panic!("it is live") };
+    let summary = Summary::Live { metadata: &metadata.encode(), inline: inline.as_deref() };
+    assert_eq!(Summary::of(&encoded), Ok(summary));
+    assert_eq!(Entry::decode(&encoded), Ok(entry));
     assert_eq!(Seal::decode(&seal.encode()), Ok(seal));
     assert_eq!(Fence::decode(&fence.encode()), Ok(fence));
 }
@@ -387,7 +391,9 @@ fn r12_f_shards_void_nothing() {
     assert_eq!(repeated, Err(CertificateError::NoQuorum { wanting: 1 }));
     let void = Void::new(view.id(), blob, &view, lacking(&view, blob, 0..3)).unwrap();
     assert_eq!(Entry::Void(void.clone()).check(FLEET, |_| Some(&view), |_| false), Ok(()));
-    assert_eq!(Entry::decode(&Entry::Void(void.clone()).encode()), Ok(Entry::Void(void)));
+    let encoded = Entry::Void(void.clone()).encode();
+    assert_eq!(Summary::of(&encoded), Ok(Summary::Void));
+    assert_eq!(Entry::decode(&encoded), Ok(Entry::Void(void)));
 }
 
 #[test]

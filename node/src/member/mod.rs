@@ -101,6 +101,9 @@ pub enum Condition {
 pub(crate) struct Known {
     pub(crate) fence: Fence,
     pub(crate) newest: Option<Arc<SignedView>>,
+    /// Its hash, and whether it is refused: each request is told of both.
+    pub(crate) newest_hash: Option<Hash>,
+    pub(crate) refuses_newest: bool,
     /// Since when it has been the newest here, or since the start.
     pub(crate) since: Instant,
     pub(crate) synced: Option<ViewId>,

@@ -87,6 +87,8 @@ impl Member {
         };
         let known = Known {
             newest: None,
+            newest_hash: None,
+            refuses_newest: false,
             since: env.clock.now(),
             synced: None,
             target: None,
@@ -156,8 +158,11 @@ impl Member {
             let signed = cached.refusal.clone().filter(|signed| signed.statement == statement);
             signed.unwrap_or_else(|| self.sign_at(statement, view.sequence()))
         });
+        let id = newest.as_ref().map(|newest| newest.view.id());
         let known = Known {
             newest,
+            newest_hash: id.map(|id| id.hash),
+            refuses_newest: id.is_some_and(|id| fence.refuses(&id)),
             since,
             synced: records::synced(&view)?,
             target: records::target(&view)?,

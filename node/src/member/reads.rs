@@ -111,6 +111,26 @@ impl Member {
         };
         let read = weft_client::apart(read).await;
         let (value, rotten) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        self.drop_all_rotten(rotten).await;
+        value
+    }
+
+    /// [`Member::reading`] of little: at once, where the disk needn't be waited for. Two changes of thread would take as long as
+    /// all the rest.
+    async fn reading_little<R: Send + 'static>(&self, read: impl Fn(&mut Reading) -> R + Send + 'static) -> R {
+        let mut reading = Reading { view: self.store.view().hurried(), rotten: Vec::new() };
+        let value = read(&mut reading);
+        let Reading { view, rotten } = reading;
+        if view.would_wait() {
+            drop((view, value));
+            return self.reading(read).await;
+        }
+        drop(view);
+        self.drop_all_rotten(rotten).await;
+        value
+    }
+
+    async fn drop_all_rotten(&self, rotten: Vec<(BlobId, SliverKey)>) {
         for (blob, place) in rotten {
             let axis = coded(place.axis).name();
             tracing::warn!(%blob, stripe = place.stripe, axis, index = place.index, "a sliver is rotten; it will be mended");
@@ -120,7 +140,6 @@ impl Member {
                 tracing::warn!(%blob, %error, "a rotten sliver could not be dropped");
             }
         }
-        value
     }
 
     /// Of each that is wanted the symbols of its helpers, in their order; empty where one isn't here, none where nothing is.
@@ -150,7 +169,7 @@ impl Member {
         Ok(found.sound.pop().map(|(_, _, data)| data))
     }
 
-    /// The hashes of a blob's first stripe, and those of its source rows that are here and can be read, checked as one sliver
+    /// Of a small blob, the hashes of its stripe, and those of its source rows that are here and can be read, checked as one sliver
     /// is.
     pub(crate) async fn source_rows(
         &self,
@@ -163,7 +182,9 @@ impl Member {
             held.retain(|(axis, index)| *axis == Axis::Primary && *index < rows);
             Ok(held)
         };
-        Ok(self.read_slivers(blob, 0, wanted).await?.map(|found| (found.hashes, found.sound)))
+        let blob = *blob;
+        let found = self.reading_little(move |reading| reading.slivers(&blob, 0, wanted)).await?;
+        Ok(found.map(|found| (found.hashes, found.sound)))
     }
 
     /// [`Reading::slivers`] of one stripe.
@@ -234,10 +255,12 @@ fn find(
     let (symbol_size, hashes) = read_description(description)?;
     let (sound, rotten, unread) = (Vec::with_capacity(wanted.len()), Vec::new(), Vec::new());
     let mut found = Found { symbol_size, hashes, sound, rotten, unread };
-    for (axis, index) in wanted {
-        let Ok(number) = u8::try_from(index) else { continue };
-        let place = SliverKey { upload, stripe, axis: stored(axis), index: number };
-        match view.sliver(&place) {
+    let wanted: Vec<_> =
+        wanted.into_iter().filter_map(|(axis, index)| Some((stored(axis), u8::try_from(index).ok()?))).collect();
+    for ((axis, index), sliver) in wanted.iter().copied().zip(view.slivers_in((upload, stripe), &wanted)) {
+        let place = SliverKey { upload, stripe, axis, index };
+        let (axis, index) = (coded(axis), u16::from(index));
+        match sliver {
             Ok(None) => {}
             Ok(Some(data)) if found.hashes.matches(axis, index, &data) => found.sound.push((axis, index, data.into())),
             Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => found.rotten.push(place),

@@ -42,7 +42,12 @@ pub(crate) enum Late {
 impl Member {
     /// A blob's entry.
     pub fn entry(&self, blob: &BlobId) -> Result<Option<Entry>, MemberError> {
-        Ok(self.store.view().entry(&blob.0)?.map(|entry| Entry::decode(&entry)).transpose()?)
+        Ok(self.encoded_entry(blob)?.map(|entry| Entry::decode(&entry)).transpose()?)
+    }
+
+    /// The same, as it is stored and as peers are told it.
+    pub(crate) fn encoded_entry(&self, blob: &BlobId) -> Result<Option<Vec<u8>>, MemberError> {
+        Ok(self.store.view().entry(&blob.0)?)
     }
 
     /// Checks an entry against the views that are known here.

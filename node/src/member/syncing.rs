@@ -6,7 +6,7 @@ use weft_protocol::{Incarnation, MemberId, Signed, SignedView, Statement, View a
 use weft_redstuff::Hash;
 use weft_store::{Room, Tx, View};
 
-use super::{Condition, DigestKind, Member, MemberError, records, shards_in};
+use super::{Condition, DigestKind, Known, Member, MemberError, records, shards_in};
 
 /// A view that a member can become synced to.
 #[derive(Debug, Clone)]
@@ -25,7 +25,10 @@ impl Member {
     /// Whether this member counts towards inventories, "whole" and "not found": it is synced to the newest view's
     /// predecessor; or the newest view is the first, made on its empty volume (R3).
     pub fn counts(&self) -> bool {
-        let known = self.known();
+        self.counts_by(&self.known())
+    }
+
+    fn counts_by(&self, known: &Known) -> bool {
         let Some(newest) = &known.newest else { return false };
         if newest.view.predecessor.is_none() && shards_in(&self.identity, &newest.view).is_empty() {
             return false;
@@ -33,12 +36,11 @@ impl Member {
         knows_before(known.synced, &newest.view)
     }
 
-    /// Whether its not knowing a blob counts. Not while it refuses its view: the successor may be in effect elsewhere
-    /// already, and have acknowledged blobs that nobody told of here (R10).
-    pub(crate) fn counts_for_not_found(&self) -> bool {
+    /// The hash of the newest view, and whether its not knowing a blob counts under it. Not while it refuses that view: the
+    /// successor may be in effect elsewhere already, and have acknowledged blobs that nobody told of here (R10).
+    pub(crate) fn counts_for_not_found(&self) -> (Option<Hash>, bool) {
         let known = self.known();
-        let refuses = known.newest.as_ref().is_some_and(|newest| known.fence.refuses(&newest.view.id()));
-        self.counts() && !refuses
+        (known.newest_hash, self.counts_by(&known) && !known.refuses_newest)
     }
 
     /// Refuses what asks for an ack that this member couldn't give now, as far as is known without looking further.

@@ -1,13 +1,11 @@
 //! Who calls, by the certificate of the connection, and what callers may call: one table.
 
-use tonic::{
-    Request, Status,
-    transport::server::{TcpConnectInfo, TlsConnectInfo},
-};
+use tonic::{Request, Status};
 use weft_protocol::{FleetId, MemberId};
 use weft_redstuff::BlobId;
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
+use super::connection::Named;
 use crate::member::Member;
 
 /// What a certificate makes its holder.
@@ -71,7 +69,7 @@ impl Caller {
         }
     }
 
-    fn from_certificate(der: &[u8]) -> Option<Self> {
+    pub(super) fn from_certificate(der: &[u8]) -> Option<Self> {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
         let names = certificate.subject_alternative_name().ok()??;
         names.value.general_names.iter().find_map(|name| match name {
@@ -82,11 +80,7 @@ impl Caller {
 
     fn of<T>(request: &Request<T>) -> Option<Self> {
         let extensions = request.extensions();
-        if let Some(caller) = extensions.get::<Self>() {
-            return Some(*caller);
-        }
-        let certificates = extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.peer_certs()?;
-        Self::from_certificate(certificates.first()?)
+        extensions.get::<Self>().copied().or_else(|| *extensions.get::<Named>()?)
     }
 }
 

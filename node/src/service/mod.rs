@@ -2,6 +2,7 @@
 
 mod caller;
 mod challenges;
+mod connection;
 mod control;
 mod peers;
 mod peers_transfer;
@@ -22,6 +23,7 @@ use weft_proto::{
 use crate::member::{Identity, Member};
 use caller::Gate;
 pub use caller::{Caller, Role};
+pub(crate) use connection::Connection;
 use control::{Control, ForeignControl};
 
 /// All services of a member.

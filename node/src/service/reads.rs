@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use weft_proto::v1::{
-    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LookupReply, LookupRequest, Sliver,
-    SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
+    GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LiveBlob, LookupReply, LookupRequest,
+    Sliver, SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
 };
-use weft_protocol::Entry;
+use weft_protocol::Summary;
 use weft_redstuff::{BlobId, Code, Hash, Metadata};
 
 use super::{
@@ -26,7 +26,28 @@ pub(super) struct Reads {
     pub(super) member: Arc<Member>,
 }
 
+/// What a reader may know of a blob.
+struct Found {
+    /// Encoded.
+    entry: Bytes,
+    /// Of a live blob, what the entry says.
+    live: Option<(Metadata, LiveBlob)>,
+}
+
 impl Reads {
+    /// A void is for members to know: to readers there is no such blob. Nor is there one that has expired (R15).
+    fn found(&self, id: &BlobId) -> Result<Option<Found>, MemberError> {
+        let Some(entry) = self.member.encoded_entry(id)?.map(Bytes::from) else { return Ok(None) };
+        let (metadata, inline) = match Summary::of(&entry)? {
+            Summary::Live { metadata, inline } => (metadata, inline),
+            Summary::Deleted => return Ok(Some(Found { entry, live: None })),
+            Summary::Void => return Ok(None),
+        };
+        let live = LiveBlob { metadata: entry.slice_ref(metadata), inline: inline.map(|bytes| entry.slice_ref(bytes)) };
+        let metadata = Metadata::decode(metadata).map_err(MemberError::from)?;
+        Ok((!self.member.has_expired(&metadata)).then_some(Found { live: Some((metadata, live)), entry }))
+    }
+
     /// What is held of the source rows of a blob's only stripe.
     async fn source_rows(&self, id: &BlobId, code: Code) -> Result<Option<SourceRows>, MemberError> {
         let Some((hashes, rows)) = self.member.source_rows(id, code).await? else { return Ok(None) };
@@ -53,19 +74,14 @@ impl reads_server::Reads for Reads {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
         let caller = self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
         // Taken before the registry is read: what is unknown then counts for the view that was newest before.
-        let (counts, newest) = (self.member.counts_for_not_found(), self.member.newest());
-        // A void is for members to know: to readers there is no such blob. Nor is there one that has expired (R15).
-        let is_there = |entry: &Entry| match entry {
-            Entry::Live { metadata, .. } => !self.member.has_expired(metadata),
-            Entry::Deleted(_) => true,
-            Entry::Void(_) => false,
-        };
-        let id = blob(&request.get_ref().blob)?;
+        let (newest, counts) = self.member.counts_for_not_found();
+        let LookupRequest { blob: id, content, summary } = request.into_inner();
+        let id = blob(&id)?;
         telemetry::about(&id);
-        let entry = self.member.entry(&id)?.filter(is_there);
-        let content = request.get_ref().content && !caller.is_closed(&self.member, &id);
-        let rows = match &entry {
-            Some(Entry::Live { metadata, .. }) if content && is_small(metadata) => {
+        let found = self.found(&id)?;
+        let content = content && !caller.is_closed(&self.member, &id);
+        let rows = match found.as_ref().and_then(|found| found.live.as_ref()) {
+            Some((metadata, _)) if content && is_small(metadata) => {
                 // The entry is worth as much without them.
                 self.source_rows(&id, metadata.code()).await.unwrap_or_else(|error| {
                     tracing::debug!(blob = %id, %error, "a small blob's rows can't be read");
@@ -74,11 +90,15 @@ impl reads_server::Reads for Reads {
             }
             _ => None,
         };
-        let entry: Bytes = entry.map(|entry| entry.encode().into()).unwrap_or_default();
-        self.member.metrics().sent("reads", entry.len());
-        let view = newest.map(|newest| newest.view.hash().0.to_vec().into()).unwrap_or_default();
+        let (entry, live) = match found {
+            Some(Found { live: Some((_, live)), .. }) if summary => (Bytes::new(), Some(live)),
+            Some(Found { entry, .. }) => (entry, None),
+            None => (Bytes::new(), None),
+        };
+        self.member.metrics().sent("reads", entry.len() + live.as_ref().map_or(0, prost::Message::encoded_len));
+        let view = newest.map(|hash| hash.0.to_vec().into()).unwrap_or_default();
         let invalid = self.member.is_invalid(&id);
-        Ok(Response::new(LookupReply { entry, counts, view, rows, invalid }))
+        Ok(Response::new(LookupReply { entry, counts, view, rows, invalid, live }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {

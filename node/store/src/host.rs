@@ -1,11 +1,12 @@
 //! A directory of the host. The one place of the store that renames and fsyncs.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::bypass::{Bypass, Staging};
 use crate::disk::gather;
@@ -98,6 +99,16 @@ impl DiskFile for HostFile {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(out, offset)
+    }
+
+    fn read_cached(&self, offset: u64, out: &mut [u8]) -> io::Result<bool> {
+        let length = out.len();
+        match rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(out)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == length),
+            // Not every filesystem can tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -1,6 +1,8 @@
 //! A consistent view of one commit.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase};
 
@@ -64,9 +66,35 @@ impl Snapshot {
 /// Pages of a snapshot aren't reused while it lives, so keep it for a request, not for a day.
 #[derive(Clone)]
 pub struct ReadTx {
-    pub(crate) snapshot: Arc<Snapshot>,
+    snapshot: Arc<Snapshot>,
     /// Keeps the database open.
-    pub(crate) _core: Arc<Core>,
+    _core: Arc<Core>,
+    patience: Patience,
+}
+
+/// Whether reads of slivers wait for the disk.
+#[derive(Debug, Clone)]
+enum Patience {
+    Waits,
+    /// They fail instead; whether one has.
+    Hurries(Arc<AtomicBool>),
+}
+
+impl ReadTx {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, core: Arc<Core>) -> Self {
+        Self { snapshot, _core: core, patience: Patience::Waits }
+    }
+
+    /// Reads no slivers that the disk must be waited for: see [`ReadTx::would_wait`].
+    #[must_use]
+    pub fn hurried(self) -> Self {
+        Self { patience: Patience::Hurries(Arc::default()), ..self }
+    }
+
+    /// Whether a sliver would have had to be waited for. What was read then is worth nothing: another snapshot must.
+    pub fn would_wait(&self) -> bool {
+        matches!(&self.patience, Patience::Hurries(failed) if failed.load(Ordering::Relaxed))
+    }
 }
 
 impl std::fmt::Debug for ReadTx {
@@ -89,7 +117,11 @@ impl Rows for ReadTx {
     }
 
     fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
-        self.snapshot.segments.read(place)
+        let Patience::Hurries(failed) = &self.patience else { return self.snapshot.segments.read(place) };
+        self.snapshot.segments.read_cached(place)?.ok_or_else(|| {
+            failed.store(true, Ordering::Relaxed);
+            StoreError::Read { table: Table::Extents, source: Arc::new(io::ErrorKind::WouldBlock.into()) }
+        })
     }
 
     fn counters(&self) -> Counters {

@@ -163,7 +163,7 @@ impl Store {
 
     /// A snapshot of the newest durable commit: every write that was answered is in it. Never waits for writes.
     pub fn view(&self) -> ReadTx {
-        ReadTx { snapshot: self.inner.core.newest(), _core: self.inner.core.clone() }
+        ReadTx::new(self.inner.core.newest(), self.inner.core.clone())
     }
 
     /// Runs a closure on a snapshot of the newest durable commit.

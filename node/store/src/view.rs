@@ -4,7 +4,7 @@ use crate::extents::Extents;
 use crate::keys::missing_key;
 use crate::rows::{Rows, scan_prefix};
 use crate::tables::Table;
-use crate::{SliverKey, StoreError, Totals, Upload, UploadNumber};
+use crate::{Axis, SliverKey, StoreError, Totals, Upload, UploadNumber};
 
 /// Rows in the order of their keys.
 pub type Page<K, V> = Vec<(K, V)>;
@@ -86,10 +86,21 @@ pub trait View: Rows {
 
     /// A sliver, whole. Its bytes are unverified: compare them with the hash that the stripe gives.
     fn sliver(&self, place: &SliverKey) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.extents(place.upload, place.stripe)?.get(place.axis, place.index) {
-            Some(held) => self.read(held).map(Some),
-            None => self.old_sliver(place),
-        }
+        sliver(self, &self.extents(place.upload, place.stripe)?, place)
+    }
+
+    /// Slivers of one stripe, each as [`View::sliver`] gives it. Where they lie is looked up once.
+    fn slivers_in(
+        &self,
+        (upload, stripe): (UploadNumber, u32),
+        wanted: &[(Axis, u8)],
+    ) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let extents = self.extents(upload, stripe);
+        let read = |&(axis, index): &(Axis, u8)| {
+            let place = SliverKey { upload, stripe, axis, index };
+            sliver(self, extents.as_ref().map_err(Clone::clone)?, &place)
+        };
+        wanted.iter().map(read).collect()
     }
 
     /// Length of a sliver, bytes; none when it isn't there. Reads nothing of the sliver itself.
@@ -234,6 +245,13 @@ pub trait View: Rows {
 impl<R: Rows> View for R {}
 
 /// A page of slivers in both formats, in the order of their keys. `after` is a key of [`Table::Extents`].
+fn sliver<V: View + ?Sized>(view: &V, extents: &Extents, place: &SliverKey) -> Result<Option<Vec<u8>>, StoreError> {
+    match extents.get(place.axis, place.index) {
+        Some(held) => view.read(held).map(Some),
+        None => view.old_sliver(place),
+    }
+}
+
 fn slivers<R: Rows + ?Sized>(
     rows: &R,
     prefix: &[u8],

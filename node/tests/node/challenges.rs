@@ -325,7 +325,7 @@ async fn r28_what_is_closed_is_served_to_everyone_but_the_challenged() {
                 false
             }
         };
-        let lookup = LookupRequest { blob: id.clone(), content: true };
+        let lookup = LookupRequest { blob: id.clone(), content: true, summary: true };
         let rows = reads.lookup(lookup).await.unwrap().into_inner().rows;
         assert_eq!(rows.is_some_and(|rows| rows.slivers.iter().any(|sliver| sliver.index == 0)), read);
         let stream =

@@ -239,7 +239,10 @@ async fn r1_a_foreign_volume_serves_nothing() {
     assert_eq!(inventory.ailment(), Ailment::ForeignVolume);
     let address = fleet.places[&1].address.to_string();
     let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
-    let status = reads.lookup(LookupRequest { blob: stored.id.0.to_vec().into(), content: false }).await.unwrap_err();
+    let status = reads
+        .lookup(LookupRequest { blob: stored.id.0.to_vec().into(), ..LookupRequest::default() })
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
 }
 

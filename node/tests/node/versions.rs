@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use weft_proto::v1::{EntryIdsRequest, ExchangeRequest, Identity, RegistryDigestsRequest};
+use weft_client::Connector as _;
+use weft_proto::v1::{
+    EntryIdsRequest, ExchangeRequest, Identity, LookupReply, LookupRequest, RegistryDigestsRequest,
+    reads_client::ReadsClient,
+};
+use weft_protocol::Entry;
 use weft_redstuff::BlobId;
 use weft_store::{Options, Room, Store, StoreError, View as _, Writer};
 
@@ -55,6 +60,38 @@ async fn r9_members_of_two_versions_reconcile_and_sync_to_a_view() {
         let length = if nonce < 9 { 40_000 } else { 300 };
         assert_eq!(get(&fleet.client(), *blob).await, content(nonce, length));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_of_before_are_told_entries_and_others_what_they_say() {
+    let fleet = Fleet::start(7).await;
+    let client = fleet.client();
+    let stored = [put(&client, 1, &content(1, 300)).await.id, put(&client, 2, &content(2, 40_000)).await.id];
+    fleet.whole().await;
+    let address = fleet.places[&0].address.to_string();
+    let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
+    for blob in stored {
+        let known = fleet.member(0).entry(&blob).unwrap().expect("everyone knows it");
+        for summary in [false, true] {
+            let lookup = LookupRequest { blob: blob.0.to_vec().into(), content: false, summary };
+            let LookupReply { entry, live, .. } = reads.lookup(lookup).await.unwrap().into_inner();
+            if summary {
+                let Entry::Live { metadata, inline, .. } = &known else { panic!("it is live") };
+                let live = live.expect("what was asked for");
+                assert_eq!((&live.metadata[..], live.inline.as_deref()), (&metadata.encode()[..], inline.as_deref()));
+                assert!(entry.is_empty());
+            } else {
+                assert_eq!((Entry::decode(&entry), live), (Ok(known.clone()), None));
+            }
+        }
+    }
+    delete(&fleet, stored[0]).await;
+    eventually("the member knows of the delete", || async {
+        let lookup = LookupRequest { blob: stored[0].0.to_vec().into(), content: false, summary: true };
+        let reply = reads.clone().lookup(lookup).await.unwrap().into_inner();
+        reply.live.is_none() && Entry::decode(&reply.entry).is_ok_and(|entry| entry.is_deleted())
+    })
+    .await;
 }
 
 /// What a peer of before is told, by what it would make of it.

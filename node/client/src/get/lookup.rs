@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;
-use weft_proto::v1::{LookupReply, LookupRequest, Sliver, SourceRows};
-use weft_protocol::{Entry, ShardSet, check_content};
+use weft_proto::v1::{LiveBlob, LookupReply, LookupRequest, Sliver, SourceRows};
+use weft_protocol::{Entry, ShardSet, Summary, check_content};
 use weft_redstuff::{Axis, BlobId, Metadata};
 
 use super::{GetError, is_small};
@@ -239,7 +239,7 @@ impl<'a> Lookup<'a> {
     fn take(&mut self, holder: &Holder, answer: Result<LookupReply, Status>) -> Result<(), GetError> {
         let member = holder.member();
         self.awaited -= usize::from(self.brings_rows(holder));
-        let LookupReply { entry, counts, view, rows, invalid } = match answer {
+        let LookupReply { entry, counts, view, rows, invalid, live } = match answer {
             Ok(reply) => reply,
             Err(status) => {
                 self.failures.push(format!("member {member}: {}", status.message()));
@@ -247,7 +247,7 @@ impl<'a> Lookup<'a> {
             }
         };
         let counts = counts && view.as_ref() == self.current.hash.as_bytes();
-        if entry.is_empty() {
+        if entry.is_empty() && live.is_none() {
             self.answered = self.answered.union(holder.shards());
             if counts {
                 self.unknown = self.unknown.union(holder.shards());
@@ -256,7 +256,7 @@ impl<'a> Lookup<'a> {
             }
             return Ok(());
         }
-        match self.check(&entry) {
+        match live.map_or_else(|| self.check(&entry), |live| self.check_live(live)) {
             // Whatever the others say: a member that hasn't heard how late it is proves nothing (R15).
             Ok(Found::Live(live)) if self.fleet.has_expired(&live.metadata) => Err(GetError::NotFound(self.id)),
             Ok(Found::Live(live)) => {
@@ -282,25 +282,34 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    fn check(&self, entry: &[u8]) -> Result<Found, String> {
-        let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
-        if entry.blob() != self.id {
-            return Err("the entry is another blob's".to_owned());
+    /// The ID proves the metadata, and they the content. A certificate adds nothing to that: who lies names a view that nobody
+    /// here knows. That a blob was acknowledged is told by more than f shards' members who know it.
+    fn check_live(&self, LiveBlob { metadata, inline }: LiveBlob) -> Result<Found, String> {
+        let metadata = Metadata::decode(&metadata).map_err(|error| error.to_string())?;
+        if metadata.id() != self.id {
+            return Err(OTHER.to_owned());
         }
-        match entry {
-            // The ID proves the metadata, and they the content. The certificate adds nothing to that: who lies names a view
-            // that nobody here knows. That a blob was acknowledged is told by more than f shards' members who know it.
-            Entry::Live { metadata, inline, certificate: _ } => {
-                check_content(&metadata, inline.as_deref()).map_err(|error| error.to_string())?;
-                let live = Live { metadata, inline: inline.map(Bytes::from), rows: Vec::new(), invalid: false };
-                Ok(Found::Live(Box::new(live)))
+        check_content(&metadata, inline.as_deref()).map_err(|error| error.to_string())?;
+        Ok(Found::Live(Box::new(Live { metadata, inline, rows: Vec::new(), invalid: false })))
+    }
+
+    /// An entry, of a member of before if it is live.
+    fn check(&self, entry: &Bytes) -> Result<Found, String> {
+        match Summary::of(entry).map_err(|error| error.to_string())? {
+            Summary::Live { metadata, inline } => {
+                let inline = inline.map(|content| entry.slice_ref(content));
+                self.check_live(LiveBlob { metadata: entry.slice_ref(metadata), inline })
             }
-            Entry::Deleted(_) => {
+            Summary::Deleted => {
+                let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
+                if entry.blob() != self.id {
+                    return Err(OTHER.to_owned());
+                }
                 let checked = entry.check(self.fleet.id(), |_| None, |key| self.fleet.may_delete(key));
                 checked.map(|()| Found::Deleted).map_err(|error| error.to_string())
             }
             // Members tell each other of voids; to a reader they say that they don't know the blob.
-            Entry::Void(_) => Err("the entry is a void".to_owned()),
+            Summary::Void => Err("the entry is a void".to_owned()),
         }
     }
 }
@@ -310,8 +319,12 @@ enum Found {
     Deleted,
 }
 
+/// Why an entry isn't taken.
+const OTHER: &str = "the entry is another blob's";
+
 async fn ask(holder: Arc<Holder>, id: BlobId, want: Want) -> (Arc<Holder>, Result<LookupReply, Status>) {
-    let request = LookupRequest { blob: Bytes::copy_from_slice(id.as_bytes()), content: want == Want::Content };
+    let request =
+        LookupRequest { blob: Bytes::copy_from_slice(id.as_bytes()), content: want == Want::Content, summary: true };
     let answer = holder.call(ANSWER, holder.reads().lookup(request)).await;
     (holder, answer)
 }

@@ -132,6 +132,12 @@ impl Segment {
         Ok(bytes)
     }
 
+    /// The same where the disk needn't be waited for.
+    fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; length];
+        Ok(self.file()?.read_cached(offset, &mut bytes)?.then_some(bytes))
+    }
+
     /// The frame that begins at `offset`, and its changes; none when there is none, or it isn't what was written.
     pub(crate) fn frame(&self, key: &Key, offset: u64) -> io::Result<Option<(Header, Vec<u8>)>> {
         let length = self.file()?.len()?;
@@ -236,15 +242,29 @@ impl Segments {
 
     /// Reads a sliver's bytes, unverified.
     pub(crate) fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+        self.read_by(place, Segment::read).map(Option::unwrap_or_default)
+    }
+
+    /// The same where the disk needn't be waited for.
+    pub(crate) fn read_cached(&self, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_by(place, Segment::read_cached)
+    }
+
+    fn read_by<R: Into<Option<Vec<u8>>>>(
+        &self,
+        place: Place,
+        read: impl FnOnce(&Segment, u64, usize) -> io::Result<R>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         // A place of no bytes may be in a segment that is gone.
         if place.length == 0 {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let segment = self.get(place.segment).ok_or_else(|| StoreError::Corrupt {
             table: Table::Extents,
             what: format!("it names segment {}, which the volume hasn't", place.segment),
         })?;
-        segment.read(u64::from(place.offset), place.length as usize).map_err(|source| {
+        let read = read(segment, u64::from(place.offset), place.length as usize);
+        read.map(Into::into).map_err(|source| {
             segment.volume.poison.note_read_failure();
             StoreError::Read { table: Table::Extents, source: Arc::new(source) }
         })

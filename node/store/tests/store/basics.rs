@@ -1,7 +1,9 @@
 //! Uploads, holdings and slivers.
 
+use std::sync::Arc;
+
 use weft_store::fake::FakeDisk;
-use weft_store::{Axis, IDENTITY, Room, SliverKey, Store, StoreError, UploadNumber, View, Writer};
+use weft_store::{Axis, HostDisk, IDENTITY, Options, Room, SliverKey, Store, StoreError, UploadNumber, View, Writer};
 
 use crate::{Random, open};
 
@@ -17,6 +19,35 @@ fn write<R: Send + 'static>(
     work: impl FnOnce(&mut weft_store::Tx<'_>) -> Result<R, StoreError> + Send + 'static,
 ) -> R {
     store.write_blocking(Room::Reserved, work).unwrap().value
+}
+
+#[test]
+fn who_hurries_gets_slivers_as_they_are_or_hears_that_they_must_be_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = Arc::new(HostDisk::new(directory.path()).unwrap());
+    let on_host = Store::open(host, &Options::default()).unwrap();
+    let fake = FakeDisk::new(2);
+    for (store, never_hurries) in [(on_host, false), (open(&fake, Writer::Thread).unwrap(), true)] {
+        let upload = write(&store, |tx| tx.hold(&BLOB));
+        let sizes = [0, 1, 700, 65_000, 3_000_000];
+        for (index, size) in sizes.into_iter().enumerate() {
+            let sliver = Random(size as u64).bytes(size);
+            write(&store, move |tx| tx.put_sliver(&place(upload, 0, Axis::Secondary, index as u8), sliver));
+        }
+        for (index, size) in sizes.into_iter().enumerate() {
+            let (view, place) = (store.view().hurried(), place(upload, 0, Axis::Secondary, index as u8));
+            let read = view.sliver(&place);
+            let expected = Random(size as u64).bytes(size);
+            if view.would_wait() {
+                assert!(matches!(read, Err(StoreError::Read { .. })), "{size} bytes: {read:?}");
+                assert_eq!(store.view().sliver(&place).unwrap(), Some(expected), "who has the time gets them");
+            } else {
+                assert_eq!(read.unwrap(), Some(expected), "{size} bytes");
+                assert!(size == 0 || !never_hurries);
+            }
+        }
+        assert_eq!(store.health().read_only, None);
+    }
 }
 
 #[test]

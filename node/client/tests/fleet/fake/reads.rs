@@ -38,7 +38,8 @@ impl Reads for Serving {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
         let fault = self.awake().await?;
         let state = self.lock();
-        let LookupRequest { blob, content } = request.into_inner();
+        // As a member of before, it knows of nothing but entries.
+        let LookupRequest { blob, content, summary: _ } = request.into_inner();
         let id = blob_id(&blob)?;
         let entry = state.entries.get(&id);
         let small = |metadata: &Metadata| metadata.layout.stripes() == 1 && metadata.length() <= SMALL_BLOB;
@@ -61,6 +62,7 @@ impl Reads for Serving {
             view: Bytes::copy_from_slice(view.as_bytes()),
             rows,
             invalid: fault == Fault::Convicts,
+            live: None,
         }))
     }
 
