@@ -19,12 +19,6 @@ use crate::space::{Usage, above_reserve};
 use crate::tables::Table;
 use crate::{Room, Space, StoreError};
 
-/// Bytes that are moved or swept in a commit with nothing else to do.
-const IDLE_BUDGET: u64 = 2 << 20;
-
-/// Bytes that are in one for others: so that room comes back on a volume that is always busy.
-const BUSY_BUDGET: u64 = 256 << 10;
-
 pub(crate) struct Core {
     pub(crate) volume: Arc<Volume>,
     gate: Arc<Gate>,
@@ -80,15 +74,23 @@ impl Core {
         waits && self.volume.poison.reason().is_none() && !self.settled.load(Ordering::SeqCst)
     }
 
+    /// Whether the volume needs its room back: little is free, or less than what could be given back.
+    pub(crate) fn needs_room(&self) -> bool {
+        self.usage().is_ok_and(|Usage { file_bytes, live_bytes, free, reserve, .. }| {
+            free < 2 * reserve || free < file_bytes.saturating_sub(live_bytes)
+        })
+    }
+
     /// Runs a group of writes, in one commit unless they bring too much for one, and answers each.
-    pub(crate) fn commit(&self, group: Vec<Box<dyn Job>>) {
+    /// Up to `chores` bytes are moved or swept with it, to give room back.
+    pub(crate) fn commit(&self, group: Vec<Box<dyn Job>>, chores: u64) {
         let mut waiting = VecDeque::from(group);
         loop {
             let mut done = Vec::new();
             let mut older = None;
             let outcome = {
                 let mut writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-                let group = self.commit_on(&mut writing, &mut waiting, &mut done);
+                let group = self.commit_on(&mut writing, &mut waiting, &mut done, chores);
                 group.map(|Group { sequence, snapshot }| {
                     older = snapshot.map(|snapshot| {
                         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +110,9 @@ impl Core {
                 break;
             }
         }
-        self.volume.bury();
+        if chores > 0 {
+            self.volume.bury();
+        }
     }
 
     /// Makes the database durable, so that the next open finds nothing to make again. It is the end of writing.
@@ -129,9 +133,10 @@ impl Core {
         writing: &mut Writing,
         waiting: &mut VecDeque<Box<dyn Job>>,
         done: &mut Vec<Box<dyn Job>>,
+        chores: u64,
     ) -> Result<Group, StoreError> {
         self.writable()?;
-        let group = contained(|| self.try_commit(writing, waiting, done));
+        let group = contained(|| self.try_commit(writing, waiting, done, chores));
         if let Err(error) = &group {
             // Whatever failed between begin and commit, what redb holds in memory is no longer to be built upon.
             self.volume.poison.set("committing", error);
@@ -151,6 +156,7 @@ impl Core {
         writing: &mut Writing,
         waiting: &mut VecDeque<Box<dyn Job>>,
         done: &mut Vec<Box<dyn Job>>,
+        chores: u64,
     ) -> Result<Group, StoreError> {
         let draft = writing.log.draft()?;
         let segments = writing.log.segments().clone();
@@ -158,7 +164,6 @@ impl Core {
         let transaction = begin(database, Durability::None)?;
         let mut base = Base::open(&transaction, &segments, draft)?;
         let mut admission = Admission::default();
-        let budget = if waiting.is_empty() { IDLE_BUDGET } else { BUSY_BUDGET };
         while base.payload() < GROUP_BYTES
             && let Some(mut job) = waiting.pop_front()
         {
@@ -174,7 +179,7 @@ impl Core {
                 base.apply(changes)?;
             }
         }
-        let swept = self.give_back(&mut base, log, victim, budget)?;
+        let swept = self.give_back(&mut base, log, victim, chores)?;
         let changed = base.changed();
         if changed {
             let Sealed { tables, draft, moved, rows, uses } = base.seal(log.closed())?;
@@ -212,6 +217,10 @@ impl Core {
     ) -> Result<bool, StoreError> {
         if !self.has_trash() {
             return Ok(true);
+        }
+        // There may be something: who has the time looks for it.
+        if budget == 0 {
+            return Ok(false);
         }
         let swept = compact::sweep(base, &mut budget)?;
         // One at a time: what a segment is used for is known to the log after the commit.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::changes::Changes;
 use crate::rows::{Rows, panic_text};
@@ -98,18 +99,20 @@ impl Queue {
         Ok(())
     }
 
-    /// The next group: all that waits, within bounds. Waits for one unless `idle_work` is there to do; none when the
-    /// queue is closed and empty.
-    pub(crate) fn next_group(&self, idle_work: bool) -> Option<Vec<Box<dyn Job>>> {
+    /// The next group: all that waits, within bounds. Waits for one, but no longer than until there is something else to do, if
+    /// there is; none when the queue is closed and empty.
+    pub(crate) fn next_group(&self, idle_from: Option<Instant>) -> Option<Vec<Box<dyn Job>>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         while waiting.jobs.is_empty() {
             if waiting.closed {
                 return None;
             }
-            if idle_work {
-                return Some(Vec::new());
-            }
-            waiting = self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            let left = idle_from.map(|from| from.saturating_duration_since(Instant::now()));
+            waiting = match left {
+                Some(Duration::ZERO) => return Some(Vec::new()),
+                Some(left) => self.came.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
         }
         let mut group = Vec::new();
         let mut bytes = 0;

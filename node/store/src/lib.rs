@@ -29,6 +29,7 @@
 mod base;
 mod bypass;
 mod changes;
+mod chores;
 mod closing;
 mod compact;
 mod counters;

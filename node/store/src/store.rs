@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use futures_channel::oneshot;
 
+use crate::chores::{self, Turns};
 use crate::compact;
 use crate::engine::Core;
 use crate::job::{Job, Queue, TypedJob};
@@ -128,7 +130,7 @@ impl Store {
         let job: Box<dyn Job> = Box::new(TypedJob::new(room, work, done));
         match &self.inner.executor {
             Executor::Inline { closed } if closed.load(Ordering::SeqCst) => job.answer(Err(StoreError::Closed)),
-            Executor::Inline { .. } => self.inner.core.commit(vec![job]),
+            Executor::Inline { .. } => self.inner.core.commit(vec![job], chores::BESIDE),
             Executor::Thread { queue, .. } => {
                 if let Err(job) = queue.push(job) {
                     job.answer(Err(StoreError::Closed));
@@ -204,7 +206,7 @@ impl Store {
     /// Sweeps some of what deleted slivers left in the file, on the caller's thread.
     pub fn sweep(&self) {
         if self.has_trash() {
-            self.inner.core.commit(Vec::new());
+            self.inner.core.commit(Vec::new(), chores::ALONE);
         }
     }
 
@@ -248,8 +250,14 @@ fn start(core: &Arc<Core>) -> Result<Executor, StoreError> {
     let thread = thread::Builder::new()
         .name("store-writer".into())
         .spawn(move || {
-            while let Some(group) = jobs.next_group(core.has_trash()) {
-                core.commit(group);
+            let mut turns = Turns::default();
+            while let Some(group) = jobs.next_group(core.has_trash().then(|| turns.idle_from())) {
+                let began = Instant::now();
+                let bytes = if group.is_empty() { chores::ALONE } else { turns.beside(began, || core.needs_room()) };
+                core.commit(group, bytes);
+                if bytes > 0 {
+                    turns.took(Instant::now(), began.elapsed());
+                }
             }
             core.settle();
         })

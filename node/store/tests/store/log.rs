@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use weft_store::fake::FakeDisk;
-use weft_store::{Axis, FILE, Options, Room, SliverKey, Store, StoreError, UploadNumber, View, Writer};
+use weft_store::{Axis, FILE, Options, Room, SliverKey, Store, StoreError, Tx, UploadNumber, View, Writer};
 
 use crate::{Random, open, options};
 
@@ -84,6 +85,37 @@ fn many_small_blobs_are_few_files_and_deletes_give_their_room_back() {
     drop(store);
     disk.crash();
     check(&open(&disk, Writer::Inline).unwrap());
+}
+
+#[test]
+fn room_comes_back_while_writes_keep_coming_and_when_none_come_any_more() {
+    for busy in [true, false] {
+        let disk = FakeDisk::new(1);
+        let store = open(&disk, Writer::Thread).unwrap();
+        for number in 0..1000 {
+            put(&store, number, 4 * SMALL).unwrap();
+        }
+        let (before, _) = segments(&disk);
+        for number in (0..1000).filter(|number| number % 5 != 0) {
+            release(&store, number);
+        }
+        let started = Instant::now();
+        while segments(&disk).0 > before / 2 {
+            assert!(started.elapsed() < Duration::from_secs(60), "{} of {before} bytes are left", segments(&disk).0);
+            if busy {
+                let write = |tx: &mut Tx<'_>| {
+                    tx.put_state("busy", vec![1]);
+                    Ok::<_, StoreError>(())
+                };
+                store.write_blocking(Room::Reserved, write).unwrap();
+            } else {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        for number in (0..1000).filter(|number| number % 5 == 0) {
+            assert_eq!(read(&store.view(), number).unwrap(), Some(bytes(number, 4 * SMALL)), "blob {number}");
+        }
+    }
 }
 
 #[test]
