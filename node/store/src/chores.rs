@@ -8,10 +8,10 @@ pub(crate) const ALONE: u64 = 2 << 20;
 /// Bytes that are in one for others.
 pub(crate) const BESIDE: u64 = 256 << 10;
 
-/// No write may have come for so long before there is nothing else to do.
+/// Nobody may have written or read for so long before there is nothing else to do.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// One part of so many of a busy writer's time.
+/// One part of so many of a busy volume's time.
 const PARTS: u32 = 8;
 
 /// Between two looks at how much room there is.
@@ -22,23 +22,44 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Turns {
     /// When a write came last.
     came: Option<Instant>,
-    /// Until when nothing is given back while writes come.
+    /// How much had been read when it was looked at last, and when that had changed.
+    reads: (u64, Option<Instant>),
+    /// Until when nothing is given back while others want something.
     rest: Option<Instant>,
     /// Whether the volume needed its room, and when that was.
     needs_room: Option<(Instant, bool)>,
 }
 
 impl Turns {
-    /// From when on there is nothing else to do.
-    pub(crate) fn idle_from(&self) -> Instant {
-        self.came.map_or_else(Instant::now, |came| came + QUIET)
+    /// When to look again whether there is nothing else to do.
+    pub(crate) fn next_look(&self, now: Instant) -> Instant {
+        let quiet = self.came.map_or(now, |came| came + QUIET);
+        self.rest.filter(|_| self.is_read_from(now)).map_or(quiet, |rest| rest.max(quiet))
     }
 
     /// How much to do in a commit for others: a part of the time's worth, and more where the volume `needs_room`.
     pub(crate) fn beside(&mut self, now: Instant, needs_room: impl FnOnce() -> bool) -> u64 {
         self.came = Some(now);
-        let rests = self.rest.is_some_and(|rest| now < rest);
-        if !rests || self.needs_room(now, needs_room) { BESIDE } else { 0 }
+        if !self.rests(now) || self.needs_room(now, needs_room) { BESIDE } else { 0 }
+    }
+
+    /// How much to do where no write waits; `reads` have been done by now.
+    pub(crate) fn alone(&mut self, now: Instant, reads: u64, needs_room: impl FnOnce() -> bool) -> u64 {
+        if reads != self.reads.0 {
+            self.reads = (reads, Some(now));
+        }
+        if !self.is_read_from(now) || self.needs_room(now, needs_room) {
+            return ALONE;
+        }
+        if self.rests(now) { 0 } else { BESIDE }
+    }
+
+    fn is_read_from(&self, now: Instant) -> bool {
+        self.reads.1.is_some_and(|read| now.duration_since(read) < QUIET)
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.rest.is_some_and(|rest| now < rest)
     }
 
     fn needs_room(&mut self, now: Instant, look: impl FnOnce() -> bool) -> bool {
@@ -61,7 +82,7 @@ mod tests {
     fn a_busy_volume_gives_room_back_an_eighth_of_the_time_and_one_without_room_always() {
         let (mut turns, start) = (Turns::default(), Instant::now());
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        assert!(turns.idle_from() <= Instant::now(), "no write has come");
+        assert_eq!(turns.next_look(start), start, "no write has come");
         let looks = std::cell::Cell::new(0);
         let beside = |turns: &mut Turns, now, needs_room| {
             turns.beside(at(now), || {
@@ -75,7 +96,7 @@ mod tests {
             assert_eq!(beside(&mut turns, now, false), 0, "at {now} ms");
         }
         assert_eq!(beside(&mut turns, 80, false), BESIDE);
-        assert_eq!(turns.idle_from(), at(180));
+        assert_eq!(turns.next_look(at(80)), at(180));
         turns.took(at(90), Duration::from_secs(10));
         assert_eq!(beside(&mut turns, 900, true), 0, "it has looked lately");
         assert_eq!(looks.get(), 1);
@@ -83,5 +104,24 @@ mod tests {
             assert_eq!(beside(&mut turns, now, true), BESIDE, "at {now} ms");
         }
         assert_eq!(looks.get(), 2);
+    }
+
+    #[test]
+    fn who_reads_is_given_way_to_as_well() {
+        let (mut turns, start) = (Turns::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(turns.alone(at(0), 0, || false), ALONE);
+        turns.took(at(50), Duration::from_millis(50));
+        assert_eq!(turns.next_look(at(50)), at(50));
+        assert_eq!(turns.alone(at(50), 7, || false), 0, "somebody has begun to read");
+        assert_eq!(turns.next_look(at(50)), at(400));
+        assert_eq!(turns.alone(at(400), 9, || false), BESIDE);
+        turns.took(at(410), Duration::from_millis(10));
+        assert_eq!(turns.alone(at(480), 12, || false), BESIDE);
+        turns.took(at(500), Duration::from_millis(20));
+        assert_eq!(turns.alone(at(510), 13, || true), 0, "it had room a moment ago");
+        assert_eq!(turns.alone(at(1100), 14, || true), ALONE, "room is needed");
+        turns.took(at(1200), Duration::from_millis(100));
+        assert_eq!(turns.alone(at(1250), 14, || false), ALONE, "nobody reads any more");
     }
 }

@@ -65,8 +65,8 @@ pub trait DiskFile: Debug + Send + Sync {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
     /// Fills `out` as [`DiskFile::read`] does, if that is known not to take any waiting for the disk; gives whether it did.
-    fn read_cached(&self, _offset: u64, _out: &mut [u8]) -> io::Result<bool> {
-        Ok(false)
+    fn read_cached(&self, _offset: u64, _out: &mut [u8]) -> bool {
+        false
     }
 
     /// Grows (with zeros) or cuts the file.

@@ -1,7 +1,7 @@
 //! The database, the log, and their one writer.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability};
@@ -27,6 +27,7 @@ pub(crate) struct Core {
     newest: RwLock<Arc<Snapshot>>,
     writer: Mutex<Writing>,
     has_trash: AtomicBool,
+    reads: AtomicU64,
     settled: AtomicBool,
 }
 
@@ -61,7 +62,8 @@ impl Core {
         let has_trash = AtomicBool::new(snapshot.has_trash() || log.wasteful(u64::MAX).is_some());
         let newest = RwLock::new(Arc::new(snapshot));
         let writer = Mutex::new(Writing { log, database, victim: None });
-        Ok(Self { volume, gate, reserve, newest, writer, has_trash, settled: AtomicBool::new(false) })
+        let (reads, settled) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { volume, gate, reserve, newest, writer, has_trash, reads, settled })
     }
 
     pub(crate) fn newest(&self) -> Arc<Snapshot> {
@@ -72,6 +74,16 @@ impl Core {
     pub(crate) fn has_trash(&self) -> bool {
         let waits = self.has_trash.load(Ordering::SeqCst) || self.volume.has_graves();
         waits && self.volume.poison.reason().is_none() && !self.settled.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a sliver is read.
+    pub(crate) fn read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many slivers have been read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Whether the volume needs its room back: little is free, or less than what could be given back.

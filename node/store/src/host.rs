@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::ReadWriteFlags;
 
 use crate::bypass::{Bypass, Staging};
 use crate::disk::gather;
@@ -101,14 +101,11 @@ impl DiskFile for HostFile {
         self.0.read_exact_at(out, offset)
     }
 
-    fn read_cached(&self, offset: u64, out: &mut [u8]) -> io::Result<bool> {
+    fn read_cached(&self, offset: u64, out: &mut [u8]) -> bool {
         let length = out.len();
-        match rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(out)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(read == length),
-            // Not every filesystem can tell.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        // Not every filesystem can tell; and what else fails, a read that waits says better.
+        let read = rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(out)], offset, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|read| read == length)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

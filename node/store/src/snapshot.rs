@@ -68,7 +68,7 @@ impl Snapshot {
 pub struct ReadTx {
     snapshot: Arc<Snapshot>,
     /// Keeps the database open.
-    _core: Arc<Core>,
+    core: Arc<Core>,
     patience: Patience,
 }
 
@@ -82,7 +82,7 @@ enum Patience {
 
 impl ReadTx {
     pub(crate) fn new(snapshot: Arc<Snapshot>, core: Arc<Core>) -> Self {
-        Self { snapshot, _core: core, patience: Patience::Waits }
+        Self { snapshot, core, patience: Patience::Waits }
     }
 
     /// Reads no slivers that the disk must be waited for: see [`ReadTx::would_wait`].
@@ -117,6 +117,7 @@ impl Rows for ReadTx {
     }
 
     fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+        self.core.read();
         let Patience::Hurries(failed) = &self.patience else { return self.snapshot.segments.read(place) };
         self.snapshot.segments.read_cached(place)?.ok_or_else(|| {
             failed.store(true, Ordering::Relaxed);

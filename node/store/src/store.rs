@@ -251,10 +251,17 @@ fn start(core: &Arc<Core>) -> Result<Executor, StoreError> {
         .name("store-writer".into())
         .spawn(move || {
             let mut turns = Turns::default();
-            while let Some(group) = jobs.next_group(core.has_trash().then(|| turns.idle_from())) {
-                let began = Instant::now();
-                let bytes = if group.is_empty() { chores::ALONE } else { turns.beside(began, || core.needs_room()) };
-                core.commit(group, bytes);
+            while let Some(group) = jobs.next_group(core.has_trash().then(|| turns.next_look(Instant::now()))) {
+                let (began, needs_room) = (Instant::now(), || core.needs_room());
+                let is_alone = group.is_empty();
+                let bytes = if is_alone {
+                    turns.alone(began, core.reads(), needs_room)
+                } else {
+                    turns.beside(began, needs_room)
+                };
+                if bytes > 0 || !is_alone {
+                    core.commit(group, bytes);
+                }
                 if bytes > 0 {
                     turns.took(Instant::now(), began.elapsed());
                 }

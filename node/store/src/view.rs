@@ -244,7 +244,7 @@ pub trait View: Rows {
 
 impl<R: Rows> View for R {}
 
-/// A page of slivers in both formats, in the order of their keys. `after` is a key of [`Table::Extents`].
+/// A sliver by where the slivers of its stripe lie.
 fn sliver<V: View + ?Sized>(view: &V, extents: &Extents, place: &SliverKey) -> Result<Option<Vec<u8>>, StoreError> {
     match extents.get(place.axis, place.index) {
         Some(held) => view.read(held).map(Some),
@@ -252,6 +252,7 @@ fn sliver<V: View + ?Sized>(view: &V, extents: &Extents, place: &SliverKey) -> R
     }
 }
 
+/// A page of slivers in both formats, in the order of their keys. `after` is a key of [`Table::Extents`].
 fn slivers<R: Rows + ?Sized>(
     rows: &R,
     prefix: &[u8],

@@ -57,6 +57,7 @@ async fn every_call_is_open_to_its_callers_and_to_nobody_else() {
         let (certificate, key) = fleet.authority.issue(&format!("weft://{other}/{role}"));
         TlsConnector::new(&fleet.authority.pem(), &certificate, &key).channel(&address).unwrap()
     });
+    let nobody = fleet.connector("nobody").channel(&address).unwrap();
     let calls = calls();
     assert!(calls.len() > 20, "{calls:?}");
     for (service, path) in calls {
@@ -66,5 +67,8 @@ async fn every_call_is_open_to_its_callers_and_to_nobody_else() {
             let outcome = call(foreign[at].clone(), path.clone()).await;
             assert!(is_refused(&outcome, "the caller is of fleet"), "{} of {path}: {outcome:?}", ROLES[at]);
         }
+        let outcome = call(nobody.clone(), path.clone()).await;
+        let is_unknown = outcome.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated);
+        assert!(is_unknown, "somebody without a role, of {path}: {outcome:?}");
     }
 }

@@ -290,6 +290,8 @@ impl<'a> Lookup<'a> {
             return Err(OTHER.to_owned());
         }
         check_content(&metadata, inline.as_deref()).map_err(|error| error.to_string())?;
+        // Copied: a slice would keep the whole reply for as long as a client takes to read, and a liar's may be long.
+        let inline = inline.map(|content| Bytes::copy_from_slice(&content));
         Ok(Found::Live(Box::new(Live { metadata, inline, rows: Vec::new(), invalid: false })))
     }
 

@@ -142,6 +142,10 @@ impl DiskFile for Handle {
         })
     }
 
+    fn read_cached(&self, offset: u64, out: &mut [u8]) -> bool {
+        self.with(|state| Ok(!state.uncached)).is_ok_and(|cached| cached && self.read(offset, out).is_ok())
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.with(State::spend)?;
         self.with_file(|file| {

@@ -26,6 +26,8 @@ pub struct FakeDisk {
 #[derive(Debug)]
 struct State {
     random: u64,
+    /// Every read must wait.
+    uncached: bool,
     /// By number, as inodes are: a file that lost its name may still be open.
     files: BTreeMap<u64, FakeFile>,
     /// The directory as a reader sees it.
@@ -72,6 +74,7 @@ impl FakeDisk {
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
+                uncached: false,
                 random: seed,
                 files: BTreeMap::new(),
                 names: BTreeMap::new(),
@@ -146,6 +149,11 @@ impl FakeDisk {
     /// Makes the next write fail, half done.
     pub fn fail_next_write(&self) {
         self.lock().fail_writes += 1;
+    }
+
+    /// Whether what was written can be read without a wait for the disk, as it can unless this has said otherwise.
+    pub fn set_cached(&self, cached: bool) {
+        self.lock().uncached = !cached;
     }
 
     /// Sets the disk's size: what would take more fails with "no space".

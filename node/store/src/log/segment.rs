@@ -133,9 +133,11 @@ impl Segment {
     }
 
     /// The same where the disk needn't be waited for.
-    fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
+    fn read_cached(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
+        // Opening it would take a wait.
+        let file = self.file.get()?;
         let mut bytes = vec![0; length];
-        Ok(self.file()?.read_cached(offset, &mut bytes)?.then_some(bytes))
+        file.read_cached(offset, &mut bytes).then_some(bytes)
     }
 
     /// The frame that begins at `offset`, and its changes; none when there is none, or it isn't what was written.
@@ -242,31 +244,27 @@ impl Segments {
 
     /// Reads a sliver's bytes, unverified.
     pub(crate) fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
-        self.read_by(place, Segment::read).map(Option::unwrap_or_default)
+        let Some(segment) = self.segment_of(place)? else { return Ok(Vec::new()) };
+        segment.read(u64::from(place.offset), place.length as usize).map_err(|source| {
+            segment.volume.poison.note_read_failure();
+            StoreError::Read { table: Table::Extents, source: Arc::new(source) }
+        })
     }
 
     /// The same where the disk needn't be waited for.
     pub(crate) fn read_cached(&self, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read_by(place, Segment::read_cached)
+        let Some(segment) = self.segment_of(place)? else { return Ok(Some(Vec::new())) };
+        Ok(segment.read_cached(u64::from(place.offset), place.length as usize))
     }
 
-    fn read_by<R: Into<Option<Vec<u8>>>>(
-        &self,
-        place: Place,
-        read: impl FnOnce(&Segment, u64, usize) -> io::Result<R>,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        // A place of no bytes may be in a segment that is gone.
+    /// Where a place is. One of no bytes may be in a segment that is gone.
+    fn segment_of(&self, place: Place) -> Result<Option<&Segment>, StoreError> {
         if place.length == 0 {
-            return Ok(Some(Vec::new()));
+            return Ok(None);
         }
-        let segment = self.get(place.segment).ok_or_else(|| StoreError::Corrupt {
+        self.get(place.segment).map(|segment| Some(&**segment)).ok_or_else(|| StoreError::Corrupt {
             table: Table::Extents,
             what: format!("it names segment {}, which the volume hasn't", place.segment),
-        })?;
-        let read = read(segment, u64::from(place.offset), place.length as usize);
-        read.map(Into::into).map_err(|source| {
-            segment.volume.poison.note_read_failure();
-            StoreError::Read { table: Table::Extents, source: Arc::new(source) }
         })
     }
 }
