@@ -70,7 +70,7 @@ impl Fleet {
         }
         fleet.form().await?;
         fleet.gateway_process = Some(fleet.start_gateway()?);
-        let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+        let http = crate::load::http();
         let some = Bytes::from_static(b"some");
         eventually("the gateway takes puts", || async {
             let (method, uri) = fleet.put(0)?;

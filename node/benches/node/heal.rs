@@ -13,7 +13,7 @@ use weft_redstuff::Code;
 use crate::{
     Failure,
     fleet::Fleet,
-    load::{Http, Target, ask, content},
+    load::{Target, ask, content, http},
     minio::Minio,
     process::eventually,
 };
@@ -131,7 +131,7 @@ fn received(inventories: &[Inventory]) -> u64 {
 }
 
 pub(crate) async fn put_all(target: &dyn Target, size: usize, blobs: usize) -> Result<(), Failure> {
-    let http: Http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let http = http();
     let next = AtomicUsize::new(0);
     let clients = (0..CLIENTS).map(|_| async {
         loop {

@@ -34,6 +34,10 @@ const AT_REST: Duration = Duration::from_millis(120);
 
 pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
+pub(crate) fn http() -> Http {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
 /// Something that stores bytes over HTTP.
 pub(crate) trait Target: Send + Sync {
     fn name(&self) -> &'static str;
@@ -110,7 +114,7 @@ impl Load {
 
     /// Puts for a while, gets for as long what was put, and deletes it.
     pub(crate) async fn measure(&self, target: &dyn Target) -> Result<Measured, Failure> {
-        let http: Http = Client::builder(TokioExecutor::new()).build_http();
+        let http = http();
         let content = content(self.size as u64, self.size);
         let stored = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
         let most = (MOST_BYTES / self.size as u64).max(LEAST);

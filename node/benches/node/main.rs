@@ -1,5 +1,6 @@
 //! Puts, gets and repairs of a fleet of eight members on this machine, each a process with a volume in a folder of its own, beside
-//! `MinIO` with as many drives, in one run: in one process, without a network between its drives, and as a fleet of as many. `make bench-node` runs it; ARCHITECTURE.md ("How fast it is") says what is measured.
+//! `MinIO` with as many drives, in one run: in one process, without a network between its drives, and as a fleet of as many.
+//! `make bench-node` runs it; ARCHITECTURE.md ("How fast it is") says what is measured.
 
 mod beside;
 #[path = "../../tests/node/fleet/certificates.rs"]

@@ -45,8 +45,8 @@ impl Minio {
         let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["*"]},"Action":["s3:GetObject","s3:PutObject","s3:DeleteObject"],"Resource":["arn:aws:s3:::bench/*"]}]}"#;
         minio.signed(&["-X", "PUT", "--data-binary", policy], "bench?policy=")?;
         // Every process is to know of it.
+        let http = crate::load::http();
         for number in 0..u64::from(processes) {
-            let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
             eventually("MinIO takes puts", || async {
                 let some = Bytes::from_static(b"some");
                 crate::load::ask(&http, Method::PUT, minio.uri(number)?, some).await?;

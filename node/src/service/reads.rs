@@ -44,7 +44,7 @@ impl Reads {
             Summary::Void => return Ok(None),
         };
         let live = LiveBlob { metadata: entry.slice_ref(metadata), inline: inline.map(|bytes| entry.slice_ref(bytes)) };
-        let metadata = Metadata::decode(metadata).map_err(MemberError::from)?;
+        let metadata = Metadata::decode(metadata)?;
         Ok((!self.member.has_expired(&metadata)).then_some(Found { live: Some((metadata, live)), entry }))
     }
 

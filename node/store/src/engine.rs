@@ -15,7 +15,7 @@ use crate::job::{GROUP_BYTES, Job};
 use crate::log::{Log, Volume};
 use crate::rows::{contained, guarded};
 use crate::snapshot::Snapshot;
-use crate::space::{Usage, above_reserve};
+use crate::space::{Usage, above_reserve, short};
 use crate::tables::Table;
 use crate::{Room, Space, StoreError};
 
@@ -89,7 +89,7 @@ impl Core {
     /// Whether the volume needs its room back: little is free, or less than what could be given back.
     pub(crate) fn needs_room(&self) -> bool {
         self.usage().is_ok_and(|Usage { file_bytes, live_bytes, free, reserve, .. }| {
-            free < 2 * reserve || free < file_bytes.saturating_sub(live_bytes)
+            free < short(reserve) || free < file_bytes.saturating_sub(live_bytes)
         })
     }
 

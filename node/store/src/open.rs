@@ -14,6 +14,7 @@ use crate::gate::{Backend, Gate};
 use crate::log::{Change, End, LOG_KEY, Sizes, Volume, holds_segments, recover};
 use crate::poison::Poison;
 use crate::rows::{Rows, contained, get_row, guarded, panic_text};
+use crate::space::short;
 use crate::tables::Table;
 use crate::view::misshapen;
 use crate::{Disk, DiskFile, FILE, Options, StoreError};
@@ -61,7 +62,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Core, Store
         .unwrap_or_else(|| (capacity / 1024).max(*SEGMENT_BYTES.start()))
         .min(*SEGMENT_BYTES.end());
     let reserve = options.reserve_bytes.max(2 * segment_bytes);
-    let sizes = Sizes { segment_bytes, short_bytes: 2 * reserve };
+    let sizes = Sizes { segment_bytes, short_bytes: short(reserve) };
     let volume = Volume::new(disk, poison.clone());
     let log = contained(|| recover(volume.clone(), &database, sizes)).inspect_err(|error| {
         // Closing the database would make durable what the log has yet to be.

@@ -42,6 +42,11 @@ impl Usage {
     }
 }
 
+/// Less free space than this is little.
+pub(crate) const fn short(reserve: u64) -> u64 {
+    2 * reserve
+}
+
 /// What growing writes may take of free space.
 pub(crate) fn above_reserve(free: u64, reserve: u64) -> u64 {
     free.saturating_sub(reserve)

@@ -143,7 +143,7 @@ impl DiskFile for Handle {
     }
 
     fn read_cached(&self, offset: u64, out: &mut [u8]) -> bool {
-        self.with(|state| Ok(!state.uncached)).is_ok_and(|cached| cached && self.read(offset, out).is_ok())
+        self.with(|state| Ok(state.cached)).is_ok_and(|cached| cached && self.read(offset, out).is_ok())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

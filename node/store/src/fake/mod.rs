@@ -26,8 +26,8 @@ pub struct FakeDisk {
 #[derive(Debug)]
 struct State {
     random: u64,
-    /// Every read must wait.
-    uncached: bool,
+    /// Reads needn't wait.
+    cached: bool,
     /// By number, as inodes are: a file that lost its name may still be open.
     files: BTreeMap<u64, FakeFile>,
     /// The directory as a reader sees it.
@@ -74,7 +74,7 @@ impl FakeDisk {
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
-                uncached: false,
+                cached: true,
                 random: seed,
                 files: BTreeMap::new(),
                 names: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl FakeDisk {
 
     /// Whether what was written can be read without a wait for the disk, as it can unless this has said otherwise.
     pub fn set_cached(&self, cached: bool) {
-        self.lock().uncached = !cached;
+        self.lock().cached = cached;
     }
 
     /// Sets the disk's size: what would take more fails with "no space".
