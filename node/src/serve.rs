@@ -40,6 +40,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long running calls may take to end when the process is told to.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Between two attempts to make the order in which blobs were made.
+const ORDER_INTERVAL: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Error)]
 pub enum ServeError {
     #[error("open the volume {path}")]
@@ -185,6 +188,18 @@ fn start(tasks: &mut JoinSet<()>, member: &Arc<Member>) {
     tasks.spawn(challenge::run(member.clone()));
     tasks.spawn(scrub::run(member.clone()));
     tasks.spawn(verdicts::run(member.clone()));
+    tasks.spawn(order(member.clone()));
+}
+
+/// Makes the order of creation, once, of a volume that has none.
+async fn order(member: Arc<Member>) {
+    while let Err(error) = member.order_by_creation().await {
+        tracing::warn!(%error, "the order in which blobs were made can't be kept; lists by time come from other members");
+        if error.is_read_only() {
+            return;
+        }
+        member.env().clock.sleep(ORDER_INTERVAL).await;
+    }
 }
 
 async fn take_calls<IO>(

@@ -14,6 +14,7 @@ pub mod http;
 mod list;
 mod memory;
 pub mod offline;
+mod order;
 mod put;
 pub mod time;
 mod traced;
@@ -25,6 +26,7 @@ pub use descriptors::allow_descriptors;
 pub use fleet::{Current, Fleet, FleetConfig, FleetError, Holder, ViewRefused};
 pub use get::{ByteRange, Consistency, Content, GetError, HeldSliver, Holding, Placement};
 pub use list::{ListError, ListQuery, Page};
+pub use order::{Order, Place};
 pub use put::{ContentError, PutError, PutRequest, Stored, StripeError, UploadError};
 pub use traced::Traced;
 

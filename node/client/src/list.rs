@@ -1,4 +1,4 @@
-//! Listing blobs, in the order of their IDs.
+//! Listing blobs, page by page.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use weft_proto::v1::{ListReply, ListRequest};
 use weft_protocol::ShardSet;
 use weft_redstuff::{BlobId, Hash, Metadata};
 
-use crate::{Client, FleetError, Holder};
+use crate::{Client, FleetError, Holder, Order, Place};
 
 /// For one member's page.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -27,17 +27,29 @@ pub enum ListError {
     Unavailable { reasons: Vec<String> },
 }
 
-/// Which blobs to list.
+/// Which blobs to list, and in which order.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
-    /// Those whose IDs come after this one.
-    pub after: Option<BlobId>,
+    pub order: Order,
+    /// Those that come after this place.
+    pub after: Option<Place>,
     /// At most so many; members may give less.
     pub limit: u32,
     /// Those with this label, `key=value`.
     pub label: Option<String>,
     /// Those with content of this digest.
     pub digest: Option<Hash>,
+    /// Those that say that they were made then or later (milliseconds since 1970).
+    pub since: Option<u64>,
+    /// Those that were made before, or don't say when.
+    pub until: Option<u64>,
+}
+
+impl ListQuery {
+    /// Whether only members that know of times can answer it.
+    fn is_dated(&self) -> bool {
+        self.order != Order::Id || self.since.is_some() || self.until.is_some()
+    }
 }
 
 /// A part of a list.
@@ -50,11 +62,12 @@ pub struct Page {
 
 impl Client {
     /// One page. It has every blob whose put was answered before: members with f + 1 shards are asked, and one of them
-    /// knows it. A blob deleted a moment ago may still be there.
+    /// knows it. A blob deleted a moment ago may still be there. Members of before, who list by ID alone and don't know of
+    /// times, count as not having answered where it takes more.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ListError> {
         let current = self.fleet().current().await?;
         let enough = current.view.code.fault_tolerance() + 1;
-        let mut waiting = current.by_health(query.after.map_or(0, |id| id.0[31])).into_iter();
+        let mut waiting = current.by_health(query.after.map_or(0, |place| place.id().0[31])).into_iter();
         let (mut asked, mut asked_shards) = (FuturesUnordered::new(), 0);
         let (mut answered, mut pages, mut reasons) = (ShardSet::EMPTY, Vec::new(), Vec::new());
         while answered.len() < enough {
@@ -73,14 +86,18 @@ impl Client {
                 }
             };
             let Some((holder, reply)) = next else { return Err(ListError::Unavailable { reasons }) };
-            match reply {
+            let told = reply.map_err(|status| status.message().to_owned()).and_then(|reply| {
+                let is_understood = reply.dated || !query.is_dated();
+                is_understood.then_some(reply).ok_or_else(|| "it is of a release that doesn't list by time".to_owned())
+            });
+            match told {
                 Ok(reply) => {
                     answered = answered.union(holder.shards());
                     pages.push(reply);
                 }
-                Err(status) => {
+                Err(reason) => {
                     asked_shards = asked_shards.saturating_sub(holder.shards().len());
-                    reasons.push(format!("member {}: {}", holder.member(), status.message()));
+                    reasons.push(format!("member {}: {reason}", holder.member()));
                 }
             }
         }
@@ -90,10 +107,13 @@ impl Client {
 
 fn request(query: &ListQuery) -> ListRequest {
     ListRequest {
-        after: query.after.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes())),
+        after: query.after.map_or_else(Bytes::new, |place| query.order.encode(&place)),
         limit: query.limit,
         label: query.label.clone().unwrap_or_default(),
         digest: query.digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(digest.as_bytes())),
+        order: query.order.wire(),
+        since: query.since,
+        until: query.until,
     }
 }
 
@@ -105,24 +125,25 @@ async fn ask(holder: Arc<Holder>, request: ListRequest) -> (Arc<Holder>, Result<
 /// Puts pages of one query together. Past the end of a page that isn't the last, its member's blobs aren't known.
 fn merge(pages: Vec<ListReply>, query: &ListQuery) -> Page {
     let (mut blobs, mut end, mut more) = (BTreeMap::new(), None, false);
-    for ListReply { metadata, more: cut } in pages {
-        let page: BTreeMap<BlobId, Metadata> = metadata
+    for ListReply { metadata, more: cut, dated: _ } in pages {
+        let page: BTreeMap<Place, Metadata> = metadata
             .iter()
             .filter_map(|bytes| Metadata::decode(bytes).ok().map(|metadata| (Metadata::id_of(bytes), metadata)))
-            .filter(|(id, _)| query.after.is_none_or(|after| after < *id))
+            .map(|(id, metadata)| (query.order.place(id, &metadata), metadata))
+            .filter(|(place, _)| query.after.is_none_or(|after| after < *place))
             .collect();
         if cut && let Some((last, _)) = page.last_key_value() {
-            end = Some(end.map_or(*last, |end: BlobId| end.min(*last)));
+            end = Some(end.map_or(*last, |end: Place| end.min(*last)));
             more = true;
         }
         blobs.extend(page);
     }
     if let Some(end) = end {
-        blobs.retain(|id, _| *id <= end);
+        blobs.retain(|place, _| *place <= end);
     }
     let limit = query.limit as usize;
     more |= blobs.len() > limit;
-    Page { blobs: blobs.into_iter().take(limit).collect(), more }
+    Page { blobs: blobs.into_iter().take(limit).map(|(place, metadata)| (place.id(), metadata)).collect(), more }
 }
 
 #[cfg(test)]
@@ -130,15 +151,22 @@ mod tests {
     use weft_redstuff::{Code, Labels, Layout, inline_root};
 
     use super::*;
+    use crate::time;
 
     fn blob(nonce: u8) -> Metadata {
+        made(nonce, None)
+    }
+
+    fn made(nonce: u8, created: Option<&str>) -> Metadata {
         let layout = Layout::for_length(Code::with_shards(4).unwrap(), 0).unwrap();
         let (root, digest) = (inline_root(b""), Hash::of(b""));
-        Metadata { root, layout, labels: Labels::default(), expiry: None, digest, nonce: [nonce; 16] }
+        let labels = created.map(|time| (time::CREATED.to_owned(), time.to_owned()));
+        let labels = Labels::new(labels.into_iter().collect()).unwrap();
+        Metadata { root, layout, labels, expiry: None, digest, nonce: [nonce; 16] }
     }
 
     fn page(blobs: &[&Metadata], more: bool) -> ListReply {
-        ListReply { metadata: blobs.iter().map(|blob| blob.encode().into()).collect(), more }
+        ListReply { metadata: blobs.iter().map(|blob| blob.encode().into()).collect(), more, dated: true }
     }
 
     #[test]
@@ -155,5 +183,21 @@ mod tests {
         assert_eq!((ids(&merged), merged.more), (vec![first.id(), second.id(), third.id()], true));
         let merged = merge(vec![page(&[fourth], false), page(&[], false)], &query(3));
         assert_eq!((ids(&merged), merged.more), (vec![fourth.id()], false));
+    }
+
+    #[test]
+    fn newest_first_is_by_time_and_ends_with_what_has_none() {
+        let [old, new, newest] = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.001Z", "2026-01-02T00:00:00+23:00"]
+            .map(|time| made(1, Some(time)));
+        let (undated, odd) = (blob(1), made(1, Some("once")));
+        let mut last = [&undated, &odd];
+        last.sort_by_key(|blob| blob.id());
+        let query = ListQuery { order: Order::Newest, limit: 10, ..ListQuery::default() };
+        let ids = |page: Page| page.blobs.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let all = [&newest, &new, &old, last[0], last[1]].map(Metadata::id);
+        let pages = || vec![page(&[&new, last[0], last[1]], false), page(&[&newest, &old], false)];
+        assert_eq!(ids(merge(pages(), &query)), all);
+        let after = Some(query.order.place(new.id(), &new));
+        assert_eq!(ids(merge(pages(), &ListQuery { after, ..query })), all[2..]);
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weft_client::{ListQuery, time};
+use weft_client::{ListQuery, Order, time};
 use weft_redstuff::{BlobId, Metadata};
 
 use super::{Gateway, problem::Problem};
@@ -27,9 +27,13 @@ pub(super) struct Asked {
     after: Option<String>,
     label: Option<String>,
     digest: Option<String>,
+    order: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
 }
 
-/// A page of blobs in the order of their IDs; `next` is where the next page begins (`after`), if there is one.
+/// A page of blobs in the order of their IDs, or newest first; `next` is where the next page begins (`after`), if there is
+/// one.
 pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     asked: Result<Query<Asked>, QueryRejection>,
@@ -40,14 +44,30 @@ pub(super) async fn list(
     if asked.label.as_ref().is_some_and(|label| !label.contains('=')) {
         return Err(bad("a label is asked for as key=value"));
     }
+    let order = match asked.order.as_deref() {
+        None | Some("id") => Order::Id,
+        Some("newest") => Order::Newest,
+        Some(other) => return Err(bad(format!("order: {other:?} is neither id nor newest"))),
+    };
+    let time = |name: &str, text: Option<String>| {
+        let millis = text.map(|text| time::parse_millis(&text).map_err(|error| bad(format!("{name}: {error}"))));
+        millis.transpose()
+    };
+    let place = |text: &str| {
+        order.parse(text).ok_or_else(|| bad(format!("after: {text:?} isn't what a page in this order gave as next")))
+    };
     let query = ListQuery {
-        after: asked.after.as_deref().map(parse).transpose()?,
+        order,
+        after: asked.after.as_deref().map(place).transpose()?,
         limit,
         label: asked.label,
         digest: digest.transpose().map_err(|error| bad(format!("digest: {error}")))?,
+        since: time("since", asked.since)?,
+        until: time("until", asked.until)?,
     };
     let page = gateway.client.list(&query).await?;
-    let next = page.blobs.last().filter(|_| page.more).map(|(id, _)| id.to_string());
+    let last = page.blobs.last().filter(|_| page.more);
+    let next = last.map(|(id, metadata)| order.text(&order.place(*id, metadata)));
     let blobs: Vec<Value> = page.blobs.iter().map(|(id, metadata)| describe(*id, metadata)).collect();
     Ok(Json(json!({ "blobs": blobs, "next": next })))
 }
@@ -58,6 +78,7 @@ fn describe(id: BlobId, metadata: &Metadata) -> Value {
         "length": metadata.length(),
         "digest": metadata.digest.to_string(),
         "labels": metadata.labels.as_map(),
+        "created": time::created(&metadata.labels).map(time::format_millis),
         "expires": metadata.expiry.map(time::format),
         "nonce": hex::encode(metadata.nonce),
     })

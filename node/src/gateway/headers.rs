@@ -22,7 +22,7 @@ const CONTENT_TYPE_LABEL: &str = "content-type";
 /// Never changes: the same key must give the same nonce at every gateway of every release.
 const NONCE: &str = "weft v1 idempotency key";
 
-/// The labels of a put: `Weft-Label`s, and the `Content-Type`.
+/// The labels of a put: `Weft-Label`s, the `Content-Type`, and when it was made, unless its sender may repeat it and doesn't say.
 pub(super) fn labels(headers: &HeaderMap) -> Result<Labels, Problem> {
     let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     let text = |name: &HeaderName, value: &HeaderValue| {
@@ -40,7 +40,23 @@ pub(super) fn labels(headers: &HeaderMap) -> Result<Labels, Problem> {
             return Err(bad(format!("label {key:?} is given twice")));
         }
     }
+    match labels.get(time::CREATED) {
+        Some(created) => {
+            let checked = time::parse_millis(created);
+            checked.map_err(|error| bad(format!("label {:?}: {error}", time::CREATED)))?;
+        }
+        // Whoever can repeat the put says it, or nobody: what is stored again must be the same blob.
+        None if is_repeatable(headers) || labels.len() >= Labels::MAX_COUNT => {}
+        None => {
+            labels.insert(time::CREATED.to_owned(), time::now());
+        }
+    }
     Labels::new(labels).map_err(|error| bad(error.to_string()))
+}
+
+/// Whether the same request gives the same blob.
+fn is_repeatable(headers: &HeaderMap) -> bool {
+    headers.contains_key(IDEMPOTENCY_KEY) || headers.contains_key(NONCE_HEADER)
 }
 
 /// The nonce of a put: its `Weft-Nonce`, that of its `Idempotency-Key`, or a random one.
@@ -151,6 +167,23 @@ mod tests {
         for bad in [[(LABEL, "a"), (LABEL, "b=1")], [(LABEL, "a=1"), (LABEL, "a=2")]] {
             assert_eq!(super::labels(&headers(&bad)).unwrap_err().status(), StatusCode::BAD_REQUEST);
         }
+    }
+
+    #[test]
+    fn a_put_that_cannot_be_repeated_is_dated_by_the_gateway() {
+        let created = |pairs: &[(HeaderName, &str)]| labels(&headers(pairs)).map(|labels| time::created(&labels));
+        assert!(created(&[]).unwrap().is_some());
+        let given = (LABEL, "created=2027-01-31T12:00:00Z");
+        assert_eq!(created(std::slice::from_ref(&given)).unwrap(), Some(1_801_396_800_000));
+        for key in [(IDEMPOTENCY_KEY, "one"), (NONCE_HEADER, "000102030405060708090a0b0c0d0e0f")] {
+            assert_eq!(created(std::slice::from_ref(&key)).unwrap(), None);
+            assert_eq!(created(&[key, given.clone()]).unwrap(), Some(1_801_396_800_000));
+        }
+        let refused = created(&[(LABEL, "created=yesterday")]).unwrap_err();
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        let full: Vec<String> = (0..Labels::MAX_COUNT).map(|number| format!("k{number}=")).collect();
+        let full: Vec<(HeaderName, &str)> = full.iter().map(|label| (LABEL, label.as_str())).collect();
+        assert_eq!(created(&full).unwrap(), None, "no label of the sender's goes for it");
     }
 
     #[test]

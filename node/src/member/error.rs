@@ -81,6 +81,10 @@ pub enum MemberError {
     Forged(#[from] StatementError),
     #[error("no address of member {0} is known")]
     NoAddress(MemberId),
+    #[error(
+        "the order in which blobs were made is not known here yet: it is made since this member's release keeps it"
+    )]
+    NotOrdered,
     #[error("reach member {member}: {source}")]
     Connect { member: MemberId, source: ConnectError },
 }
@@ -119,6 +123,7 @@ impl MemberError {
             | Self::Ailing(_)
             | Self::NoAddress(_)
             | Self::Unconfirmed(_)
+            | Self::NotOrdered
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
             Self::View { .. } | Self::NotSynced(_) | Self::BegunEarly(_) | Self::NoFloor => Code::FailedPrecondition,

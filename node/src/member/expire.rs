@@ -103,6 +103,7 @@ fn expire(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId, floor: &TimeFlo
         Some(Entry::Deleted(_) | Entry::Void(_)) | None => false,
     };
     if live {
+        changes.remove(tx, *blob)?;
         tx.remove_entry(&blob.0)?;
         tx.remove_missing_of(&blob.0)?;
     }
@@ -112,9 +113,6 @@ fn expire(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId, floor: &TimeFlo
         if entry.is_none() {
             records::put_noted(tx, blob, None);
         }
-    }
-    if live {
-        changes.remove(tx, *blob)?;
     }
     Ok(live)
 }

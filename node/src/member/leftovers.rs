@@ -17,7 +17,7 @@ use weft_store::{Tx, View};
 
 use super::{
     Condition, Kind, Member, MemberError,
-    index::{self, Changes, expiry_of},
+    index::{self, Changes, Times},
     records, registry, syncing, void,
 };
 
@@ -123,7 +123,7 @@ fn hide(
         records::put_hidden(tx, &blob, true);
         // A void's slivers may be there yet: see `Member::drop_void`.
         tx.release_blob(&blob.0)?;
-        changes.set(tx, blob, Kind::Hidden { rank }, None)?;
+        changes.set(tx, blob, Kind::Hidden { rank }, Times::default())?;
     }
     Ok(())
 }
@@ -132,10 +132,10 @@ fn forget(tx: &mut Tx<'_>, changes: &mut Changes, (blob, rank): (BlobId, Rank)) 
     if index::kind(tx, &blob)? != Some(Kind::Hidden { rank }) {
         return Ok(false);
     }
+    changes.remove(tx, blob)?;
     tx.remove_entry(&blob.0)?;
     records::put_noted(tx, &blob, None);
     records::put_hidden(tx, &blob, false);
-    changes.remove(tx, blob)?;
     Ok(true)
 }
 
@@ -145,7 +145,7 @@ fn tell(tx: &mut Tx<'_>, changes: &mut Changes, blob: &BlobId) -> Result<(), Mem
     records::put_hidden(tx, blob, false);
     let entry = Entry::decode(&entry)?;
     let kind = registry::kind_of(tx, &entry)?;
-    changes.set(tx, *blob, kind, expiry_of(&entry))?;
+    changes.set(tx, *blob, kind, Times::of(&entry))?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use weft_store::{Pending, Room, Tx, View};
 
 use super::{
     Compared, DigestKind, Identity, Kind, Member, MemberError, ROW, expire, finish,
-    index::{self, Changes, expiry_of},
+    index::{self, Changes, Times, expiry_of},
     records, signing, void, whole,
 };
 
@@ -224,6 +224,7 @@ pub(crate) fn store(
     if known.is_some_and(|known| kind.rank() <= known.rank()) {
         return Ok(false);
     }
+    changes.set(tx, blob, kind, Times::of(entry))?;
     tx.put_entry(&blob.0, entry.encode())?;
     let acked = expire::settle_acked(tx, &blob)?;
     if records::noted(tx, &blob)?.is_some() {
@@ -249,7 +250,6 @@ pub(crate) fn store(
             }
         }
     }
-    changes.set(tx, blob, kind, expiry_of(entry))?;
     if let Some(expiry) = acked {
         index::settle_expiry(tx, &blob, expiry)?;
     }

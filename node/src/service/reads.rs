@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
+use weft_client::Order;
 use weft_proto::v1::{
     GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LiveBlob, LookupReply, LookupRequest,
     Sliver, SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
@@ -16,7 +17,7 @@ use super::{
     caller::{Gate, Service},
 };
 use crate::{
-    member::{Filter, Member, MemberError, sliver_axis},
+    member::{Filter, Listing, Member, MemberError, sliver_axis},
     telemetry,
 };
 
@@ -103,15 +104,13 @@ impl reads_server::Reads for Reads {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
         self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
-        let ListRequest { after, limit, label, digest } = request.into_inner();
-        let after = if after.is_empty() { None } else { Some(blob(&after)?) };
-        let filter = filter(&label, &digest)?;
+        let listing = listing(request.into_inner())?;
         let member = self.member.clone();
-        let list = weft_client::apart(move || member.list(after, limit as usize, &filter)).await;
+        let list = weft_client::apart(move || member.list(&listing)).await;
         let (found, more) = list.map_err(|error| Status::internal(error.to_string()))??;
         let metadata: Vec<Bytes> = found.iter().map(|metadata| metadata.encode().into()).collect();
         self.member.metrics().sent("reads", metadata.iter().map(Bytes::len).sum());
-        Ok(Response::new(ListReply { metadata, more }))
+        Ok(Response::new(ListReply { metadata, more, dated: true }))
     }
 
     async fn get_stripe_hashes(
@@ -164,7 +163,11 @@ fn is_small(metadata: &Metadata) -> bool {
     metadata.layout.stripes() == 1 && metadata.length() <= weft_proto::SMALL_BLOB
 }
 
-fn filter(label: &str, digest: &[u8]) -> Result<Filter, Status> {
+fn listing(request: ListRequest) -> Result<Listing, Status> {
+    let ListRequest { after, limit, label, digest, order, since, until } = request;
+    let order = Order::read(order).ok_or_else(|| Status::invalid_argument("the order isn't known here"))?;
+    let malformed = || Status::invalid_argument("the place to go on from is malformed");
+    let after = if after.is_empty() { None } else { Some(order.decode(&after).ok_or_else(malformed)?) };
     let label = match label.split_once('=') {
         _ if label.is_empty() => None,
         Some((key, value)) => Some((key.to_owned(), value.to_owned())),
@@ -173,7 +176,7 @@ fn filter(label: &str, digest: &[u8]) -> Result<Filter, Status> {
     let digest = if digest.is_empty() {
         None
     } else {
-        Some(Hash::from_slice(digest).ok_or_else(|| Status::invalid_argument("a digest is 32 bytes"))?)
+        Some(Hash::from_slice(&digest).ok_or_else(|| Status::invalid_argument("a digest is 32 bytes"))?)
     };
-    Ok(Filter { label, digest })
+    Ok(Listing { order, after, limit: limit as usize, filter: Filter { label, digest, since, until } })
 }

@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use weft_client::{
     Consistency,
-    http::{Gateways, GatewaysConfig, HttpError, Put, PutAnswer},
+    http::{Gateways, GatewaysConfig, HttpError, Listing, Put, PutAnswer},
 };
 
 /// A gateway over plain HTTP on loopback, until dropped.
@@ -124,12 +124,13 @@ async fn labels_lists_and_deletes() {
     assert_eq!(stat.content_type.as_deref(), Some("text/plain"));
     assert_eq!(stat.labels.get("app").map(String::as_str), Some("grün"));
 
-    let all = gateways.list(None, 10, None, None).await.expect("listed");
+    let all = gateways.list(&Listing::default(), 10).await.expect("listed");
     assert_eq!((all.blobs.len(), all.next), (2, None));
-    let some = gateways.list(None, 10, Some("app=grün"), None).await.expect("listed");
+    let some =
+        gateways.list(&Listing { label: Some("app=grün".to_owned()), ..Listing::default() }, 10).await.expect("listed");
     assert_eq!(some.blobs.iter().map(|blob| &blob.id).collect::<Vec<_>>(), [&one.id]);
-    let first = gateways.list(None, 1, None, None).await.expect("listed");
-    let next = gateways.list(first.next.as_deref(), 1, None, None).await.expect("listed");
+    let first = gateways.list(&Listing::default(), 1).await.expect("listed");
+    let next = gateways.list(&Listing { after: first.next.clone(), ..Listing::default() }, 1).await.expect("listed");
     assert_eq!((first.blobs.len(), next.blobs.len(), next.next), (1, 1, None));
     assert_ne!(first.blobs, next.blobs);
 
@@ -139,7 +140,64 @@ async fn labels_lists_and_deletes() {
     gateways.delete(&two.id).await.expect("deleted again");
     assert_eq!(status_of(gateways.delete(&"0".repeat(64)).await), 404);
     eventually("the list is without the deleted blob", || async {
-        gateways.list(None, 10, None, None).await.is_ok_and(|page| page.blobs.len() == 1)
+        gateways.list(&Listing::default(), 10).await.is_ok_and(|page| page.blobs.len() == 1)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_by_time_page_by_page() {
+    let fleet = Fleet::start(4).await;
+    let running = Running::start(&fleet, Access::Open).await;
+    let gateways = running.client(None);
+    let mut ids = Vec::new();
+    // Two of one moment are in the order of IDs.
+    for (key, created) in
+        [("old", Some("00.5")), ("none", None), ("new", Some("02")), ("one", Some("01")), ("two", Some("01"))]
+    {
+        let labels = created.map(|second| ("created".to_owned(), format!("2026-01-01T00:00:{second}Z")));
+        let request = Put { key: key.to_owned(), labels: labels.into_iter().collect(), ..Put::default() };
+        ids.push(gateways.put(&request, Bytes::from(key)).await.expect("stored").id);
+    }
+    let [old, none, new, one, two] = &ids[..] else { panic!("five were put") };
+    let (first, second) = if one < two { (one, two) } else { (two, one) };
+    let all = [new, first, second, old, none];
+    for size in [1, 2, 5] {
+        let (mut listing, mut listed) = (Listing { newest: true, ..Listing::default() }, Vec::new());
+        loop {
+            let page = gateways.list(&listing, size).await.expect("listed");
+            listed.extend(page.blobs);
+            listing.after = page.next;
+            if listing.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed.iter().map(|blob| &blob.id).collect::<Vec<_>>(), all, "{size} a page");
+        assert_eq!(listed[3].created.as_deref(), Some("2026-01-01T00:00:00.5Z"));
+        assert_eq!(listed[4].created, None);
+    }
+    for newest in [true, false] {
+        let between = async |since: Option<&str>, until: Option<&str>| {
+            let time = |time: Option<&str>| time.map(|second| format!("2026-01-01T00:00:{second}Z"));
+            let listing = Listing { newest, since: time(since), until: time(until), ..Listing::default() };
+            let page = gateways.list(&listing, 10).await.expect("listed");
+            let mut found: Vec<String> = page.blobs.into_iter().map(|blob| blob.id).collect();
+            found.sort();
+            found
+        };
+        let sorted = |ids: &[&String]| {
+            let mut ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
+            ids.sort();
+            ids
+        };
+        assert_eq!(between(Some("01"), None).await, sorted(&[new, one, two]));
+        assert_eq!(between(None, Some("01")).await, sorted(&[old, none]));
+        assert_eq!(between(Some("00.5"), Some("02")).await, sorted(&[old, one, two]));
+    }
+    gateways.delete(new).await.expect("deleted");
+    eventually("the deleted blob is gone from the order of creation", || async {
+        let page = gateways.list(&Listing { newest: true, ..Listing::default() }, 10).await;
+        page.is_ok_and(|page| page.blobs.iter().map(|blob| &blob.id).eq(all[1..].iter().copied()))
     })
     .await;
 }
@@ -169,7 +227,7 @@ async fn a_blob_tells_when_it_expires_and_reads_as_unknown_from_then_on() {
     assert_eq!(gateways.stat(&kept.id).await.expect("known").expires, None);
     let got = gateways.download(&stored.id, Consistency::Committed).await.expect("there");
     assert_eq!(got.stat.expires, expires);
-    let listed = gateways.list(None, 10, None, None).await.expect("listed").blobs;
+    let listed = gateways.list(&Listing::default(), 10).await.expect("listed").blobs;
     let told = |id: &str| listed.iter().find(|blob| blob.id == id).expect("listed").expires.clone();
     assert_eq!((told(&stored.id), told(&kept.id)), (expires, None));
 
@@ -178,7 +236,7 @@ async fn a_blob_tells_when_it_expires_and_reads_as_unknown_from_then_on() {
     assert_eq!(status_of(gateways.get(&stored.id, None).await), 404);
     assert_eq!(status_of(gateways.stat(&stored.id).await), 404);
     assert_eq!(status_of(gateways.delete(&stored.id).await), 404);
-    let listed = gateways.list(None, 10, None, None).await.expect("listed").blobs;
+    let listed = gateways.list(&Listing::default(), 10).await.expect("listed").blobs;
     assert_eq!(listed.iter().map(|blob| &blob.id).collect::<Vec<_>>(), [&kept.id]);
     let refused = gateways.put(&request, bytes.clone()).await.expect_err("it has expired");
     assert_eq!(refused.status().expect("it answers").as_u16(), 410);
@@ -194,8 +252,19 @@ async fn malformed_requests_are_told_what_is_wrong() {
     let stored = put(&gateways, "one", &content(1, 3000)).await.expect("stored");
     assert_eq!(status_of(gateways.get(&stored.id, Some(3000..=4000)).await), 416);
     assert_eq!(status_of(gateways.get("7", None).await), 400);
-    assert_eq!(status_of(gateways.list(Some("7"), 1, None, None).await), 400);
-    assert_eq!(status_of(gateways.list(None, 1, Some("no-equals-sign"), None).await), 400);
+    let bad = || Some("7".to_owned());
+    for listing in [
+        Listing { after: bad(), ..Listing::default() },
+        Listing { newest: true, after: Some(stored.id.clone()), ..Listing::default() },
+        Listing { label: bad(), ..Listing::default() },
+        Listing { digest: bad(), ..Listing::default() },
+        Listing { since: bad(), ..Listing::default() },
+        Listing { until: bad(), ..Listing::default() },
+    ] {
+        assert_eq!(status_of(gateways.list(&listing, 1).await), 400, "{listing:?}");
+    }
+    let created = Put { labels: vec![("created".to_owned(), "yesterday".to_owned())], ..Put::default() };
+    assert_eq!(status_of(gateways.put(&created, Bytes::new()).await), 400);
     let label = Put { labels: vec![("a b".to_owned(), String::new())], ..Put::default() };
     assert_eq!(status_of(gateways.put(&label, Bytes::new()).await), 400);
 }

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use weft_client::Connector as _;
+use futures::stream;
+use weft_client::{Connector as _, Order, PutRequest, time};
 use weft_proto::v1::{
-    EntryIdsRequest, ExchangeRequest, Identity, LookupReply, LookupRequest, RegistryDigestsRequest,
+    EntryIdsRequest, ExchangeRequest, Identity, ListRequest, LookupReply, LookupRequest, RegistryDigestsRequest,
     reads_client::ReadsClient,
 };
 use weft_protocol::Entry;
-use weft_redstuff::BlobId;
+use weft_redstuff::{BlobId, Labels, Metadata};
 use weft_store::{Options, Room, Store, StoreError, View as _, Writer};
 
 use super::fleet::{
@@ -177,4 +178,77 @@ async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
     delete(&fleet, stays).await;
     everyone_agrees(&fleet).await;
     assert_eq!(fleet.member(0).levels().unwrap().blobs, 0);
+}
+
+/// What a member lists newest first; nothing while it can't.
+async fn newest(fleet: &Fleet, id: u32) -> Option<Vec<BlobId>> {
+    let address = fleet.places[&id].address.to_string();
+    let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
+    let request = ListRequest { limit: 10, order: Order::Newest.wire(), ..ListRequest::default() };
+    let reply = match reads.list(request).await {
+        Ok(reply) => reply.into_inner(),
+        Err(status) => {
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            return None;
+        }
+    };
+    assert!(reply.dated);
+    Some(reply.metadata.iter().map(|metadata| Metadata::id_of(metadata)).collect())
+}
+
+/// As a release leaves a member's volume that keeps no order of creation: one that never had any, or that had it in between,
+/// deleted `gone` and put the others.
+fn take_the_order_away(fleet: &Fleet, id: u32, gone: Option<BlobId>) {
+    let options = Options { writer: Writer::Inline, reserve_bytes: 0, ..Options::default() };
+    let store = Store::open(Arc::new(fleet.places[&id].disk.clone()), &options).unwrap();
+    let rows = store.view().index_rows(b"c", None, usize::MAX).unwrap();
+    let taken = store.write_blocking(Room::Reserved, move |tx| {
+        tx.remove_index_of(b"c");
+        match (gone, rows.first()) {
+            (Some(gone), Some((key, _))) => {
+                let stale = [&key[..key.len() - BlobId::LENGTH], &gone.0].concat();
+                tx.put_index(&stale, Vec::new());
+                tx.put_state("newest", vec![7; 32]);
+            }
+            (_, _) => tx.remove_state("newest"),
+        }
+        Ok::<_, StoreError>(())
+    });
+    taken.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_of_before_gets_an_order_of_creation_and_keeps_it() {
+    let mut fleet = Fleet::start(4).await;
+    fleet.time_is(TIME).await;
+    let mut stored = Vec::new();
+    for (nonce, expiry) in [(1, None), (2, Some(TIME + 100)), (3, None), (4, None)] {
+        let created = format!("2026-01-0{nonce}T00:00:00Z");
+        let labels = Labels::new([(time::CREATED.to_owned(), created)].into()).unwrap();
+        let request = PutRequest { nonce: [nonce; 16], labels, expiry };
+        let content = stream::iter([Ok(content(nonce.into(), 300))]);
+        stored.push(fleet.client().put(request, content).await.unwrap().id);
+    }
+    let [first, second, third, fourth] = stored[..] else { panic!("four were put") };
+    everyone_agrees(&fleet).await;
+    assert_eq!(newest(&fleet, 0).await, Some(vec![fourth, third, second, first]));
+    delete(&fleet, fourth).await;
+    everyone_agrees(&fleet).await;
+    for gone in [None, Some(fourth)] {
+        fleet.kill(0).await;
+        take_the_order_away(&fleet, 0, gone);
+        fleet.run(0).await;
+        fleet.settled().await;
+        eventually("the member has the order of creation", || async { newest(&fleet, 0).await.is_some() }).await;
+        assert_eq!(newest(&fleet, 0).await, Some(vec![third, second, first]));
+    }
+    fleet.time_is(TIME + 100).await;
+    let rows = |fleet: &Fleet| fleet.member(0).store().view().index_rows(b"c", None, 9).unwrap().len();
+    eventually("what has expired is gone from it", || async { rows(&fleet) == 2 }).await;
+    delete(&fleet, third).await;
+    eventually("what is deleted is gone from it", || async { rows(&fleet) == 1 }).await;
+    assert_eq!(newest(&fleet, 0).await, Some(vec![first]));
+    // A start finds what the last commit left, and has nothing to make.
+    fleet.restart(0).await;
+    assert_eq!(newest(&fleet, 0).await, Some(vec![first]));
 }

@@ -31,6 +31,9 @@ pub struct BlobAnswer {
     /// BLAKE3 of the content.
     pub digest: String,
     pub labels: BTreeMap<String, String>,
+    /// When it was made (RFC 3339), if it says so; gateways of before don't tell.
+    #[serde(default)]
+    pub created: Option<String>,
     /// When it expires (RFC 3339), if it does.
     #[serde(default)]
     pub expires: Option<String>,
@@ -43,7 +46,7 @@ pub struct BlobAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListAnswer {
     pub blobs: Vec<BlobAnswer>,
-    /// After which ID the next page begins, if there is one.
+    /// What to give as [`Listing::after`](super::Listing::after) for the next page, if there is one.
     pub next: Option<String>,
 }
 

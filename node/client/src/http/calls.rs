@@ -35,6 +35,23 @@ pub struct Put {
     pub length: Option<u64>,
 }
 
+/// Which blobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Newest first, and not in the order of IDs.
+    pub newest: bool,
+    /// What the page before gave as next.
+    pub after: Option<String>,
+    /// Those with this label, `key=value`.
+    pub label: Option<String>,
+    /// Those whose content has this BLAKE3 hash, in hexadecimal.
+    pub digest: Option<String>,
+    /// Those that were made then or later (RFC 3339).
+    pub since: Option<String>,
+    /// Those that were made before, or don't say when.
+    pub until: Option<String>,
+}
+
 /// A blob's content on its way.
 pub struct Download {
     pub stat: Stat,
@@ -137,16 +154,16 @@ impl Gateways {
         self.simple(&request(Method::DELETE, &format!("/v1/blobs/{id}"))?).await.map(drop)
     }
 
-    /// A page of blobs, in the order of their IDs; `label` is `key=value`.
-    pub async fn list(
-        &self,
-        after: Option<&str>,
-        limit: u32,
-        label: Option<&str>,
-        digest: Option<&str>,
-    ) -> Result<ListAnswer, HttpError> {
+    /// A page of at most `limit` blobs.
+    pub async fn list(&self, listing: &Listing, limit: u32) -> Result<ListAnswer, HttpError> {
+        let Listing { newest, after, label, digest, since, until } = listing;
         let mut path = format!("/v1/blobs?limit={limit}");
-        for (name, value) in [("after", after), ("label", label), ("digest", digest)] {
+        if *newest {
+            path.push_str("&order=newest");
+        }
+        for (name, value) in
+            [("after", after), ("label", label), ("digest", digest), ("since", since), ("until", until)]
+        {
             if let Some(value) = value {
                 path.extend(["&", name, "=", &percent(value)]);
             }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
 
-use super::{BlobAnswer, Download, Gateways, HttpError, Put, streaming};
+use super::{BlobAnswer, Download, Gateways, HttpError, Listing, Put, streaming};
 use crate::{Consistency, time};
 
 /// Blobs in one request of a list.
@@ -125,10 +125,11 @@ fn key(blob: &BlobAnswer) -> Result<Key, HttpError> {
 
 /// All blobs of a fleet, page by page.
 fn pages(of: &Gateways) -> impl Stream<Item = Result<Vec<BlobAnswer>, HttpError>> + '_ {
-    stream::try_unfold(Some(None::<String>), async move |after| {
-        let Some(after) = after else { return Ok(None) };
-        let page = of.list(after.as_deref(), PAGE, None, None).await?;
-        Ok(Some((page.blobs, page.next.map(Some))))
+    stream::try_unfold(Some(Listing::default()), async move |listing| {
+        let Some(listing) = listing else { return Ok(None) };
+        let page = of.list(&listing, PAGE).await?;
+        let next = page.next.map(|next| Listing { after: Some(next), ..listing });
+        Ok(Some((page.blobs, next)))
     })
 }
 

@@ -31,7 +31,7 @@ pub use self::{
     answers::{
         BlobAnswer, ListAnswer, OtherAnswer, PutAnswer, ShardAnswer, SliversAnswer, Stat, ViewAnswer, ViewPlace,
     },
-    calls::{Download, Put, streaming},
+    calls::{Download, Listing, Put, streaming},
 };
 
 /// The DNS name in every gateway's certificate, whatever address it is reached at.

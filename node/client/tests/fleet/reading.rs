@@ -1,5 +1,7 @@
-use weft_client::{ByteRange, GetError, ListQuery};
-use weft_redstuff::BlobId;
+use bytes::Bytes;
+use futures::stream;
+use weft_client::{ByteRange, GetError, ListQuery, Order, PutRequest, time};
+use weft_redstuff::{BlobId, Labels};
 
 use crate::{
     content, eventually,
@@ -124,11 +126,37 @@ async fn lists_are_in_order_and_page_by_page() {
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
         let page = client.list(&ListQuery { after, limit: 2, ..ListQuery::default() }).await.unwrap();
+        after = page.blobs.last().map(|(id, metadata)| Order::Id.place(*id, metadata));
         listed.extend(page.blobs.iter().map(|(id, _)| *id));
-        after = listed.last().copied();
         if !page.more {
             break;
         }
     }
     assert_eq!(listed, ids);
+}
+
+#[tokio::test]
+async fn members_that_know_of_no_times_list_nothing_by_time() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let mut blobs = Vec::new();
+    for (nonce, created) in [(0, Some("2026-01-01T00:00:00Z")), (1, Some("2026-01-02T00:00:00Z")), (2, None)] {
+        let labels = created.map(|text| (time::CREATED.to_owned(), text.to_owned()));
+        let labels = Labels::new(labels.into_iter().collect()).unwrap();
+        let request = PutRequest { nonce: [nonce; 16], labels, ..PutRequest::default() };
+        blobs.push(client.put(request, stream::iter([Ok(Bytes::from_static(b"content"))])).await.unwrap().id);
+    }
+    let query = ListQuery { order: Order::Newest, limit: 10, ..ListQuery::default() };
+    let by_time = [blobs[1], blobs[0], blobs[2]];
+    let ids = |page: weft_client::Page| page.blobs.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    eventually("all members have the blobs", || blobs.iter().all(|id| fleet.knowing(*id) == 7)).await;
+    // Those with more than f shards still know.
+    fleet.members[..4].iter().for_each(|member| member.set(Fault::ListsById));
+    assert_eq!(ids(client.list(&query).await.unwrap()), by_time);
+    fleet.members.iter().for_each(|member| member.set(Fault::ListsById));
+    let refused = client.list(&query).await.unwrap_err();
+    assert!(refused.to_string().contains("a release that doesn't list by time"), "{refused}");
+    let since = ListQuery { since: Some(1), limit: 10, ..ListQuery::default() };
+    assert!(client.list(&since).await.is_err());
+    assert_eq!(client.list(&ListQuery { limit: 10, ..ListQuery::default() }).await.unwrap().blobs.len(), 3);
 }

@@ -6,7 +6,7 @@ use weft_protocol::Entry;
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Room, Store, View};
 
-use super::{BEFORE, BLOB, Changes, Row, SUMS, Sums, blob_of, expires, expiry_of, key};
+use super::{BEFORE, BLOB, Changes, Row, SUMS, Sums, Times, blob_of, expires, key};
 use crate::member::{MemberError, expire, records, rows::Kind};
 
 /// Entries that are taken in by one commit.
@@ -34,13 +34,13 @@ pub(in crate::member) async fn make(store: &Store) -> Result<(), MemberError> {
             let hidden = !entry.is_live() && records::is_hidden(&view, &blob)?;
             let kind = if hidden { Kind::Hidden { rank: kind.rank() } } else { kind };
             sums.change(&blob, None, Some(kind));
-            rows.push((blob, kind, expiry_of(&entry)));
+            rows.push((blob, kind, Times::of(&entry)));
         }
         made += rows.len();
         let write = store.write(Room::Reserved, move |tx| {
             let mut changes = Changes::default();
-            for (blob, kind, expiry) in rows {
-                changes.set(tx, blob, kind, expiry)?;
+            for (blob, kind, times) in rows {
+                changes.set(tx, blob, kind, times)?;
             }
             Ok::<_, MemberError>(())
         });

@@ -8,22 +8,27 @@
 //! the change: a digest that a standing names (R9) never leaves out a blob that was receipted before.
 
 mod make;
+mod newest;
 mod older;
 mod row;
 mod sums;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use weft_protocol::{Difference, Entry, Rank, Sketch};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Pending, Room, Store, Tx, View};
 
-use self::{older::Older, row::Row, sums::Sums};
+use self::{newest::created_of, older::Older, row::Row, sums::Sums};
 use super::{
     MemberError,
     rows::{DigestKind, Kind, ROW, read_row},
 };
 pub(super) use make::make;
+pub(super) use newest::newest;
 pub(crate) use sums::Totals;
 
 /// Begins the keys of blobs' rows; the ID follows.
@@ -32,11 +37,17 @@ const BLOB: u8 = b'b';
 const LEFTOVER: u8 = b'l';
 /// Of what ends: when (seconds since 1970, big-endian) and the ID follow.
 const EXPIRY: u8 = b'e';
+/// Of live blobs, newest first: when each was made, from the end of time (milliseconds, big-endian), and the ID follow.
+const CREATED: u8 = b'c';
 /// Of the rows that were there when the sums were last written, and have changed since; the ID follows.
 const BEFORE: u8 = b's';
 
 /// The record of the sums.
 const SUMS: &str = "sums";
+
+/// The record that all live blobs have their rows in the order of creation: the registry's digest as of the last commit that
+/// kept them. A release of before leaves it as it is when it changes the registry.
+const NEWEST: &str = "newest";
 
 /// Rows may change so often before the sums are written again.
 const UNSUMMED: u64 = 16 * 1024;
@@ -47,6 +58,22 @@ const PAGE: usize = 1024;
 /// Begins the index of a new volume.
 pub(super) fn begin(tx: &mut Tx<'_>) {
     tx.put_state(SUMS, Vec::new());
+    tx.put_state(NEWEST, Sums::default().digest().0.to_vec());
+}
+
+/// When a live blob was made, and when it ends: what the index orders it by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times {
+    /// Milliseconds since 1970; 0 of one that doesn't say, and of what isn't live.
+    pub(super) created: u64,
+    /// Seconds since 1970, if it ends.
+    pub(super) expiry: Option<u64>,
+}
+
+impl Times {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self { created: created_of(entry), expiry: expiry_of(entry) }
+    }
 }
 
 /// When a live blob ends, if it does.
@@ -162,23 +189,32 @@ struct Change {
 }
 
 impl Changes {
-    /// Sets what the registry has of a blob, and when it ends.
+    /// Sets what the registry has of a blob, before its entry changes.
     pub(super) fn set(
         &mut self,
         tx: &mut Tx<'_>,
         blob: BlobId,
         kind: Kind,
-        expiry: Option<u64>,
+        Times { created, expiry }: Times,
     ) -> Result<(), MemberError> {
-        self.put(tx, blob, Some(Row { kind, expiry }))
+        self.put(tx, blob, Some(Row { kind, expiry }))?;
+        if kind.is_live() {
+            newest::put(tx, created, &blob);
+        }
+        Ok(())
     }
 
+    /// Removes what the registry has of a blob, before its entry goes.
     pub(super) fn remove(&mut self, tx: &mut Tx<'_>, blob: BlobId) -> Result<(), MemberError> {
         self.put(tx, blob, None)
     }
 
     fn put(&mut self, tx: &mut Tx<'_>, blob: BlobId, to: Option<Row>) -> Result<(), MemberError> {
         let from = row_of(tx, &blob)?;
+        let is_live = |row: Option<Row>| row.is_some_and(|row| row.kind.is_live());
+        if is_live(from) && !is_live(to) {
+            newest::remove(tx, &blob)?;
+        }
         match &to {
             Some(row) => tx.put_index(&key(BLOB, &blob), row.encode()),
             None => tx.remove_index(&key(BLOB, &blob)),
@@ -242,6 +278,8 @@ pub(crate) enum Compared {
 pub(crate) struct Index {
     sums: Mutex<Sums>,
     older: Older,
+    /// Whether all live blobs have their rows in the order of creation.
+    ordered: AtomicBool,
 }
 
 impl Index {
@@ -251,7 +289,20 @@ impl Index {
             tracing::warn!(%error, "the sums of the registry's index are made anew");
             Ok::<_, MemberError>(make::made_before(from)?.0)
         });
-        Ok(Self { sums: Mutex::new(sums?), older: Older::default() })
+        let mut sums = sums?;
+        let is_ordered = from.state(NEWEST)?.is_some_and(|kept| kept == sums.digest().0);
+        Ok(Self { sums: Mutex::new(sums), older: Older::default(), ordered: is_ordered.into() })
+    }
+
+    /// Whether all live blobs have their rows in the order of creation.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ordered.load(Ordering::Acquire)
+    }
+
+    /// Notes that they have.
+    fn note_ordered(&self, tx: &mut Tx<'_>) {
+        tx.put_state(NEWEST, self.lock().digest().0.to_vec());
+        self.ordered.store(true, Ordering::Release);
     }
 
     fn written(from: &impl View) -> Result<Sums, MemberError> {
@@ -298,6 +349,9 @@ impl Index {
             sums.unsummed = 0;
             tx.put_state(SUMS, sums.encode());
             tx.remove_index_of(&[BEFORE]);
+        }
+        if self.is_ordered() {
+            tx.put_state(NEWEST, sums.digest().0.to_vec());
         }
         Ok(())
     }

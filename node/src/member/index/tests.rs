@@ -48,7 +48,7 @@ impl Indexed {
         let write = write(&self.store, &self.index, move |tx, changes| {
             for (blob, row) in rows {
                 match row {
-                    Some((kind, expiry)) => changes.set(tx, blob, kind, expiry)?,
+                    Some((kind, expiry)) => changes.set(tx, blob, kind, Times { expiry, created: 0 })?,
                     None => changes.remove(tx, blob)?,
                 }
             }

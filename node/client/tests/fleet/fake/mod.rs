@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     OnlyUploads,
     /// It isn't synced: it gives no acks, and its "unknown" doesn't count.
     NotSynced,
+    /// Lists in the order of IDs whatever is asked, like members of before.
+    ListsById,
     /// Has no room.
     Full,
     /// Has rebuilt its secondaries so far, and no primaries.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
+use weft_client::Order;
 use weft_proto::{
     SMALL_BLOB,
     v1::{
@@ -67,15 +68,20 @@ impl Reads for Serving {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
-        self.awake().await?;
+        let fault = self.awake().await?;
         let request = request.into_inner();
         let state = self.lock();
+        // A member of before reads no more of the request.
+        let is_dated = fault != Fault::ListsById;
+        let order = Order::read(request.order).filter(|_| is_dated).unwrap_or_default();
+        let after = order.decode(&request.after);
+        let place = |metadata: &&Metadata| order.place(metadata.id(), metadata);
         let mut found: Vec<_> = state.entries.values().filter_map(metadata_of).collect();
-        found.sort_by_key(|metadata| metadata.id());
-        found.retain(|metadata| metadata.id().as_bytes()[..] > request.after[..]);
+        found.sort_by_key(place);
+        found.retain(|metadata| after.is_none_or(|after| after < place(metadata)));
         let more = found.len() > request.limit as usize;
         let metadata = found.iter().take(request.limit as usize).map(|metadata| metadata.encode().into()).collect();
-        Ok(Response::new(ListReply { metadata, more }))
+        Ok(Response::new(ListReply { metadata, more, dated: is_dated }))
     }
 
     async fn get_stripe_hashes(

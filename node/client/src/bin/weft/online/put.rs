@@ -85,6 +85,13 @@ impl Put {
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
+    /// The labels that are asked for, and when the put was made: its retries must say the same.
+    fn labels(&self) -> Vec<(String, String)> {
+        let is_dated = self.label.iter().any(|(key, _)| key == time::CREATED);
+        let now = (!is_dated).then(|| (time::CREATED.to_owned(), time::now()));
+        self.label.iter().cloned().chain(now).collect()
+    }
+
     async fn store_one(&self, session: &Session, bars: &Bars, path: &Path) -> Result<PutAnswer, Error> {
         let found = tokio::fs::metadata(path).await?;
         // What isn't a plain file tells no length beforehand.
@@ -92,7 +99,7 @@ impl Put {
         let put = http::Put {
             key: random_key()?,
             nonce: None,
-            labels: self.label.clone(),
+            labels: self.labels(),
             content_type: self.content_type.clone(),
             expiry: self.expires,
             length,

@@ -1,0 +1,121 @@
+//! Live blobs in the order of creation, newest first.
+
+use std::sync::Arc;
+
+use weft_client::{Place, time};
+use weft_protocol::Entry;
+use weft_redstuff::BlobId;
+use weft_store::{Room, Store, Tx, View};
+
+use super::{CREATED, blob_of, is_live};
+use crate::member::{Member, MemberError};
+
+/// Rows that are made, or looked at, by one commit.
+const BATCH: usize = 1024;
+
+/// When a live blob was made, in milliseconds since 1970; 0 where it doesn't say.
+pub(super) fn created_of(entry: &Entry) -> u64 {
+    match entry {
+        Entry::Live { metadata, .. } => time::created(&metadata.labels).unwrap_or_default(),
+        Entry::Deleted(_) | Entry::Void(_) => 0,
+    }
+}
+
+fn key(created: u64, blob: &BlobId) -> Vec<u8> {
+    [&[CREATED], &(u64::MAX - created).to_be_bytes()[..], &blob.0].concat()
+}
+
+fn place_of(key: &[u8]) -> Result<Place, MemberError> {
+    let created = key.get(1..).and_then(|key| key.first_chunk()).ok_or(MemberError::Malformed { field: "index" })?;
+    Ok(Place::new(u64::MAX - u64::from_be_bytes(*created), blob_of(key)?))
+}
+
+pub(super) fn put(tx: &mut Tx<'_>, created: u64, blob: &BlobId) {
+    tx.put_index(&key(created, blob), Vec::new());
+}
+
+/// Removes the row of a blob that is still live, and won't be.
+pub(super) fn remove(tx: &mut Tx<'_>, blob: &BlobId) -> Result<(), MemberError> {
+    if let Some(entry) = tx.entry(&blob.0)? {
+        tx.remove_index(&key(created_of(&Entry::decode(&entry)?), blob));
+    }
+    Ok(())
+}
+
+/// A page of the places of live blobs, newest first.
+pub(in crate::member) fn newest(
+    from: &impl View,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<Place>, MemberError> {
+    let after = after.map(|place| key(place.created(), &place.id()));
+    let rows = from.index_rows(&[CREATED], after.as_deref(), limit)?;
+    rows.into_iter().map(|(key, _)| place_of(&key)).collect()
+}
+
+impl Member {
+    /// Gives all live blobs their rows in the order of creation, where a release that keeps none has had the volume.
+    pub(crate) async fn order_by_creation(&self) -> Result<(), MemberError> {
+        if self.index.is_ordered() {
+            return Ok(());
+        }
+        tracing::info!("the volume has no order of creation, or one of before; it is made now");
+        drop_stale(&self.store).await?;
+        make(&self.store).await?;
+        let index = Arc::clone(&self.index);
+        let write = self.store.write(Room::Reserved, move |tx| {
+            index.note_ordered(tx);
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+        tracing::info!("all live blobs are in the order of creation");
+        Ok(())
+    }
+}
+
+/// Drops the rows of what isn't live any more.
+async fn drop_stale(store: &Store) -> Result<(), MemberError> {
+    let mut after = None;
+    loop {
+        let page = newest(&store.view(), after, BATCH)?;
+        let Some(last) = page.last().copied() else { return Ok(()) };
+        after = Some(last);
+        let write = store.write(Room::Reserved, move |tx| {
+            for place in page {
+                if !is_live(tx, &place.id())? {
+                    tx.remove_index(&key(place.created(), &place.id()));
+                }
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+    }
+}
+
+async fn make(store: &Store) -> Result<(), MemberError> {
+    let mut after: Option<[u8; 32]> = None;
+    loop {
+        let view = store.view();
+        let read = weft_client::apart(move || -> Result<_, MemberError> {
+            let page = view.entries(after.as_ref(), BATCH)?;
+            let last = page.last().map(|(blob, _)| *blob);
+            let place = |(blob, entry): ([u8; 32], Vec<u8>)| Ok((created_of(&Entry::decode(&entry)?), BlobId(blob)));
+            Ok((page.into_iter().map(place).collect::<Result<Vec<_>, MemberError>>()?, last))
+        });
+        let (places, last) = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        if last.is_none() {
+            return Ok(());
+        }
+        after = last;
+        let write = store.write(Room::Reserved, move |tx| {
+            for (created, blob) in places {
+                // It may have been deleted meanwhile.
+                if is_live(tx, &blob)? {
+                    put(tx, created, &blob);
+                }
+            }
+            Ok::<_, MemberError>(())
+        });
+        write.await?;
+    }
+}
