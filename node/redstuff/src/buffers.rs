@@ -1,4 +1,4 @@
-//! Memory for encoded stripes that is used again: fresh pages would cost about as much as the arithmetic.
+//! Memory for stripes and their slivers that is used again: fresh pages would cost about as much as the arithmetic.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 /// Where vectors of any instruction set can be written past the caches.
 const ALIGNMENT: usize = 64;
+
+/// What is in memory before something is written to it; not zero, lest the compiler asks for zeros.
+const ANYTHING: u8 = 0xa5;
 
 /// Memory that comes back when nobody needs what is in it. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -27,22 +30,30 @@ impl Buffers {
     }
 
     /// `length` bytes of anything.
-    pub(crate) fn take(&self, length: usize) -> Buffer {
+    pub fn take(&self, length: usize) -> Buffer {
         let fits = |buffer: &Vec<u8>| buffer.len() >= length + ALIGNMENT && buffer.len() / 2 <= length + ALIGNMENT;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.free.iter().position(fits);
         let bytes = at.and_then(|at| kept.free.remove(at));
         kept.bytes -= bytes.as_ref().map_or(0, Vec::len);
         drop(kept);
-        let bytes = bytes.unwrap_or_else(|| vec![0; length + ALIGNMENT]);
+        let bytes = bytes.unwrap_or_else(|| fresh(length + ALIGNMENT));
         let start = bytes.as_ptr().addr().next_multiple_of(ALIGNMENT) - bytes.as_ptr().addr();
         Buffer { bytes, start, length, home: self.clone() }
     }
 }
 
+/// Memory that isn't asked for as zeros: for those jemalloc gives pages that were used back to the system and has it clear others,
+/// which takes several times as long as writing anything to them.
+fn fresh(length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length);
+    bytes.resize(length, ANYTHING);
+    bytes
+}
+
 /// Some memory of [`Buffers`], which goes back with its last use.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     length: usize,
@@ -50,7 +61,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..][..self.length]
     }
 }

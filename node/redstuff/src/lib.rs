@@ -34,7 +34,7 @@ mod repair;
 mod stripe;
 mod windows;
 
-pub use buffers::Buffers;
+pub use buffers::{Buffer, Buffers};
 pub use code::{Axis, Code, CodeError};
 pub use decode::{
     decode_from_primaries, decode_from_primaries_into, decode_from_secondaries, decode_from_secondaries_into,

@@ -141,7 +141,7 @@ impl Client {
     ) -> Result<Prepared, PutError> {
         let code = current.view.code;
         let capacity = code.stripe_capacity(Layout::full_symbol_size(code));
-        let mut source = Source::new(content, capacity);
+        let mut source = Source::new(content, capacity, self.buffers.clone());
         let first = source.next().await?.unwrap_or_default();
         if first.len() as u64 <= Layout::max_inline_length(code) {
             return Ok(inline(current, request, first)?);

@@ -127,7 +127,7 @@ impl Segment {
     }
 
     pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
+        let mut bytes = memory(length);
         self.file()?.read(offset, &mut bytes)?;
         Ok(bytes)
     }
@@ -136,7 +136,7 @@ impl Segment {
     fn read_cached(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
         // Opening it would take a wait.
         let file = self.file.get()?;
-        let mut bytes = vec![0; length];
+        let mut bytes = memory(length);
         file.read_cached(offset, &mut bytes).then_some(bytes)
     }
 
@@ -188,6 +188,16 @@ impl Segment {
     pub(crate) fn doom(&self) {
         self.doomed.store(true, Ordering::SeqCst);
     }
+}
+
+/// Memory that is read into. It isn't asked for as zeros: for those jemalloc gives pages that were used back to the system and has
+/// it clear others, which takes several times as long as writing anything to them.
+fn memory(length: usize) -> Vec<u8> {
+    /// Not zero, lest the compiler asks for zeros.
+    const ANYTHING: u8 = 0xa5;
+    let mut bytes = Vec::with_capacity(length);
+    bytes.resize(length, ANYTHING);
+    bytes
 }
 
 impl Drop for Segment {
