@@ -14,6 +14,7 @@ use weft_client::{
     http::{self, PutAnswer},
     time,
 };
+use weft_redstuff::Labels;
 
 use super::{Online, Session, progress::Bars};
 use crate::failure::{BoxError as Error, Outcome, say};
@@ -88,7 +89,9 @@ impl Put {
     /// The labels that are asked for, and when the put was made: its retries must say the same.
     fn labels(&self) -> Vec<(String, String)> {
         let is_dated = self.label.iter().any(|(key, _)| key == time::CREATED);
-        let now = (!is_dated).then(|| (time::CREATED.to_owned(), time::now()));
+        // The content type is a label as well.
+        let has_room = self.label.len() + usize::from(self.content_type.is_some()) < Labels::MAX_COUNT;
+        let now = (!is_dated && has_room).then(|| (time::CREATED.to_owned(), time::now()));
         self.label.iter().cloned().chain(now).collect()
     }
 
@@ -151,7 +154,31 @@ fn read(path: PathBuf, bar: ProgressBar) -> impl Stream<Item = io::Result<Bytes>
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        put: Put,
+    }
+
+    #[test]
+    fn a_put_says_when_it_was_made_unless_somebody_else_does_or_it_has_no_room_for_it() {
+        let labels = |arguments: &[String]| {
+            let line = ["weft", "file"].map(str::to_owned).into_iter().chain(arguments.iter().cloned());
+            Line::parse_from(line).put.labels()
+        };
+        let label = |label: &str| ["--label".to_owned(), label.to_owned()];
+        let made = |labels: &[(String, String)]| labels.iter().filter(|(key, _)| key == time::CREATED).count();
+        assert_eq!(made(&labels(&label("a=b"))), 1);
+        assert_eq!(labels(&label("created=2027-01-31T12:00:00Z")).len(), 1);
+        let many: Vec<String> = (1..Labels::MAX_COUNT).flat_map(|number| label(&format!("k{number}=v"))).collect();
+        assert_eq!(made(&labels(&many)), 1);
+        let typed = [&many[..], &["--content-type".to_owned(), "text/plain".to_owned()]].concat();
+        assert_eq!(made(&labels(&typed)), 0);
+    }
 
     #[test]
     fn an_expiry_is_a_time_or_a_span_from_now_on() {
