@@ -39,9 +39,9 @@ pub struct ListQuery {
     pub label: Option<String>,
     /// Those with content of this digest.
     pub digest: Option<Hash>,
-    /// Those that say that they were made then or later (milliseconds since 1970).
+    /// Those that were made then or later (milliseconds since 1970); what doesn't say counts as of 1970.
     pub since: Option<u64>,
-    /// Those that were made before, or don't say when.
+    /// Those that were made before.
     pub until: Option<u64>,
 }
 

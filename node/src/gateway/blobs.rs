@@ -32,7 +32,7 @@ pub(super) struct Asked {
     until: Option<String>,
 }
 
-/// A page of blobs in the order of their IDs, or newest first; `next` is where the next page begins (`after`), if there is
+/// A page of blobs in the order of their IDs, or newest first, as wherever times are asked for; `next` is where the next page begins (`after`), if there is
 /// one.
 pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
@@ -44,9 +44,12 @@ pub(super) async fn list(
     if asked.label.as_ref().is_some_and(|label| !label.contains('=')) {
         return Err(bad("a label is asked for as key=value"));
     }
+    let is_bounded = asked.since.is_some() || asked.until.is_some();
     let order = match asked.order.as_deref() {
-        None | Some("id") => Order::Id,
-        Some("newest") => Order::Newest,
+        // In the order of IDs all blobs would have to be looked at.
+        Some("id") if is_bounded => return Err(bad("since and until go with order=newest")),
+        None | Some("id") if !is_bounded => Order::Id,
+        None | Some("newest") => Order::Newest,
         Some(other) => return Err(bad(format!("order: {other:?} is neither id nor newest"))),
     };
     let time = |name: &str, text: Option<String>| {

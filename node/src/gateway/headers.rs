@@ -41,12 +41,13 @@ pub(super) fn labels(headers: &HeaderMap) -> Result<Labels, Problem> {
         }
     }
     match labels.get(time::CREATED) {
+        // What can be put again must be the same blob: nothing is added to it, and what was taken before is taken now.
+        _ if is_repeatable(headers) => {}
         Some(created) => {
             let checked = time::parse_millis(created);
             checked.map_err(|error| bad(format!("label {:?}: {error}", time::CREATED)))?;
         }
-        // Whoever can repeat the put says it, or nobody: what is stored again must be the same blob.
-        None if is_repeatable(headers) || labels.len() >= Labels::MAX_COUNT => {}
+        None if labels.len() >= Labels::MAX_COUNT => {}
         None => {
             labels.insert(time::CREATED.to_owned(), time::now());
         }
@@ -177,7 +178,8 @@ mod tests {
         assert_eq!(created(std::slice::from_ref(&given)).unwrap(), Some(1_801_396_800_000));
         for key in [(IDEMPOTENCY_KEY, "one"), (NONCE_HEADER, "000102030405060708090a0b0c0d0e0f")] {
             assert_eq!(created(std::slice::from_ref(&key)).unwrap(), None);
-            assert_eq!(created(&[key, given.clone()]).unwrap(), Some(1_801_396_800_000));
+            assert_eq!(created(&[key.clone(), given.clone()]).unwrap(), Some(1_801_396_800_000));
+            assert_eq!(created(&[key, (LABEL, "created=yesterday")]).unwrap(), None, "a release of before took it");
         }
         let refused = created(&[(LABEL, "created=yesterday")]).unwrap_err();
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);

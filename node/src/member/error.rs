@@ -123,10 +123,11 @@ impl MemberError {
             | Self::Ailing(_)
             | Self::NoAddress(_)
             | Self::Unconfirmed(_)
-            | Self::NotOrdered
             | Self::Connect { .. } => Code::Unavailable,
             Self::Store(_) => Code::Internal,
-            Self::View { .. } | Self::NotSynced(_) | Self::BegunEarly(_) | Self::NoFloor => Code::FailedPrecondition,
+            Self::View { .. } | Self::NotSynced(_) | Self::BegunEarly(_) | Self::NoFloor | Self::NotOrdered => {
+                Code::FailedPrecondition
+            }
             Self::Order(_) | Self::StillLives(_) | Self::OtherMember { .. } | Self::Retire(_) => Code::Aborted,
             Self::Deleted(_) | Self::Expired { .. } => Code::AlreadyExists,
             Self::NoBlob(_) | Self::NoStripe { .. } | Self::Incomplete => Code::NotFound,

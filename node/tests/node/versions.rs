@@ -188,7 +188,7 @@ async fn newest(fleet: &Fleet, id: u32) -> Option<Vec<BlobId>> {
     let reply = match reads.list(request).await {
         Ok(reply) => reply.into_inner(),
         Err(status) => {
-            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
             return None;
         }
     };
@@ -248,7 +248,19 @@ async fn a_volume_of_before_gets_an_order_of_creation_and_keeps_it() {
     delete(&fleet, third).await;
     eventually("what is deleted is gone from it", || async { rows(&fleet) == 1 }).await;
     assert_eq!(newest(&fleet, 0).await, Some(vec![first]));
-    // A start finds what the last commit left, and has nothing to make.
-    fleet.restart(0).await;
+    // A start finds what the last commit left, and makes nothing anew, which would drop the row of what was never there.
+    fleet.kill(0).await;
+    {
+        let options = Options { writer: Writer::Inline, reserve_bytes: 0, ..Options::default() };
+        let store = Store::open(Arc::new(fleet.places[&0].disk.clone()), &options).unwrap();
+        let marked = store.write_blocking(Room::Reserved, |tx| {
+            tx.put_index(&[b"c", &[0xff; 8][..], &[7; 32]].concat(), Vec::new());
+            Ok::<_, StoreError>(())
+        });
+        marked.unwrap();
+    }
+    fleet.run(0).await;
     assert_eq!(newest(&fleet, 0).await, Some(vec![first]));
+    fleet.settled().await;
+    assert_eq!(rows(&fleet), 2);
 }

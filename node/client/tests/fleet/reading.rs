@@ -153,6 +153,8 @@ async fn members_that_know_of_no_times_list_nothing_by_time() {
     // Those with more than f shards still know.
     fleet.members[..4].iter().for_each(|member| member.set(Fault::ListsById));
     assert_eq!(ids(client.list(&query).await.unwrap()), by_time);
+    let first = ListQuery { limit: 1, ..query.clone() };
+    assert_eq!(ids(client.list(&first).await.unwrap()), by_time[..1]);
     fleet.members.iter().for_each(|member| member.set(Fault::ListsById));
     let refused = client.list(&query).await.unwrap_err();
     assert!(refused.to_string().contains("a release that doesn't list by time"), "{refused}");

@@ -331,6 +331,9 @@ impl Index {
 
     /// Takes a write's changes into the sums: the last that can fail in its closure.
     fn apply(&self, tx: &mut Tx<'_>, Changes(changes): Changes) -> Result<(), MemberError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         let mut changed = 0;
         for Change { blob, from, .. } in &changes {
             let key = key(BEFORE, blob);

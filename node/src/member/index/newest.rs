@@ -99,8 +99,13 @@ async fn make(store: &Store) -> Result<(), MemberError> {
         let read = weft_client::apart(move || -> Result<_, MemberError> {
             let page = view.entries(after.as_ref(), BATCH)?;
             let last = page.last().map(|(blob, _)| *blob);
-            let place = |(blob, entry): ([u8; 32], Vec<u8>)| Ok((created_of(&Entry::decode(&entry)?), BlobId(blob)));
-            Ok((page.into_iter().map(place).collect::<Result<Vec<_>, MemberError>>()?, last))
+            let mut places = Vec::with_capacity(page.len());
+            for (blob, entry) in page {
+                // What becomes live later gets its row then.
+                let entry = Entry::decode(&entry)?;
+                places.extend(entry.is_live().then(|| (created_of(&entry), BlobId(blob))));
+            }
+            Ok((places, last))
         });
         let (places, last) = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         if last.is_none() {

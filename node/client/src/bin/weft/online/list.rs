@@ -1,5 +1,5 @@
 use clap::Args;
-use jiff::{Span, Zoned, tz::TimeZone};
+use jiff::{Span, Timestamp, Zoned, tz::TimeZone};
 use serde_json::json;
 use weft_client::{
     http::{BlobAnswer, Listing},
@@ -18,7 +18,7 @@ pub(crate) struct List {
     /// The newest first; those come last that don't say when they were made
     #[arg(long)]
     newest: bool,
-    /// Only blobs that were made then or later: a time such as 2027-01-31T12:00:00Z (RFC 3339), or a span before now such as 30d or 12h
+    /// Only blobs that were made then or later, the newest first: a time such as 2027-01-31T12:00:00Z (RFC 3339), or a span before now such as 30d or 12h
     #[arg(long, value_name = "TIME|SPAN", value_parser = time_before)]
     since: Option<String>,
     /// Only blobs that were made before, or that don't say when
@@ -41,29 +41,29 @@ fn time_before(text: &str) -> Result<String, String> {
     span_before(text, &Zoned::now().with_time_zone(TimeZone::UTC))
 }
 
-/// A time (RFC 3339). A span is taken by the calendar, in UTC.
+/// A time (RFC 3339). A span is taken by the calendar, in UTC, and no further back than 1970.
 fn span_before(text: &str, now: &Zoned) -> Result<String, String> {
     let Ok(span) = text.parse::<Span>() else {
         return time::parse_millis(text).map(time::format_millis).map_err(|error| error.to_string());
     };
-    if !span.is_positive() {
+    if span.is_zero() {
         return Err(format!("{text} isn't in the past"));
     }
-    let then = now.checked_sub(span).map_err(|error| error.to_string())?;
-    Ok(then.timestamp().to_string())
+    let then = now.checked_sub(span.abs()).map_err(|error| error.to_string())?;
+    Ok(then.timestamp().max(Timestamp::UNIX_EPOCH).to_string())
 }
 
 /// A line for people: ID, bytes, when it was made and expires, to the second, and the other labels.
 fn line(blob: &BlobAnswer) -> String {
-    let second = |time: &Option<String>| match time.as_deref().map(time::parse) {
-        Some(Ok(seconds)) => time::format(seconds),
-        Some(Err(_)) | None => "-".to_owned(),
-    };
+    let told = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), time::format);
+    // What is listed since the time that is told has the blob in it.
+    let created = blob.created.as_deref().and_then(|time| time::parse_millis(time).ok()).map(|millis| millis / 1000);
+    let expires = blob.expires.as_deref().and_then(|time| time::parse(time).ok());
     let labels: Vec<String> = (blob.labels.iter())
         .filter(|(key, _)| blob.created.is_none() || *key != time::CREATED)
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let (created, expires) = (second(&blob.created), second(&blob.expires));
+    let (created, expires) = (told(created), told(expires));
     let line = format!("{}  {:>12}  {created:<20}  {expires:<20}  {}", blob.id, blob.length, labels.join(","));
     line.trim_end().to_owned()
 }
@@ -115,11 +115,13 @@ mod tests {
             ("30d", "2027-01-01T12:00:00Z"),
             ("1h30m", "2027-01-31T10:30:00Z"),
             ("1mo", "2026-12-31T12:00:00Z"),
+            ("1h ago", "2027-01-31T11:00:00Z"),
+            ("70y", "1970-01-01T00:00:00Z"),
             ("2027-02-01T01:00:00.5+01:00", "2027-02-01T00:00:00.5Z"),
         ] {
             assert_eq!(span_before(text, &now).as_deref(), Ok(then), "{text}");
         }
-        for bad in ["", "30", "-1d", "0s", "soon", "2027-02-01"] {
+        for bad in ["", "30", "0s", "soon", "2027-02-01"] {
             assert!(span_before(bad, &now).is_err(), "{bad}");
         }
     }
@@ -136,10 +138,10 @@ mod tests {
             expires: None,
             nonce: None,
         };
-        let time = "2027-01-31T12:00:00.001Z";
+        let time = "2027-01-31T12:00:00.999Z";
         assert_eq!(
             line(&blob(time, Some(time))),
-            "1f             7  2027-01-31T12:00:01Z  -                     app=x"
+            "1f             7  2027-01-31T12:00:00Z  -                     app=x"
         );
         assert_eq!(
             line(&blob("once", None)),

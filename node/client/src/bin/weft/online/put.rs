@@ -44,6 +44,9 @@ pub(crate) struct Put {
 
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a label is key=value")?;
+    if key == time::CREATED {
+        time::parse_millis(value).map_err(|error| error.to_string())?;
+    }
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -174,6 +177,7 @@ mod tests {
         let made = |labels: &[(String, String)]| labels.iter().filter(|(key, _)| key == time::CREATED).count();
         assert_eq!(made(&labels(&label("a=b"))), 1);
         assert_eq!(labels(&label("created=2027-01-31T12:00:00Z")).len(), 1);
+        assert!(super::label("created=yesterday").is_err_and(|error| error.contains("RFC 3339")));
         let many: Vec<String> = (1..Labels::MAX_COUNT).flat_map(|number| label(&format!("k{number}=v"))).collect();
         assert_eq!(made(&labels(&many)), 1);
         let typed = [&many[..], &["--content-type".to_owned(), "text/plain".to_owned()]].concat();
