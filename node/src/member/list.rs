@@ -7,7 +7,7 @@ use weft_store::{ReadTx, View};
 
 use super::{Member, MemberError, index};
 
-/// Entries looked at between two looks at how many they were.
+/// Entries read at a time, unless fewer are wanted.
 const PAGE: usize = 512;
 
 /// Entries looked at in one call at the most, so that a rare label doesn't read the registry in one breath.
@@ -37,6 +37,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Whether it leaves none out but those of other times.
+    fn takes_all(&self) -> bool {
+        self.label.is_none() && self.digest.is_none()
+    }
+
     fn takes(&self, metadata: &Metadata) -> bool {
         let label = self.label.as_ref().is_none_or(|(key, value)| metadata.labels.get(key) == Some(value));
         let digest = self.digest.is_none_or(|digest| metadata.digest == digest);
@@ -48,21 +53,26 @@ impl Filter {
 
 impl Listing {
     /// The next live blobs, taken or not, and the place of the last that was looked at; `None` where nothing is left.
-    fn page(&self, view: &ReadTx, after: Option<Place>) -> Result<Option<(Vec<Metadata>, Place)>, MemberError> {
+    fn page(
+        &self,
+        view: &ReadTx,
+        after: Option<Place>,
+        size: usize,
+    ) -> Result<Option<(Vec<Metadata>, Place)>, MemberError> {
         match self.order {
             Order::Id => {
-                let page = view.entries(after.map(|place| place.id()).as_ref().map(|blob| &blob.0), PAGE)?;
+                let page = view.entries(after.map(|place| place.id()).as_ref().map(|blob| &blob.0), size)?;
                 let Some((last, _)) = page.last() else { return Ok(None) };
                 let last = Place::new(0, BlobId(*last));
                 let live = page.into_iter().map(|(_, entry)| live(&entry)).filter_map(Result::transpose);
                 Ok(Some((live.collect::<Result<_, _>>()?, last)))
             }
             Order::Newest => {
-                let page = index::newest(view, after, PAGE)?;
+                let page = index::newest(view, after, size)?;
                 let Some(last) = page.last().copied() else { return Ok(None) };
                 let mut found = Vec::with_capacity(page.len());
                 for place in page {
-                    // A release that keeps no order of creation may have deleted it.
+                    // A row without a live entry tells of nothing.
                     found.extend(view.entry(&place.id().0)?.map(|entry| live(&entry)).transpose()?.flatten());
                 }
                 Ok(Some((found, last)))
@@ -93,10 +103,12 @@ impl Member {
         // Nothing that was made at `until` or later is looked at.
         let before = until.filter(|_| by_time).map(|until| Place::new(until, BlobId([0xff; 32])));
         let (view, mut after) = (self.store.view(), listing.after.max(before));
+        // One more than is wanted tells whether there are more.
+        let size = if listing.filter.takes_all() { PAGE.min(limit + 1) } else { PAGE };
         let (mut found, mut scanned) = (Vec::new(), 0);
-        while let Some((page, last)) = listing.page(&view, after)? {
+        while let Some((page, last)) = listing.page(&view, after, size)? {
             after = Some(last);
-            scanned += PAGE;
+            scanned += size;
             for metadata in page {
                 if !listing.filter.takes(&metadata) || self.has_expired(&metadata) {
                     continue;

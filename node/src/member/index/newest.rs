@@ -13,6 +13,9 @@ use crate::member::{Member, MemberError};
 /// Rows that are made, or looked at, by one commit.
 const BATCH: usize = 1024;
 
+/// What a row takes, in the log and in the database, and no less: a full volume isn't to be filled up for them.
+const ROW_BYTES: u64 = 256;
+
 /// When a live blob was made, in milliseconds since 1970; 0 where it doesn't say.
 pub(super) fn created_of(entry: &Entry) -> u64 {
     match entry {
@@ -112,10 +115,11 @@ async fn make(store: &Store) -> Result<(), MemberError> {
             return Ok(());
         }
         after = last;
-        let write = store.write(Room::Reserved, move |tx| {
+        let room = Room::Grows { bytes: ROW_BYTES * places.len() as u64 };
+        let write = store.write(room, move |tx| {
             for (created, blob) in places {
-                // It may have been deleted meanwhile.
-                if is_live(tx, &blob)? {
+                // An earlier attempt may have made it, and the blob may have been deleted meanwhile.
+                if tx.index_row(&key(created, &blob))?.is_none() && is_live(tx, &blob)? {
                     put(tx, created, &blob);
                 }
             }
