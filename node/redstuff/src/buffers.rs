@@ -44,7 +44,7 @@ impl Buffers {
 }
 
 /// Memory that isn't asked for as zeros: for those jemalloc gives pages that were used back to the system and has it clear others,
-/// which takes several times as long as writing anything to them.
+/// at a page fault for each.
 fn fresh(length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
     bytes.resize(length, ANYTHING);

@@ -191,7 +191,7 @@ impl Segment {
 }
 
 /// Memory that is read into. It isn't asked for as zeros: for those jemalloc gives pages that were used back to the system and has
-/// it clear others, which takes several times as long as writing anything to them.
+/// it clear others, at a page fault for each.
 fn memory(length: usize) -> Vec<u8> {
     /// Not zero, lest the compiler asks for zeros.
     const ANYTHING: u8 = 0xa5;
