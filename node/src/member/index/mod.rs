@@ -7,6 +7,7 @@
 //! The sums change when the closure of a write has succeeded, before its commit, so before anything can be answered that rests on
 //! the change: a digest that a standing names (R9) never leaves out a blob that was receipted before.
 
+mod changes;
 mod make;
 mod newest;
 mod older;
@@ -22,11 +23,12 @@ use weft_protocol::{Difference, Entry, Rank, Sketch};
 use weft_redstuff::{BlobId, Hash};
 use weft_store::{Pending, Room, Store, Tx, View};
 
-use self::{newest::created_of, older::Older, row::Row, sums::Sums};
+use self::{changes::Change, older::Older, row::Row, sums::Sums};
 use super::{
     MemberError,
     rows::{DigestKind, Kind, ROW, read_row},
 };
+pub(super) use changes::{Changes, Times};
 pub(super) use make::make;
 pub(super) use newest::newest;
 pub(crate) use sums::Totals;
@@ -59,21 +61,6 @@ const PAGE: usize = 1024;
 pub(super) fn begin(tx: &mut Tx<'_>) {
     tx.put_state(SUMS, Vec::new());
     tx.put_state(NEWEST, Sums::default().digest().0.to_vec());
-}
-
-/// When a live blob was made, and when it ends: what the index orders it by.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Times {
-    /// Milliseconds since 1970; 0 of one that doesn't say, and of what isn't live.
-    pub(super) created: u64,
-    /// Seconds since 1970, if it ends.
-    pub(super) expiry: Option<u64>,
-}
-
-impl Times {
-    pub(super) fn of(entry: &Entry) -> Self {
-        Self { created: created_of(entry), expiry: expiry_of(entry) }
-    }
 }
 
 /// When a live blob ends, if it does.
@@ -175,64 +162,6 @@ pub(super) fn page(
         }
     }
     Ok((found, false))
-}
-
-/// What a write changes of the index, until all of it has succeeded.
-#[derive(Debug, Default)]
-pub(super) struct Changes(Vec<Change>);
-
-#[derive(Debug)]
-struct Change {
-    blob: BlobId,
-    from: Option<Row>,
-    to: Option<Row>,
-}
-
-impl Changes {
-    /// Sets what the registry has of a blob, before its entry changes.
-    pub(super) fn set(
-        &mut self,
-        tx: &mut Tx<'_>,
-        blob: BlobId,
-        kind: Kind,
-        Times { created, expiry }: Times,
-    ) -> Result<(), MemberError> {
-        self.put(tx, blob, Some(Row { kind, expiry }))?;
-        if kind.is_live() {
-            newest::put(tx, created, &blob);
-        }
-        Ok(())
-    }
-
-    /// Removes what the registry has of a blob, before its entry goes.
-    pub(super) fn remove(&mut self, tx: &mut Tx<'_>, blob: BlobId) -> Result<(), MemberError> {
-        self.put(tx, blob, None)
-    }
-
-    fn put(&mut self, tx: &mut Tx<'_>, blob: BlobId, to: Option<Row>) -> Result<(), MemberError> {
-        let from = row_of(tx, &blob)?;
-        let is_live = |row: Option<Row>| row.is_some_and(|row| row.kind.is_live());
-        if is_live(from) && !is_live(to) {
-            newest::remove(tx, &blob)?;
-        }
-        match &to {
-            Some(row) => tx.put_index(&key(BLOB, &blob), row.encode()),
-            None => tx.remove_index(&key(BLOB, &blob)),
-        }
-        if to.is_some_and(|row| !row.kind.is_live()) {
-            tx.put_index(&key(LEFTOVER, &blob), Vec::new());
-        } else if from.is_some_and(|row| !row.kind.is_live()) {
-            tx.remove_index(&key(LEFTOVER, &blob));
-        }
-        if let Some(expiry) = from.and_then(|row| row.expiry) {
-            tx.remove_index(&expiry_key(expiry, &blob));
-        }
-        if let Some(expiry) = to.and_then(|row| row.expiry) {
-            tx.put_index(&expiry_key(expiry, &blob), Vec::new());
-        }
-        self.0.push(Change { blob, from, to });
-        Ok(())
-    }
 }
 
 /// Notes that a blob ends which was acked here, and has no certificate yet.
