@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,14 +15,12 @@ use crate::kubeconfig::kubeconfig;
 use crate::kubectl::Kubectl;
 use crate::parts::{Parts, PartsError, cache};
 use crate::pki::{Authority, Credentials, PkiError};
+use crate::port::Port;
 use crate::process::{Bound, began};
 use crate::wait::{Timeout, wait_until};
 
 /// Generous: other tests may have the processors.
 const START: Duration = Duration::from_secs(120);
-
-/// Ports are free when they are chosen, and may be taken by another when they are used.
-const ATTEMPTS: usize = 3;
 
 /// A Kubernetes API with nothing behind it: no controllers, no nodes. Objects can be written, read and watched, with
 /// validation, defaulting, RBAC and admission as in any cluster; nothing acts on them.
@@ -37,7 +35,7 @@ pub struct ApiServer {
     /// Whose calls are written down.
     audited: Option<String>,
     /// Of etcd's clients, of its peers, and the API's own.
-    ports: [u16; 3],
+    ports: [Port; 3],
     // In the order in which they are to end; none only while they are stopped.
     running: Option<(Bound, Bound)>,
     folder: Folder,
@@ -90,12 +88,12 @@ pub enum ApiServerError {
 impl ApiServer {
     /// Starts both and waits until the API answers and the namespace `default` exists (about 4 s).
     pub fn start() -> Result<Self, ApiServerError> {
-        Self::attempts(None)
+        Self::launch(None)
     }
 
     /// The same, and the API server writes down what a user calls for, but no bodies.
     pub fn audited(user: &str) -> Result<Self, ApiServerError> {
-        Self::attempts(Some(user))
+        Self::launch(Some(user))
     }
 
     /// What is written down.
@@ -106,7 +104,12 @@ impl ApiServer {
     /// Makes a kubeconfig for a user; what they may do is for RBAC to say.
     pub fn kubeconfig_of(&self, user: &str) -> Result<PathBuf, ApiServerError> {
         let credentials = self.authority.client(user, None)?;
-        write_kubeconfig(self.folder.0.join(format!("{user}.kubeconfig")), self.ports[2], &self.authority, &credentials)
+        write_kubeconfig(
+            self.folder.0.join(format!("{user}.kubeconfig")),
+            self.ports[2].number(),
+            &self.authority,
+            &credentials,
+        )
     }
 
     /// The path of a kubeconfig for an administrator.
@@ -119,32 +122,24 @@ impl ApiServer {
         &self.kubectl
     }
 
-    fn attempts(audited: Option<&str>) -> Result<Self, ApiServerError> {
-        let mut last = Self::attempt(audited);
-        for _ in 1..ATTEMPTS {
-            let Err(ApiServerError::NotReady { .. }) = last else { break };
-            last = Self::attempt(audited);
-        }
-        last
-    }
-
-    fn attempt(audited: Option<&str>) -> Result<Self, ApiServerError> {
+    fn launch(audited: Option<&str>) -> Result<Self, ApiServerError> {
         let parts = Parts::locate()?;
         let folder = Folder::create()?;
         let path = folder.0.as_path();
-        let [clients, peers, secure] = free_ports().map_err(ApiServerError::Ports)?;
+        let hold = || Port::hold().map_err(ApiServerError::Ports);
+        let ports = [hold()?, hold()?, hold()?];
 
         let authority = Authority::create(path)?;
         authority.server("apiserver", &["127.0.0.1", "localhost", "kubernetes.default.svc"])?;
         let admin = authority.client("admin", Some("system:masters"))?;
-        let file = write_kubeconfig(path.join("kubeconfig"), secure, &authority, &admin)?;
+        let file = write_kubeconfig(path.join("kubeconfig"), ports[2].number(), &authority, &admin)?;
         if let Some(user) = audited {
             let (file, policy) = (audit_policy(path), audit::policy(json!({"users": [user]})));
             fs::write(&file, policy).map_err(|source| ApiServerError::Folder { path: file, source })?;
         }
 
         let kubectl = Kubectl::new(&parts, &file)?;
-        let (ports, audited) = ([clients, peers, secure], audited.map(str::to_owned));
+        let audited = audited.map(str::to_owned);
         let mut server = Self { kubectl, kubeconfig: file, parts, authority, audited, ports, running: None, folder };
         server.run()?;
         Ok(server)
@@ -202,7 +197,7 @@ impl ApiServer {
 
     /// Starts both programs and waits until the API serves.
     fn run(&mut self) -> Result<(), ApiServerError> {
-        let (path, [clients, peers, secure]) = (self.folder.0.as_path(), self.ports);
+        let (path, [clients, peers, secure]) = (self.folder.0.as_path(), self.ports.each_ref().map(Port::number));
         let start = |name, arguments: &[String]| {
             let log = path.join(format!("{name}.log"));
             let program = self.parts.path(name)?;
@@ -324,14 +319,6 @@ fn server_arguments(folder: &Path, etcd: u16, secure: u16) -> Vec<String> {
 
 fn audit_policy(folder: &Path) -> PathBuf {
     folder.join("audit-policy.json")
-}
-
-/// Three different ports: they are chosen while all of them are held.
-fn free_ports() -> io::Result<[u16; 3]> {
-    let held =
-        [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    let [a, b, c] = held.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
-    Ok([a?, b?, c?])
 }
 
 /// A folder of its own, named after its process, so that what a killed process left can be told and removed.

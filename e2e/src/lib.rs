@@ -14,6 +14,7 @@ mod kubeconfig;
 mod kubectl;
 mod parts;
 mod pki;
+mod port;
 mod process;
 mod scenario;
 mod wait;
@@ -26,5 +27,6 @@ pub use cluster::{Cluster, ClusterError, Disks, InterfaceCounters, Isolation, Le
 pub use images::{Image, ImageError};
 pub use kubectl::{Kubectl, KubectlError};
 pub use parts::{Parts, PartsError};
+pub use port::Port;
 pub use scenario::Scenario;
 pub use wait::{Timeout, wait_until};

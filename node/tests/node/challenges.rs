@@ -310,7 +310,7 @@ async fn r28_what_is_closed_is_served_to_everyone_but_the_challenged() {
     let client = fleet.client();
     let blob = put(&client, 1, &content).await.id;
     fleet.whole().await;
-    let address = fleet.places[&0].address.to_string();
+    let address = fleet.places[&0].port.address().to_string();
     let challenges = |role: &str| ChallengesClient::new(fleet.connector(role).channel(&address).unwrap());
     let id = bytes::Bytes::copy_from_slice(&blob.0);
     let close = |for_ms| CloseRequest { challenged: 6, blobs: vec![id.clone()], for_ms };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use weft_node::gateway::{self, Access, AccessMode, Gateway, GatewayArgs};
 use weft_redstuff::{Code, Layout};
 
-use super::fleet::{self, Fleet, OrderChanges, content, eventually};
+use super::fleet::{self, Fleet, OrderChanges, Port, content, eventually};
 use futures::TryStreamExt;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use weft_client::{
@@ -356,9 +356,8 @@ async fn a_second_gateway_is_asked_when_the_first_is_away_or_silent() {
     let running = Running::start(&fleet, Access::Open).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let silent_url = format!("http://{}", silent.local_addr().expect("it is bound"));
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let closed_url = format!("http://{}", closed.local_addr().expect("it is bound"));
-    drop(closed);
+    let closed = Port::hold();
+    let closed_url = format!("http://{}", closed.address());
     for (key, bad) in [("silent", silent_url), ("closed", closed_url)] {
         let urls = vec![bad, running.url.clone()];
         let gateways = Gateways::new(GatewaysConfig { urls, ..GatewaysConfig::default() }).expect("URLs");
@@ -406,17 +405,18 @@ async fn the_process_serves_over_tls_and_finds_the_fleet_by_one_seed() {
     write("ca.crt", &fleet.authority.pem());
     write("token", b"all");
     write("delete.key", hex::encode(fleet.deletes.seed()).as_bytes());
+    let [listen, listen_tls, admin] = [Port::hold(), Port::hold(), Port::hold()];
     let args = GatewayArgs {
-        seeds: vec![fleet.places[&1].address.to_string()],
+        seeds: vec![fleet.places[&1].port.address().to_string()],
         fleet: fleet::FLEET,
         trust_key: fleet.key.public(),
         tls_dir: dir.path().to_owned(),
         serving_tls_dir: None,
         token_dir: dir.path().to_owned(),
         access: AccessMode::Token,
-        listen: fleet::free_address().await,
-        listen_tls: fleet::free_address().await,
-        admin: fleet::free_address().await,
+        listen: listen.address(),
+        listen_tls: listen_tls.address(),
+        admin: admin.address(),
     };
     let urls = vec![format!("https://{}", args.listen_tls)];
     let mut tasks = JoinSet::new();

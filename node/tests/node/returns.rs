@@ -13,7 +13,7 @@ use weft_proto::v1::{
 };
 
 fn channel(fleet: &Fleet, id: u32) -> Channel {
-    let address = fleet.places[&id].address.to_string();
+    let address = fleet.places[&id].port.address().to_string();
     fleet.connector("gateway").channel(&address).expect("the address is one")
 }
 

@@ -50,7 +50,8 @@ fn is_refused(outcome: &Result<(), Status>, why: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_is_open_to_its_callers_and_to_nobody_else() {
     let fleet = Fleet::start(4).await;
-    let address = fleet.members().into_iter().map(|(id, _)| fleet.places[&id].address.to_string()).next().unwrap();
+    let address =
+        fleet.members().into_iter().map(|(id, _)| fleet.places[&id].port.address().to_string()).next().unwrap();
     let channels = ROLES.map(|role| fleet.connector(role).channel(&address).unwrap());
     let other = FleetId([99; 16]);
     let foreign = ROLES.map(|role| {

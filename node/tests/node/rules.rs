@@ -237,7 +237,7 @@ async fn r1_a_foreign_volume_serves_nothing() {
     fleet.run(1).await;
     let inventory = fleet.order(1, OrderChanges::default()).await.unwrap();
     assert_eq!(inventory.ailment(), Ailment::ForeignVolume);
-    let address = fleet.places[&1].address.to_string();
+    let address = fleet.places[&1].port.address().to_string();
     let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
     let status = reads
         .lookup(LookupRequest { blob: stored.id.0.to_vec().into(), ..LookupRequest::default() })

@@ -28,7 +28,7 @@ use tracing_subscriber::{Registry, layer::SubscriberExt};
 use weft_node::{gateway::Access, telemetry::Spans};
 
 use super::{
-    fleet::{Fleet, content, eventually, free_address},
+    fleet::{Fleet, Port, content, eventually},
     gateway::Running,
 };
 
@@ -163,7 +163,8 @@ async fn a_put_and_a_get_are_traces_through_gateway_and_members() {
 async fn a_collector_that_is_away_or_silent_holds_nothing_up() {
     let fleet = Fleet::start(4).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    for address in [free_address().await, silent.local_addr().expect("it is bound")] {
+    let closed = Port::hold();
+    for address in [closed.address(), silent.local_addr().expect("it is bound")] {
         let (spans, _here) = export_to(&format!("http://{address}"));
         let running = Running::start(&fleet, Access::Open).await;
         timeout(PROMPTLY, put(&running, &content(2, 10_000))).await.expect("the put is answered");

@@ -69,7 +69,7 @@ async fn gateways_of_before_are_told_entries_and_others_what_they_say() {
     let client = fleet.client();
     let stored = [put(&client, 1, &content(1, 300)).await.id, put(&client, 2, &content(2, 40_000)).await.id];
     fleet.whole().await;
-    let address = fleet.places[&0].address.to_string();
+    let address = fleet.places[&0].port.address().to_string();
     let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
     for blob in stored {
         let known = fleet.member(0).entry(&blob).unwrap().expect("everyone knows it");
@@ -182,7 +182,7 @@ async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
 
 /// What a member lists newest first; nothing while it can't.
 async fn newest(fleet: &Fleet, id: u32) -> Option<Vec<BlobId>> {
-    let address = fleet.places[&id].address.to_string();
+    let address = fleet.places[&id].port.address().to_string();
     let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
     let request = ListRequest { limit: 10, order: Order::Newest.wire(), ..ListRequest::default() };
     let reply = match reads.list(request).await {

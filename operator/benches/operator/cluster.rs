@@ -1,6 +1,6 @@
 //! What a run stands on: etcd, API server, KWOK with its Nodes, and the operator's own program.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, path::Path};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -12,7 +12,7 @@ use kube::{
 use serde_json::json;
 use tokio::task::block_in_place;
 use weft_crds::StorageCommittee;
-use weft_e2e::{ApiServer, AuditLog, Beside, Parts};
+use weft_e2e::{ApiServer, AuditLog, Beside, Parts, Port};
 
 use crate::{Failure, MEMBERS};
 
@@ -35,6 +35,7 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) nodes: Vec<String>,
     kwok: Beside,
+    admin: Port,
     server: ApiServer,
 }
 
@@ -48,7 +49,7 @@ impl Cluster {
         let count = (committees * usize::from(MEMBERS)).div_ceil(PODS_OF_A_NODE).max(LEAST_NODES);
         let nodes = (0..count).map(|number| format!("node-{number}")).collect();
         let kwok = block_in_place(|| prepare(&server))?;
-        let cluster = Self { client, nodes, kwok, server };
+        let cluster = Self { client, nodes, kwok, admin: Port::hold()?, server };
         cluster.make_nodes().await?;
         let ready = ["wait", "node", "--all", "--for=condition=Ready", "--timeout=60s"];
         let waited = block_in_place(|| cluster.server.kubectl().run(&ready));
@@ -58,7 +59,7 @@ impl Cluster {
 
     /// Starts the operator.
     pub(crate) fn operator(&self) -> Result<Beside, Failure> {
-        let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let admin = self.admin.address().to_string();
         let arguments = ["run", "--node-image", "example.com/weft:1", "--namespace", HOME, "--admin", &admin];
         let kubeconfig = self.server.kubeconfig_of(OPERATOR)?;
         let program = Path::new(env!("CARGO_BIN_EXE_weft-operator"));

@@ -2,14 +2,14 @@
 //!
 //! Its clock is the machine's, the operator's is ahead: a leaf is as old when it is signed as the operator is ahead by then.
 
-use std::{collections::BTreeSet, error::Error, net::TcpListener, process::Command, time::Duration};
+use std::{collections::BTreeSet, error::Error, process::Command, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, runtime::wait::await_condition};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use weft_crds::StorageCommitteeStatus;
-use weft_e2e::{ApiServer, Beside, Parts, wait_until};
+use weft_e2e::{ApiServer, Beside, Parts, Port, wait_until};
 use weft_operator::act::issuer::CertificateRequest;
 
 use super::{Corp, DAY, Mood, Tale};
@@ -27,13 +27,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Installs cert-manager. It ends with what is returned.
 async fn install(bench: &Bench) -> Result<Beside, Box<dyn Error>> {
     make_namespace(&bench.client, HOME).await?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let webhook = Port::hold()?;
     let running = tokio::task::block_in_place(|| -> Result<Beside, Box<dyn Error>> {
         let (server, program) = (&bench.server, Parts::locate()?.path("cert-manager")?);
         let printed = Command::new(&program).arg("crds").output()?;
         server.kubectl().apply(std::str::from_utf8(&printed.stdout)?)?;
         server.kubectl().run(&["wait", "--for=condition=Established", "--timeout=60s", "--all", "crd"])?;
-        let arguments = [format!("--namespace={HOME}"), format!("--webhook-port={port}")];
+        let arguments = [format!("--namespace={HOME}"), format!("--webhook-port={}", webhook.number())];
         Ok(server.start_beside("cert-manager", &program, server.kubeconfig(), &arguments)?)
     })?;
     let secrets: Api<Secret> = Api::namespaced(bench.client.clone(), HOME);
@@ -44,7 +44,7 @@ async fn install(bench: &Bench) -> Result<Beside, Box<dyn Error>> {
     let made = tokio::time::timeout(PATIENCE, made).await;
     let made = made.map_err(|_| format!("cert-manager has no webhook: {}", running.last_words()))??;
     let authority = made.and_then(|secret| secret.data).and_then(|mut data| data.remove("ca.crt")).ok_or("no CA")?;
-    tokio::task::block_in_place(|| admit(&bench.server, port, &authority))?;
+    tokio::task::block_in_place(|| admit(&bench.server, webhook.number(), &authority))?;
     Ok(running)
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::Service};
 use kube::{api::DeleteParams, runtime::wait::await_condition};
 use tokio::process::{Child, Command};
 use weft_crds::StorageCommittee;
-use weft_e2e::Scenario;
+use weft_e2e::{Port, Scenario};
 
 use crate::{Bench, NAMESPACE, Outcome};
 
@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The operator's program, standing by, which goes with this value.
 async fn operator(bench: &Bench, name: &str) -> Result<Child, Box<dyn std::error::Error>> {
-    let admin = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let port = Port::hold()?;
+    let admin = port.address();
     let program = env!("CARGO_BIN_EXE_weft-operator");
     let child = Command::new(program)
         .args(["run", "--node-image", "example.com/weft:1", "--namespace", NAMESPACE, "--name", name])

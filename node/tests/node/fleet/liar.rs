@@ -71,7 +71,7 @@ impl Liar {
         let asked = Arc::new(AtomicUsize::new(0));
         let sequence = sequence(FLEET, seat.member, seat.incarnation, 1, &SigningKey::from_seed([66; 32])).into();
         let lies = Lies { offers, identity, remembered: remembered.into(), sequence, asked: asked.clone() };
-        let listener = TcpListener::bind(place.address).await.expect("the address is free");
+        let listener = place.port.listen().await;
         let (certificate, key) = fleet.authority.issue(&format!("weft://{FLEET}/member/{id}/{}", place.incarnation));
         let mut tasks = JoinSet::new();
         let (sender, connections) = mpsc::channel(8);

@@ -7,6 +7,7 @@ pub(crate) mod liar;
 mod losses;
 pub(crate) mod older;
 mod operator;
+mod port;
 pub(crate) mod requests;
 pub(crate) mod timeless;
 mod writer;
@@ -15,14 +16,13 @@ use std::{
     collections::BTreeMap,
     future::Future,
     io,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::service::Routes;
 use weft_client::{Client, FleetConfig, PutError, PutRequest, Stored, TlsConnector};
 use weft_node::{
@@ -39,6 +39,7 @@ pub(crate) use certificates::Authority;
 pub(crate) use clock::TestClock;
 pub(crate) use losses::{delete_slivers, lose};
 pub(crate) use operator::OrderChanges;
+pub(crate) use port::Port;
 
 pub(crate) const FLEET: FleetId = FleetId([7; 16]);
 
@@ -58,7 +59,7 @@ pub(crate) struct Place {
     pub incarnation: u32,
     /// The incarnation that the disk was made for, when it is to be admitted again.
     pub readmit: Option<u32>,
-    pub address: SocketAddr,
+    pub port: Port,
     pub disk: FakeDisk,
     pub running: Option<Running>,
 }
@@ -122,7 +123,7 @@ impl Fleet {
         };
         for member in 0..members {
             let disk = fleet.new_disk();
-            let place = Place { incarnation: 1, readmit: None, address: free_address().await, disk, running: None };
+            let place = Place { incarnation: 1, readmit: None, port: Port::hold(), disk, running: None };
             fleet.places.insert(member, place);
             fleet.run(member).await;
         }
@@ -149,7 +150,7 @@ impl Fleet {
         let env = Env { clock: self.clock.clone(), ..Env::host(Arc::new(connector)) };
         let node = Node::open(Arc::new(place.disk.clone()), who, env, &Options::default()).await;
         let node = node.expect("the volume opens");
-        let listener = TcpListener::bind(place.address).await.expect("the address is free");
+        let listener = place.port.listen().await;
         let member = node.member();
         let tls = Tls::new(&self.authority.pem(), &certificate, &key).expect("the certificates are sound");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -235,7 +236,7 @@ impl Fleet {
         let config = FleetConfig {
             fleet: FLEET,
             trust: self.key.public(),
-            seeds: self.places.values().map(|place| place.address.to_string()).collect(),
+            seeds: self.places.values().map(|place| place.port.address().to_string()).collect(),
             connector: Arc::new(self.connector("gateway")),
         };
         Client::new(weft_client::Fleet::new(config))
@@ -282,11 +283,6 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: 
         assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-pub(crate) async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    listener.local_addr().expect("a bound socket has an address")
 }
 
 /// Content that is alike for the same seed.

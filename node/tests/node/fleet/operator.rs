@@ -31,11 +31,12 @@ impl Fleet {
     /// Orders one member, and gets its inventory.
     pub(crate) async fn order(&self, id: u32, changes: OrderChanges) -> Result<Inventory, Status> {
         let place = &self.places[&id];
-        let channel = self.connector("operator").channel(&place.address.to_string()).expect("the address is one");
+        let channel =
+            self.connector("operator").channel(&place.port.address().to_string()).expect("the address is one");
         let peers = self.places.iter().map(|(member, place)| Peer {
             member: *member,
             incarnation: place.incarnation,
-            address: place.address.to_string(),
+            address: place.port.address().to_string(),
         });
         let first = self.view.as_ref().filter(|view| view.view.predecessor.is_none());
         let request = OrderRequest {

@@ -26,7 +26,7 @@ pub(crate) fn peers(fleet: &Fleet, id: u32, role: &str) -> PeersClient<Channel> 
 }
 
 fn channel(fleet: &Fleet, id: u32, role: &str) -> Channel {
-    fleet.connector(role).channel(&fleet.places[&id].address.to_string()).expect("the address is one")
+    fleet.connector(role).channel(&fleet.places[&id].port.address().to_string()).expect("the address is one")
 }
 
 /// An inline blob: its acks need no upload.
