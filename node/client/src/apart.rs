@@ -1,5 +1,7 @@
 //! Work that takes milliseconds, apart from the threads that serve everyone.
 
+use std::panic::resume_unwind;
+
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     task::{JoinError, spawn_blocking},
@@ -15,4 +17,9 @@ pub async fn apart<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static)
         return Ok(work());
     }
     spawn_blocking(work).await
+}
+
+/// [`apart`], for callers that can't go on without the work: its panic is theirs.
+pub async fn apart_unwinding<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    apart(work).await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
 }

@@ -19,13 +19,13 @@ mod put;
 pub mod time;
 mod traced;
 
-pub use apart::apart;
+pub use apart::{apart, apart_unwinding};
 pub use connector::{ConnectError, Connector, MEMBER_NAME, TlsConnector};
 pub use delete::DeleteError;
 pub use descriptors::allow_descriptors;
 pub use fleet::{Current, Fleet, FleetConfig, FleetError, Holder, ViewRefused};
 pub use get::{ByteRange, Consistency, Content, GetError, HeldSliver, Holding, Placement};
-pub use list::{ListError, ListQuery, Page};
+pub use list::{Filter, ListError, ListQuery, Page};
 pub use order::{Order, Place};
 pub use put::{ContentError, PutError, PutRequest, Stored, StripeError, UploadError};
 pub use traced::Traced;

@@ -11,10 +11,12 @@ use weft_proto::v1::{ListReply, ListRequest};
 use weft_protocol::ShardSet;
 use weft_redstuff::{BlobId, Hash, Metadata};
 
-use crate::{Client, FleetError, Holder, Order, Place};
+use crate::{Client, FleetError, Holder, Order, Place, time};
 
 /// For one member's page.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Entries that a member looks at for one page, so that it answers in a fraction of that time, whatever is rare.
+const LOOK: u32 = 16 * 1024;
 /// After which another member is asked too.
 const HEDGE: Duration = Duration::from_millis(150);
 
@@ -33,22 +35,43 @@ pub struct ListQuery {
     pub order: Order,
     /// Those that come after this place.
     pub after: Option<Place>,
-    /// At most so many; members may give less.
+    /// At most so many; there may be less, also none, on a page that isn't the last.
     pub limit: u32,
-    /// Those with this label, `key=value`.
-    pub label: Option<String>,
+    pub filter: Filter,
+}
+
+/// What a list is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Blobs with this label: its key and value.
+    pub label: Option<(String, String)>,
     /// Those with content of this digest.
     pub digest: Option<Hash>,
-    /// Those that were made then or later (milliseconds since 1970); what doesn't say counts as of 1970.
+    /// Those that were made then or later (milliseconds since 1970); what doesn't say when counts as of 1970.
     pub since: Option<u64>,
     /// Those that were made before.
     pub until: Option<u64>,
 }
 
+impl Filter {
+    /// Whether all blobs of its times are taken.
+    pub fn takes_all_of_its_time(&self) -> bool {
+        self.label.is_none() && self.digest.is_none()
+    }
+
+    pub fn takes(&self, metadata: &Metadata) -> bool {
+        let label = self.label.as_ref().is_none_or(|(key, value)| metadata.labels.get(key) == Some(value));
+        let digest = self.digest.is_none_or(|digest| metadata.digest == digest);
+        let created = time::created(&metadata.labels).unwrap_or_default();
+        let in_time = self.since.is_none_or(|since| since <= created) && self.until.is_none_or(|until| created < until);
+        label && digest && in_time
+    }
+}
+
 impl ListQuery {
     /// Whether only members that know of times can answer it.
     fn is_dated(&self) -> bool {
-        self.order != Order::Id || self.since.is_some() || self.until.is_some()
+        self.order != Order::Id || self.filter.since.is_some() || self.filter.until.is_some()
     }
 }
 
@@ -56,8 +79,8 @@ impl ListQuery {
 #[derive(Debug, Clone)]
 pub struct Page {
     pub blobs: Vec<(BlobId, Metadata)>,
-    /// Whether more come after the last one.
-    pub more: bool,
+    /// Where the next part begins ([`ListQuery::after`]), unless this is the last.
+    pub next: Option<Place>,
 }
 
 impl Client {
@@ -86,14 +109,11 @@ impl Client {
                 }
             };
             let Some((holder, reply)) = next else { return Err(ListError::Unavailable { reasons }) };
-            let told = reply.map_err(|status| status.message().to_owned()).and_then(|reply| {
-                let is_understood = reply.dated || !query.is_dated();
-                is_understood.then_some(reply).ok_or_else(|| "it is of a release that doesn't list by time".to_owned())
-            });
+            let told = reply.map_err(|status| status.message().to_owned()).and_then(|reply| read(&reply, query));
             match told {
-                Ok(reply) => {
+                Ok(page) => {
                     answered = answered.union(holder.shards());
-                    pages.push(reply);
+                    pages.push(page);
                 }
                 Err(reason) => {
                     asked_shards = asked_shards.saturating_sub(holder.shards().len());
@@ -106,14 +126,16 @@ impl Client {
 }
 
 fn request(query: &ListQuery) -> ListRequest {
+    let Filter { label, digest, since, until } = &query.filter;
     ListRequest {
         after: query.after.map_or_else(Bytes::new, |place| query.order.encode(&place)),
         limit: query.limit,
-        label: query.label.clone().unwrap_or_default(),
-        digest: query.digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(digest.as_bytes())),
+        label: label.as_ref().map(|(key, value)| format!("{key}={value}")).unwrap_or_default(),
+        digest: digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(digest.as_bytes())),
         order: query.order.wire(),
-        since: query.since,
-        until: query.until,
+        since: *since,
+        until: *until,
+        look: LOOK,
     }
 }
 
@@ -122,28 +144,50 @@ async fn ask(holder: Arc<Holder>, request: ListRequest) -> (Arc<Holder>, Result<
     (holder, reply)
 }
 
-/// Puts pages of one query together. Past the end of a page that isn't the last, its member's blobs aren't known.
-fn merge(pages: Vec<ListReply>, query: &ListQuery) -> Page {
-    let (mut blobs, mut end, mut more) = (BTreeMap::new(), None, false);
-    for ListReply { metadata, more: cut, dated: _ } in pages {
-        let page: BTreeMap<Place, Metadata> = metadata
-            .iter()
-            .filter_map(|bytes| Metadata::decode(bytes).ok().map(|metadata| (Metadata::id_of(bytes), metadata)))
-            .map(|(id, metadata)| (query.order.place(id, &metadata), metadata))
-            .filter(|(place, _)| query.after.is_none_or(|after| after < *place))
-            .collect();
-        if cut && let Some((last, _)) = page.last_key_value() {
-            end = Some(end.map_or(*last, |end: Place| end.min(*last)));
-            more = true;
-        }
-        blobs.extend(page);
+/// What one member knows: all blobs up to a place, or to the end.
+#[derive(Debug)]
+struct Known {
+    blobs: BTreeMap<Place, Metadata>,
+    reached: Option<Place>,
+}
+
+/// Reads a member's page; what it has that wasn't asked for is left away.
+fn read(reply: &ListReply, query: &ListQuery) -> Result<Known, String> {
+    if query.is_dated() && !reply.dated {
+        return Err("it is of a release that doesn't list by time".to_owned());
     }
-    if let Some(end) = end {
-        blobs.retain(|place, _| *place <= end);
+    let lies_ahead = |place: &Place| query.after.is_none_or(|after| after < *place);
+    let blobs: BTreeMap<Place, Metadata> = (reply.metadata.iter())
+        .filter_map(|bytes| Metadata::decode(bytes).ok().map(|metadata| (Metadata::id_of(bytes), metadata)))
+        .filter(|(_, metadata)| query.filter.takes(metadata))
+        .map(|(id, metadata)| (query.order.place(id, &metadata), metadata))
+        .filter(|(place, _)| lies_ahead(place))
+        .collect();
+    let reached = match &reply.reached {
+        _ if !reply.more => return Ok(Known { blobs, reached: None }),
+        before if before.is_empty() => blobs.last_key_value().map(|(last, _)| *last),
+        place => query.order.decode(place),
+    };
+    // Who takes such a page asks for the same one for ever.
+    let reached = reached.filter(lies_ahead).ok_or("it knows more, and doesn't say after which place")?;
+    Ok(Known { blobs, reached: Some(reached) })
+}
+
+/// Puts pages of one query together, as far as all of them reach.
+fn merge(pages: Vec<Known>, query: &ListQuery) -> Page {
+    let (mut blobs, mut next) = (BTreeMap::new(), None::<Place>);
+    for page in pages {
+        next = next.into_iter().chain(page.reached).min();
+        blobs.extend(page.blobs);
+    }
+    if let Some(next) = next {
+        blobs.retain(|place, _| *place <= next);
     }
     let limit = query.limit as usize;
-    more |= blobs.len() > limit;
-    Page { blobs: blobs.into_iter().take(limit).map(|(place, metadata)| (place.id(), metadata)).collect(), more }
+    if blobs.len() > limit {
+        next = blobs.keys().nth(limit.saturating_sub(1)).copied();
+    }
+    Page { blobs: blobs.into_iter().take(limit).map(|(place, metadata)| (place.id(), metadata)).collect(), next }
 }
 
 #[cfg(test)]
@@ -151,7 +195,6 @@ mod tests {
     use weft_redstuff::{Code, Labels, Layout, inline_root};
 
     use super::*;
-    use crate::time;
 
     fn blob(nonce: u8) -> Metadata {
         made(nonce, None)
@@ -166,23 +209,77 @@ mod tests {
     }
 
     fn page(blobs: &[&Metadata], more: bool) -> ListReply {
-        ListReply { metadata: blobs.iter().map(|blob| blob.encode().into()).collect(), more, dated: true }
+        let metadata = blobs.iter().map(|blob| blob.encode().into()).collect();
+        ListReply { metadata, more, dated: true, reached: Bytes::new() }
+    }
+
+    fn merged(pages: &[ListReply], query: &ListQuery) -> (Vec<BlobId>, Option<Place>) {
+        let pages = pages.iter().map(|page| read(page, query).unwrap()).collect();
+        let Page { blobs, next } = merge(pages, query);
+        (blobs.into_iter().map(|(id, _)| id).collect(), next)
+    }
+
+    /// Four blobs in the order of their IDs, and their places.
+    fn in_order() -> (Vec<Metadata>, Vec<Place>) {
+        let mut blobs: Vec<Metadata> = (0..4).map(blob).collect();
+        blobs.sort_by_key(Metadata::id);
+        let places = blobs.iter().map(|blob| Order::Id.place(blob.id(), blob)).collect();
+        (blobs, places)
     }
 
     #[test]
     fn pages_are_merged_as_far_as_all_reach() {
-        let mut blobs: Vec<Metadata> = (0..4).map(blob).collect();
-        blobs.sort_by_key(Metadata::id);
+        let (blobs, places) = in_order();
         let [first, second, third, fourth] = &blobs[..] else { unreachable!() };
         let query = |limit| ListQuery { limit, ..ListQuery::default() };
-        let ids = |page: &Page| page.blobs.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        let [cut, whole] = [page(&[first, third], true), page(&[second, third, fourth], false)];
+        let ids = vec![first.id(), second.id(), third.id()];
+        assert_eq!(merged(&[cut, whole], &query(10)), (ids.clone(), Some(places[2])));
+        let [odd, even] = [page(&[first, third], false), page(&[second, fourth], false)];
+        assert_eq!(merged(&[odd, even], &query(3)), (ids, Some(places[2])));
+        assert_eq!(merged(&[page(&[fourth], false), page(&[], false)], &query(3)), (vec![fourth.id()], None));
+    }
 
-        let merged = merge(vec![page(&[first, third], true), page(&[second, third, fourth], false)], &query(10));
-        assert_eq!((ids(&merged), merged.more), (vec![first.id(), second.id(), third.id()], true));
-        let merged = merge(vec![page(&[first, third], false), page(&[second, fourth], false)], &query(3));
-        assert_eq!((ids(&merged), merged.more), (vec![first.id(), second.id(), third.id()], true));
-        let merged = merge(vec![page(&[fourth], false), page(&[], false)], &query(3));
-        assert_eq!((ids(&merged), merged.more), (vec![fourth.id()], false));
+    #[test]
+    fn pages_without_a_blob_reach_as_far_as_they_say() {
+        let (blobs, places) = in_order();
+        let [first, second, third, _] = &blobs[..] else { unreachable!() };
+        let query = ListQuery { limit: 10, ..ListQuery::default() };
+        let reaching = |page: ListReply, place: &Place| ListReply { reached: query.order.encode(place), ..page };
+        let [empty, cut] = [reaching(page(&[], true), &places[1]), page(&[first, second, third], true)];
+        assert_eq!(merged(&[empty, cut], &query), (vec![first.id(), second.id()], Some(places[1])));
+        let [near, far] = [1, 2].map(|end| reaching(page(&[], true), &places[end]));
+        assert_eq!(merged(&[far.clone(), near], &query), (vec![], Some(places[1])));
+        // Further than its last blob; the other one has all that there is.
+        let further = reaching(page(&[first], true), &places[2]);
+        let ids = vec![first.id(), second.id(), third.id()];
+        assert_eq!(merged(&[further, page(&[second, third], false)], &query), (ids, Some(places[2])));
+    }
+
+    #[test]
+    fn pages_that_lead_nowhere_are_no_answers() {
+        let (blobs, places) = in_order();
+        let query = ListQuery { after: Some(places[1]), limit: 10, ..ListQuery::default() };
+        let reaching = |reached: &[u8]| ListReply { reached: reached.to_vec().into(), ..page(&[&blobs[3]], true) };
+        for reached in [&query.order.encode(&places[0])[..], &query.order.encode(&places[1]), b"malformed"] {
+            assert!(read(&reaching(reached), &query).is_err(), "{reached:?}");
+        }
+        assert!(read(&reaching(&query.order.encode(&places[2])), &query).is_ok());
+        assert!(read(&page(&[&blobs[0]], true), &query).is_err());
+        assert!(read(&page(&[], true), &query).is_err());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_left_away() {
+        let [old, new] = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"].map(|time| made(1, Some(time)));
+        let of = |filter| ListQuery { order: Order::Newest, after: None, limit: 10, filter };
+        let both = [page(&[&old, &new], false)];
+        let since = time::created(&new.labels);
+        assert_eq!(merged(&both, &of(Filter { since, ..Filter::default() })).0, [new.id()]);
+        assert_eq!(merged(&both, &of(Filter { until: since, ..Filter::default() })).0, [old.id()]);
+        let label = Some((time::CREATED.to_owned(), "2026-01-01T00:00:00Z".to_owned()));
+        assert_eq!(merged(&both, &of(Filter { label, ..Filter::default() })).0, [old.id()]);
+        assert_eq!(merged(&both, &of(Filter { digest: Some(Hash([7; 32])), ..Filter::default() })).0, []);
     }
 
     #[test]
@@ -193,11 +290,10 @@ mod tests {
         let mut last = [&undated, &odd];
         last.sort_by_key(|blob| blob.id());
         let query = ListQuery { order: Order::Newest, limit: 10, ..ListQuery::default() };
-        let ids = |page: Page| page.blobs.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
         let all = [&newest, &new, &old, last[0], last[1]].map(Metadata::id);
-        let pages = || vec![page(&[&new, last[0], last[1]], false), page(&[&newest, &old], false)];
-        assert_eq!(ids(merge(pages(), &query)), all);
+        let pages = [page(&[&new, last[0], last[1]], false), page(&[&newest, &old], false)];
+        assert_eq!(merged(&pages, &query).0, all);
         let after = Some(query.order.place(new.id(), &new));
-        assert_eq!(ids(merge(pages(), &ListQuery { after, ..query })), all[2..]);
+        assert_eq!(merged(&pages, &ListQuery { after, ..query }).0, all[2..]);
     }
 }

@@ -1,6 +1,9 @@
 //! `GET /v1/blobs`, and what all routes share.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -12,13 +15,16 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weft_client::{ListQuery, Order, time};
+use weft_client::{Filter, ListQuery, Order, time};
 use weft_redstuff::{BlobId, Metadata};
 
 use super::{Gateway, problem::Problem};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
+
+/// A request ends about then with what it has, and where to go on.
+const SEARCH: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,47 +38,62 @@ pub(super) struct Asked {
     until: Option<String>,
 }
 
-/// A page of blobs in the order of their IDs, or newest first, as wherever times are asked for; `next` is where the next page begins (`after`), if there is
-/// one.
+/// A page of blobs in the order of their IDs, or newest first, as wherever times are asked for; `next` is where the next page
+/// begins (`after`), if there is one. Of what is rare a page may have less than the limit, also nothing, and a next one.
 pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(asked) = asked.map_err(|rejection| bad(rejection.body_text()))?;
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
-    let digest = asked.digest.map(|digest| digest.trim_start_matches("blake3=").parse());
-    if asked.label.as_ref().is_some_and(|label| !label.contains('=')) {
-        return Err(bad("a label is asked for as key=value"));
+    let mut query = asked.query()?;
+    let began = Instant::now();
+    let mut page = gateway.client.list(&query).await?;
+    while page.blobs.is_empty() && page.next.is_some() && began.elapsed() < SEARCH {
+        query.after = page.next;
+        page = gateway.client.list(&query).await?;
     }
-    let is_bounded = asked.since.is_some() || asked.until.is_some();
-    let order = match asked.order.as_deref() {
-        // In the order of IDs all blobs would have to be looked at.
-        Some("id") if is_bounded => return Err(bad("since and until go with order=newest")),
-        None | Some("id") if !is_bounded => Order::Id,
-        None | Some("newest") => Order::Newest,
-        Some(other) => return Err(bad(format!("order: {other:?} is neither id nor newest"))),
-    };
-    let time = |name: &str, text: Option<String>| {
-        let millis = text.map(|text| time::parse_millis(&text).map_err(|error| bad(format!("{name}: {error}"))));
-        millis.transpose()
-    };
-    let place = |text: &str| {
-        order.parse(text).ok_or_else(|| bad(format!("after: {text:?} isn't what a page in this order gave as next")))
-    };
-    let query = ListQuery {
-        order,
-        after: asked.after.as_deref().map(place).transpose()?,
-        limit,
-        label: asked.label,
-        digest: digest.transpose().map_err(|error| bad(format!("digest: {error}")))?,
-        since: time("since", asked.since)?,
-        until: time("until", asked.until)?,
-    };
-    let page = gateway.client.list(&query).await?;
-    let last = page.blobs.last().filter(|_| page.more);
-    let next = last.map(|(id, metadata)| order.text(&order.place(*id, metadata)));
     let blobs: Vec<Value> = page.blobs.iter().map(|(id, metadata)| describe(*id, metadata)).collect();
+    let next = page.next.map(|place| query.order.text(&place));
     Ok(Json(json!({ "blobs": blobs, "next": next })))
+}
+
+impl Asked {
+    fn query(self) -> Result<ListQuery, Problem> {
+        let is_bounded = self.since.is_some() || self.until.is_some();
+        let order = match self.order.as_deref() {
+            // In the order of IDs all blobs would have to be looked at.
+            Some("id") if is_bounded => return Err(bad("since and until go with order=newest")),
+            None | Some("id") if !is_bounded => Order::Id,
+            None | Some("newest") => Order::Newest,
+            Some(other) => return Err(bad(format!("order: {other:?} is neither id nor newest"))),
+        };
+        let place = |text: String| {
+            let place = order.parse(&text);
+            place.ok_or_else(|| bad(format!("after: {text:?} isn't what a page in this order gave as next")))
+        };
+        let label = |text: String| {
+            let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+            pair.ok_or_else(|| bad("a label is asked for as key=value"))
+        };
+        let digest = |text: String| {
+            let hash = text.trim_start_matches("blake3=").parse();
+            hash.map_err(|error| bad(format!("digest: {error}")))
+        };
+        let time = |name: &'static str| {
+            move |text: String| time::parse_millis(&text).map_err(|error| bad(format!("{name}: {error}")))
+        };
+        Ok(ListQuery {
+            order,
+            after: self.after.map(place).transpose()?,
+            limit: self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+            filter: Filter {
+                label: self.label.map(label).transpose()?,
+                digest: self.digest.map(digest).transpose()?,
+                since: self.since.map(time("since")).transpose()?,
+                until: self.until.map(time("until")).transpose()?,
+            },
+        })
+    }
 }
 
 fn describe(id: BlobId, metadata: &Metadata) -> Value {

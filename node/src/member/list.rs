@@ -1,82 +1,58 @@
 //! Lists of live blobs, by the page.
 
-use weft_client::{Order, Place, time};
+use std::time::{Duration, Instant};
+
+use weft_client::{ListQuery, Order, Place};
 use weft_protocol::Entry;
-use weft_redstuff::{BlobId, Hash, Metadata};
+use weft_redstuff::{BlobId, Metadata};
 use weft_store::{ReadTx, View};
 
 use super::{Member, MemberError, index};
 
 /// Entries read at a time, unless fewer are wanted.
-const PAGE: usize = 512;
+const BATCH: usize = 512;
 
-/// Entries looked at in one call at the most, so that a rare label doesn't read the registry in one breath.
+/// Entries looked at for one page at the most, so that a rare label doesn't read the registry in one breath.
 const SCAN: usize = 16 * 1024;
+
+/// A page that others go on from takes no longer: askers wait for some seconds.
+const BREATH: Duration = Duration::from_secs(1);
 
 /// The largest page of a list.
 const MAX_LIST: usize = 1000;
 
-/// What is listed, and how.
-#[derive(Debug, Clone)]
-pub(crate) struct Listing {
-    pub(crate) order: Order,
-    /// What comes after this place.
-    pub(crate) after: Option<Place>,
-    pub(crate) limit: usize,
-    pub(crate) filter: Filter,
+/// A page of a list: all live blobs of the query up to a place, or to the end.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) blobs: Vec<Metadata>,
+    pub(crate) reached: Option<Place>,
 }
 
-/// What a list is narrowed to.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    pub(crate) label: Option<(String, String)>,
-    pub(crate) digest: Option<Hash>,
-    /// Milliseconds since 1970; what doesn't say when it was made counts as of then.
-    pub(crate) since: Option<u64>,
-    pub(crate) until: Option<u64>,
-}
-
-impl Filter {
-    /// Whether it leaves none out but those of other times.
-    fn takes_all(&self) -> bool {
-        self.label.is_none() && self.digest.is_none()
-    }
-
-    fn takes(&self, metadata: &Metadata) -> bool {
-        let label = self.label.as_ref().is_none_or(|(key, value)| metadata.labels.get(key) == Some(value));
-        let digest = self.digest.is_none_or(|digest| metadata.digest == digest);
-        let created = time::created(&metadata.labels).unwrap_or_default();
-        let in_time = self.since.is_none_or(|since| since <= created) && self.until.is_none_or(|until| created < until);
-        label && digest && in_time
-    }
-}
-
-impl Listing {
-    /// The next live blobs, taken or not, and the place of the last that was looked at; `None` where nothing is left.
-    fn page(
-        &self,
-        view: &ReadTx,
-        after: Option<Place>,
-        size: usize,
-    ) -> Result<Option<(Vec<Metadata>, Place)>, MemberError> {
-        match self.order {
-            Order::Id => {
-                let page = view.entries(after.map(|place| place.id()).as_ref().map(|blob| &blob.0), size)?;
-                let Some((last, _)) = page.last() else { return Ok(None) };
-                let last = Place::new(0, BlobId(*last));
-                let live = page.into_iter().map(|(_, entry)| live(&entry)).filter_map(Result::transpose);
-                Ok(Some((live.collect::<Result<_, _>>()?, last)))
+/// A batch of the entries in an order: those that are live, and the place of the last that was looked at; `None` where nothing is
+/// left.
+fn batch(
+    view: &ReadTx,
+    order: Order,
+    after: Option<Place>,
+    size: usize,
+) -> Result<Option<(Vec<Metadata>, Place)>, MemberError> {
+    match order {
+        Order::Id => {
+            let page = view.entries(after.map(|place| place.id()).as_ref().map(|blob| &blob.0), size)?;
+            let Some((last, _)) = page.last() else { return Ok(None) };
+            let last = Place::new(0, BlobId(*last));
+            let live = page.into_iter().map(|(_, entry)| live(&entry)).filter_map(Result::transpose);
+            Ok(Some((live.collect::<Result<_, _>>()?, last)))
+        }
+        Order::Newest => {
+            let page = index::newest(view, after, size)?;
+            let Some(last) = page.last().copied() else { return Ok(None) };
+            let mut found = Vec::with_capacity(page.len());
+            for place in page {
+                // A row without a live entry tells of nothing.
+                found.extend(view.entry(&place.id().0)?.map(|entry| live(&entry)).transpose()?.flatten());
             }
-            Order::Newest => {
-                let page = index::newest(view, after, size)?;
-                let Some(last) = page.last().copied() else { return Ok(None) };
-                let mut found = Vec::with_capacity(page.len());
-                for place in page {
-                    // A row without a live entry tells of nothing.
-                    found.extend(view.entry(&place.id().0)?.map(|entry| live(&entry)).transpose()?.flatten());
-                }
-                Ok(Some((found, last)))
-            }
+            Ok(Some((found, last)))
         }
     }
 }
@@ -89,43 +65,46 @@ fn live(entry: &[u8]) -> Result<Option<Metadata>, MemberError> {
 }
 
 impl Member {
-    /// Live blobs in order, and whether there are more.
+    /// A page of live blobs. It may end before it is full, once so many entries were looked at; with `look` zero only if it has
+    /// something: who asks so knows no other place to go on from than that of the last blob.
     ///
     /// # Errors
     /// [`MemberError::NotOrdered`] while the order of creation is made (see [`Member::order_by_creation`]).
-    pub(crate) fn list(&self, listing: &Listing) -> Result<(Vec<Metadata>, bool), MemberError> {
-        let by_time = listing.order == Order::Newest;
+    pub(crate) fn list(&self, query: &ListQuery, look: usize) -> Result<Listed, MemberError> {
+        let &ListQuery { order, after, ref filter, limit } = query;
+        let by_time = order == Order::Newest;
         if by_time && !self.index.is_ordered() {
             return Err(MemberError::NotOrdered);
         }
-        let Filter { since, until, .. } = listing.filter;
-        let limit = listing.limit.clamp(1, MAX_LIST);
+        let limit = (limit as usize).clamp(1, MAX_LIST);
         // Nothing that was made at `until` or later is looked at.
-        let before = until.filter(|_| by_time).map(|until| Place::new(until, BlobId([0xff; 32])));
-        let (view, mut after) = (self.store.view(), listing.after.max(before));
+        let before = filter.until.filter(|_| by_time).map(|until| Place::new(until, BlobId([0xff; 32])));
+        let (view, mut after, began) = (self.store.view(), after.max(before), Instant::now());
+        let scan = if look == 0 { SCAN } else { look.min(SCAN) };
         // One more than is wanted tells whether there are more.
-        let size = if listing.filter.takes_all() { PAGE.min(limit + 1) } else { PAGE };
-        let (mut found, mut scanned) = (Vec::new(), 0);
-        while let Some((page, last)) = listing.page(&view, after, size)? {
+        let size = if filter.takes_all_of_its_time() { BATCH.min(limit + 1) } else { BATCH.min(scan) };
+        let (mut blobs, mut looked_at) = (Vec::new(), 0);
+        while let Some((page, last)) = batch(&view, order, after, size)? {
             after = Some(last);
-            scanned += size;
+            looked_at += size;
             for metadata in page {
-                if !listing.filter.takes(&metadata) || self.has_expired(&metadata) {
+                if !filter.takes(&metadata) || self.has_expired(&metadata) {
                     continue;
                 }
-                if found.len() == limit {
-                    return Ok((found, true));
+                if blobs.len() == limit {
+                    let last = blobs.last().map(|metadata: &Metadata| order.place(metadata.id(), metadata));
+                    return Ok(Listed { blobs, reached: last });
                 }
-                found.push(metadata);
+                blobs.push(metadata);
             }
-            if by_time && since.is_some_and(|since| last.created() < since) {
+            if by_time && filter.since.is_some_and(|since| last.created() < since) {
                 break;
             }
-            // A page that ends early still tells where to go on, if it has anything to tell.
-            if scanned >= SCAN && !found.is_empty() {
-                return Ok((found, true));
+            let is_enough = looked_at >= scan || began.elapsed() >= BREATH;
+            if is_enough && (look > 0 || !blobs.is_empty()) {
+                return Ok(Listed { blobs, reached: after });
             }
         }
-        Ok((found, false))
+        Ok(Listed { blobs, reached: None })
     }
 }

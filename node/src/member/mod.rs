@@ -67,7 +67,7 @@ use invalid::Invalid;
 pub(crate) use invalid::{Verdict, verdict};
 pub(crate) use lacking::Lacking;
 pub(crate) use leftovers::{Step, step};
-pub(crate) use list::{Filter, Listing};
+pub(crate) use list::Listed;
 pub use moved::Way;
 pub use open::{Opened, WhoAmI};
 pub(crate) use order::Order;

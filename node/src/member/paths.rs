@@ -6,11 +6,10 @@
 use std::{
     collections::VecDeque,
     ops::ControlFlow,
-    panic::resume_unwind,
     sync::{Arc, Mutex},
 };
 
-use weft_client::apart;
+use weft_client::apart_unwinding;
 use weft_protocol::Entry;
 use weft_redstuff::{
     BlobId, Hash,
@@ -110,8 +109,7 @@ impl Member {
         }
         let view = self.store.view();
         let Some(upload) = view.holding(&blob.0)? else { return Ok(None) };
-        let made = apart(move || tree(&view, upload, stripes)).await;
-        let known = match made.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))? {
+        let known = match apart_unwinding(move || tree(&view, upload, stripes)).await? {
             Ok(tree) if tree.root() == root => Known::Tree(Arc::new(tree)),
             Ok(_) => return Ok(None),
             Err(gap) => Known::Gap(gap),

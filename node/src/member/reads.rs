@@ -86,8 +86,7 @@ impl Member {
             let mut reading = Reading { view: store.view(), rotten: Vec::new() };
             (read(&mut reading), reading.rotten)
         };
-        let read = weft_client::apart(read).await;
-        let (value, rotten) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let (value, rotten) = weft_client::apart_unwinding(read).await;
         self.drop_all_rotten(rotten).await;
         value
     }

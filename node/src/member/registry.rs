@@ -66,12 +66,12 @@ impl Member {
     ) -> Result<Merged, MemberError> {
         self.learn_views(views).await?;
         let (views, fleet) = (self.known().views.clone(), self.identity.fleet);
-        let checked = weft_client::apart(move || {
+        let checked = weft_client::apart_unwinding(move || {
             let total = entries.len();
             let good: Vec<Entry> = entries.into_iter().filter(|entry| check(fleet, entry, &views).is_ok()).collect();
             (total - good.len(), good)
         });
-        let (refused, good) = checked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let (refused, good) = checked.await;
         let mut merged = Merged { refused, ..Merged::default() };
         let mut rest = good.into_iter();
         loop {
@@ -163,10 +163,7 @@ impl Member {
         match kind {
             DigestKind::Sets => index.digests(kind, &view),
             // That takes a while.
-            DigestKind::Rows => {
-                let made = weft_client::apart(move || index.digests(kind, &view)).await;
-                made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-            }
+            DigestKind::Rows => weft_client::apart_unwinding(move || index.digests(kind, &view)).await,
         }
     }
 
@@ -179,8 +176,7 @@ impl Member {
     /// differ at least.
     pub(crate) async fn compare_registry(&self, digests: Vec<Hash>, sketch: Sketch<ROW>) -> (Compared, u64) {
         let index = Arc::clone(&self.index);
-        let compared = weft_client::apart(move || (index.compare(&digests, &sketch), index.excess(&sketch)));
-        compared.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        weft_client::apart_unwinding(move || (index.compare(&digests, &sketch), index.excess(&sketch))).await
     }
 
     /// Whether a blob is live here.

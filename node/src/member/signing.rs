@@ -78,7 +78,7 @@ impl Member {
     }
 
     /// What an incarnation signed with the highest sequence that this member saw.
-    pub(crate) fn remembered(&self, member: MemberId, incarnation: Incarnation) -> Result<Option<Signed>, MemberError> {
+    pub fn remembered(&self, member: MemberId, incarnation: Incarnation) -> Result<Option<Signed>, MemberError> {
         let noted = records::remembered(&self.store.view(), member, incarnation)?;
         let heard = lock(&self.heard_sequences).get(&(member, incarnation.number)).cloned();
         let heard = heard.filter(|heard| heard.header.incarnation == incarnation);

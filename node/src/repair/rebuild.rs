@@ -1,13 +1,10 @@
 //! Rebuilding slivers from crossing symbols (DESIGN §2; the Walrus paper, section 4.3).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::resume_unwind,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use weft_client::apart;
+use weft_client::apart_unwinding;
 use weft_proto::v1::SymbolItem;
 use weft_protocol::MemberId;
 use weft_redstuff::{Axis, BlobId, Code, StripeHashes, rebuild_sliver, symbol};
@@ -205,8 +202,8 @@ impl Rebuild<'_> {
         let (code, mut kept, mut left) = (self.fleet.newest.view.code, Together::new(), units);
         while !left.is_empty() {
             let some: Vec<Unit> = left.drain(..left.len().min(AT_ONCE)).collect();
-            let assembled = apart(move || some.into_iter().map(|unit| unit.assemble(code)).collect::<Vec<_>>()).await;
-            for assembled in assembled.unwrap_or_else(|panic| resume_unwind(panic.into_panic())) {
+            let assemble = move || some.into_iter().map(|unit| unit.assemble(code)).collect::<Vec<_>>();
+            for assembled in apart_unwinding(assemble).await {
                 kept.begin(self.keep(assembled)).await;
             }
         }

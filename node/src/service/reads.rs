@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
-use weft_client::Order;
+use weft_client::{Filter, ListQuery, Order};
 use weft_proto::v1::{
     GetViewRequest, HeldReply, HeldRequest, HeldSliver, ListReply, ListRequest, LiveBlob, LookupReply, LookupRequest,
     Sliver, SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server,
@@ -17,7 +17,7 @@ use super::{
     caller::{Gate, Service},
 };
 use crate::{
-    member::{Filter, Listing, Member, MemberError, sliver_axis},
+    member::{Listed, Member, MemberError, sliver_axis},
     telemetry,
 };
 
@@ -104,13 +104,14 @@ impl reads_server::Reads for Reads {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
         self.gate.admit_foreground(&request, Service::Reads, &self.member)?;
-        let listing = listing(request.into_inner())?;
-        let member = self.member.clone();
-        let list = weft_client::apart(move || member.list(&listing)).await;
-        let (found, more) = list.map_err(|error| Status::internal(error.to_string()))??;
-        let metadata: Vec<Bytes> = found.iter().map(|metadata| metadata.encode().into()).collect();
+        let (query, look) = asked(request.into_inner())?;
+        let (member, order) = (self.member.clone(), query.order);
+        let list = weft_client::apart(move || member.list(&query, look)).await;
+        let Listed { blobs, reached } = list.map_err(|error| Status::internal(error.to_string()))??;
+        let metadata: Vec<Bytes> = blobs.iter().map(|metadata| metadata.encode().into()).collect();
         self.member.metrics().sent("reads", metadata.iter().map(Bytes::len).sum());
-        Ok(Response::new(ListReply { metadata, more, dated: true }))
+        let (more, reached) = (reached.is_some(), reached.map(|place| order.encode(&place)).unwrap_or_default());
+        Ok(Response::new(ListReply { metadata, more, dated: true, reached }))
     }
 
     async fn get_stripe_hashes(
@@ -163,8 +164,9 @@ fn is_small(metadata: &Metadata) -> bool {
     metadata.layout.stripes() == 1 && metadata.length() <= weft_proto::SMALL_BLOB
 }
 
-fn listing(request: ListRequest) -> Result<Listing, Status> {
-    let ListRequest { after, limit, label, digest, order, since, until } = request;
+/// What is to be listed, and how many entries may be looked at for a page that needn't have anything.
+fn asked(request: ListRequest) -> Result<(ListQuery, usize), Status> {
+    let ListRequest { after, limit, label, digest, order, since, until, look } = request;
     let order = Order::read(order).ok_or_else(|| Status::invalid_argument("the order isn't known here"))?;
     let malformed = || Status::invalid_argument("the place to go on from is malformed");
     let after = if after.is_empty() { None } else { Some(order.decode(&after).ok_or_else(malformed)?) };
@@ -178,5 +180,5 @@ fn listing(request: ListRequest) -> Result<Listing, Status> {
     } else {
         Some(Hash::from_slice(&digest).ok_or_else(|| Status::invalid_argument("a digest is 32 bytes"))?)
     };
-    Ok(Listing { order, after, limit: limit as usize, filter: Filter { label, digest, since, until } })
+    Ok((ListQuery { order, after, limit, filter: Filter { label, digest, since, until } }, look as usize))
 }

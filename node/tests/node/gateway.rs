@@ -52,7 +52,7 @@ impl Running {
     }
 }
 
-async fn put(gateways: &Gateways, key: &str, bytes: &Bytes) -> Result<PutAnswer, HttpError> {
+pub(crate) async fn put(gateways: &Gateways, key: &str, bytes: &Bytes) -> Result<PutAnswer, HttpError> {
     gateways.put(&Put { key: key.to_owned(), ..Put::default() }, bytes.clone()).await
 }
 
@@ -141,63 +141,6 @@ async fn labels_lists_and_deletes() {
     assert_eq!(status_of(gateways.delete(&"0".repeat(64)).await), 404);
     eventually("the list is without the deleted blob", || async {
         gateways.list(&Listing::default(), 10).await.is_ok_and(|page| page.blobs.len() == 1)
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_by_time_page_by_page() {
-    let fleet = Fleet::start(4).await;
-    let running = Running::start(&fleet, Access::Open).await;
-    let gateways = running.client(None);
-    let mut ids = Vec::new();
-    // Two of one moment are in the order of IDs.
-    for (key, created) in
-        [("old", Some("00.5")), ("none", None), ("new", Some("02")), ("one", Some("01")), ("two", Some("01"))]
-    {
-        let labels = created.map(|second| ("created".to_owned(), format!("2026-01-01T00:00:{second}Z")));
-        let request = Put { key: key.to_owned(), labels: labels.into_iter().collect(), ..Put::default() };
-        ids.push(gateways.put(&request, Bytes::from(key)).await.expect("stored").id);
-    }
-    let [old, none, new, one, two] = &ids[..] else { panic!("five were put") };
-    let (first, second) = if one < two { (one, two) } else { (two, one) };
-    let all = [new, first, second, old, none];
-    for size in [1, 2, 5] {
-        let (mut listing, mut listed) = (Listing { newest: true, ..Listing::default() }, Vec::new());
-        loop {
-            let page = gateways.list(&listing, size).await.expect("listed");
-            listed.extend(page.blobs);
-            listing.after = page.next;
-            if listing.after.is_none() {
-                break;
-            }
-        }
-        assert_eq!(listed.iter().map(|blob| &blob.id).collect::<Vec<_>>(), all, "{size} a page");
-        assert_eq!(listed[3].created.as_deref(), Some("2026-01-01T00:00:00.5Z"));
-        assert_eq!(listed[4].created, None);
-    }
-    for newest in [true, false] {
-        let between = async |since: Option<&str>, until: Option<&str>| {
-            let time = |time: Option<&str>| time.map(|second| format!("2026-01-01T00:00:{second}Z"));
-            let listing = Listing { newest, since: time(since), until: time(until), ..Listing::default() };
-            let page = gateways.list(&listing, 10).await.expect("listed");
-            let mut found: Vec<String> = page.blobs.into_iter().map(|blob| blob.id).collect();
-            found.sort();
-            found
-        };
-        let sorted = |ids: &[&String]| {
-            let mut ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
-            ids.sort();
-            ids
-        };
-        assert_eq!(between(Some("01"), None).await, sorted(&[new, one, two]));
-        assert_eq!(between(None, Some("01")).await, sorted(&[old, none]));
-        assert_eq!(between(Some("00.5"), Some("02")).await, sorted(&[old, one, two]));
-    }
-    gateways.delete(new).await.expect("deleted");
-    eventually("the deleted blob is gone from the order of creation", || async {
-        let page = gateways.list(&Listing { newest: true, ..Listing::default() }, 10).await;
-        page.is_ok_and(|page| page.blobs.iter().map(|blob| &blob.id).eq(all[1..].iter().copied()))
     })
     .await;
 }

@@ -7,6 +7,7 @@ mod expiring;
 mod fleet;
 mod gateway;
 mod invalid;
+mod lists;
 mod memory;
 mod mending;
 mod mirror;

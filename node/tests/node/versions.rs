@@ -3,17 +3,19 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::stream;
-use weft_client::{Connector as _, Order, PutRequest, time};
+use weft_client::{Order, PutRequest, time};
 use weft_proto::v1::{
     EntryIdsRequest, ExchangeRequest, Identity, ListRequest, LookupReply, LookupRequest, RegistryDigestsRequest,
-    reads_client::ReadsClient,
 };
 use weft_protocol::Entry;
 use weft_redstuff::{BlobId, Labels, Metadata};
 use weft_store::{Options, Room, Store, StoreError, View as _, Writer};
 
 use super::fleet::{
-    FLEET, Fleet, OrderChanges, content, eventually, get, older::older, put, put_until, requests::peers,
+    FLEET, Fleet, OrderChanges, content, eventually, get,
+    older::older,
+    put, put_until,
+    requests::{peers, reads},
 };
 
 /// Seconds since 1970.
@@ -69,8 +71,7 @@ async fn gateways_of_before_are_told_entries_and_others_what_they_say() {
     let client = fleet.client();
     let stored = [put(&client, 1, &content(1, 300)).await.id, put(&client, 2, &content(2, 40_000)).await.id];
     fleet.whole().await;
-    let address = fleet.places[&0].port.address().to_string();
-    let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
+    let mut reads = reads(&fleet, 0);
     for blob in stored {
         let known = fleet.member(0).entry(&blob).unwrap().expect("everyone knows it");
         for summary in [false, true] {
@@ -182,8 +183,7 @@ async fn a_volume_of_before_gets_an_index_of_all_that_it_knows() {
 
 /// What a member lists newest first; nothing while it can't.
 async fn newest(fleet: &Fleet, id: u32) -> Option<Vec<BlobId>> {
-    let address = fleet.places[&id].port.address().to_string();
-    let mut reads = ReadsClient::new(fleet.connector("gateway").channel(&address).unwrap());
+    let mut reads = reads(fleet, id);
     let request = ListRequest { limit: 10, order: Order::Newest.wire(), ..ListRequest::default() };
     let reply = match reads.list(request).await {
         Ok(reply) => reply.into_inner(),

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use futures::stream;
-use weft_client::{ByteRange, GetError, ListQuery, Order, PutRequest, time};
+use weft_client::{ByteRange, Filter, GetError, ListQuery, Order, PutRequest, time};
 use weft_redstuff::{BlobId, Labels};
 
 use crate::{
@@ -126,9 +126,9 @@ async fn lists_are_in_order_and_page_by_page() {
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
         let page = client.list(&ListQuery { after, limit: 2, ..ListQuery::default() }).await.unwrap();
-        after = page.blobs.last().map(|(id, metadata)| Order::Id.place(*id, metadata));
         listed.extend(page.blobs.iter().map(|(id, _)| *id));
-        if !page.more {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }
@@ -158,7 +158,7 @@ async fn members_that_know_of_no_times_list_nothing_by_time() {
     fleet.members.iter().for_each(|member| member.set(Fault::ListsById));
     let refused = client.list(&query).await.unwrap_err();
     assert!(refused.to_string().contains("a release that doesn't list by time"), "{refused}");
-    let since = ListQuery { since: Some(1), limit: 10, ..ListQuery::default() };
+    let since = ListQuery { filter: Filter { since: Some(1), ..Filter::default() }, limit: 10, ..ListQuery::default() };
     assert!(client.list(&since).await.is_err());
     assert_eq!(client.list(&ListQuery { limit: 10, ..ListQuery::default() }).await.unwrap().blobs.len(), 3);
 }

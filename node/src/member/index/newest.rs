@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use weft_client::{Place, time};
+use weft_client::{Place, apart_unwinding, time};
 use weft_protocol::Entry;
 use weft_redstuff::BlobId;
-use weft_store::{Room, Store, Tx, View};
+use weft_store::{Room, Tx, View};
 
 use super::{CREATED, blob_of, is_live};
 use crate::member::{Member, MemberError};
 
 /// Rows that are made, or looked at, by one commit.
 const BATCH: usize = 1024;
+
+/// The part of the time that they are made in while gateways ask for blobs: one in so many.
+const PARTS: u32 = 4;
 
 /// What a row takes, in the log and in the database, and no less: a full volume isn't to be filled up for them.
 const ROW_BYTES: u64 = 256;
@@ -63,8 +66,8 @@ impl Member {
             return Ok(());
         }
         tracing::info!("the volume has no order of creation, or one of before; it is made now");
-        drop_stale(&self.store).await?;
-        make(&self.store).await?;
+        self.drop_stale_rows().await?;
+        self.make_rows().await?;
         let index = Arc::clone(&self.index);
         let write = self.store.write(Room::Reserved, move |tx| {
             index.note_ordered(tx);
@@ -74,57 +77,60 @@ impl Member {
         tracing::info!("all live blobs are in the order of creation");
         Ok(())
     }
-}
 
-/// Drops the rows of what isn't live any more.
-async fn drop_stale(store: &Store) -> Result<(), MemberError> {
-    let mut after = None;
-    loop {
-        let page = newest(&store.view(), after, BATCH)?;
-        let Some(last) = page.last().copied() else { return Ok(()) };
-        after = Some(last);
-        let write = store.write(Room::Reserved, move |tx| {
-            for place in page {
-                if !is_live(tx, &place.id())? {
-                    tx.remove_index(&key(place.created(), &place.id()));
+    /// Drops the rows of what isn't live any more.
+    async fn drop_stale_rows(&self) -> Result<(), MemberError> {
+        let mut after = None;
+        loop {
+            let (pace, view) = (self.begin_pace(), self.store.view());
+            let page = apart_unwinding(move || newest(&view, after, BATCH)).await?;
+            let Some(last) = page.last().copied() else { return Ok(()) };
+            after = Some(last);
+            let write = self.store.write(Room::Reserved, move |tx| {
+                for place in page {
+                    if !is_live(tx, &place.id())? {
+                        tx.remove_index(&key(place.created(), &place.id()));
+                    }
                 }
-            }
-            Ok::<_, MemberError>(())
-        });
-        write.await?;
-    }
-}
-
-async fn make(store: &Store) -> Result<(), MemberError> {
-    let mut after: Option<[u8; 32]> = None;
-    loop {
-        let view = store.view();
-        let read = weft_client::apart(move || -> Result<_, MemberError> {
-            let page = view.entries(after.as_ref(), BATCH)?;
-            let last = page.last().map(|(blob, _)| *blob);
-            let mut places = Vec::with_capacity(page.len());
-            for (blob, entry) in page {
-                // What becomes live later gets its row then.
-                let entry = Entry::decode(&entry)?;
-                places.extend(entry.is_live().then(|| (created_of(&entry), BlobId(blob))));
-            }
-            Ok((places, last))
-        });
-        let (places, last) = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        if last.is_none() {
-            return Ok(());
+                Ok::<_, MemberError>(())
+            });
+            write.await?;
+            self.keep_pace(pace, 0, PARTS).await;
         }
-        after = last;
-        let room = Room::Grows { bytes: ROW_BYTES * places.len() as u64 };
-        let write = store.write(room, move |tx| {
-            for (created, blob) in places {
-                // An earlier attempt may have made it, and the blob may have been deleted meanwhile.
-                if tx.index_row(&key(created, &blob))?.is_none() && is_live(tx, &blob)? {
-                    put(tx, created, &blob);
+    }
+
+    async fn make_rows(&self) -> Result<(), MemberError> {
+        let mut after: Option<[u8; 32]> = None;
+        loop {
+            let (pace, view) = (self.begin_pace(), self.store.view());
+            let read = apart_unwinding(move || -> Result<_, MemberError> {
+                let page = view.entries(after.as_ref(), BATCH)?;
+                let last = page.last().map(|(blob, _)| *blob);
+                let mut places = Vec::with_capacity(page.len());
+                for (blob, entry) in page {
+                    // What becomes live later gets its row then.
+                    let entry = Entry::decode(&entry)?;
+                    places.extend(entry.is_live().then(|| (created_of(&entry), BlobId(blob))));
                 }
+                Ok((places, last))
+            });
+            let (places, last) = read.await?;
+            if last.is_none() {
+                return Ok(());
             }
-            Ok::<_, MemberError>(())
-        });
-        write.await?;
+            after = last;
+            let room = Room::Grows { bytes: ROW_BYTES * places.len() as u64 };
+            let write = self.store.write(room, move |tx| {
+                for (created, blob) in places {
+                    // An earlier attempt may have made it, and the blob may have been deleted meanwhile.
+                    if tx.index_row(&key(created, &blob))?.is_none() && is_live(tx, &blob)? {
+                        put(tx, created, &blob);
+                    }
+                }
+                Ok::<_, MemberError>(())
+            });
+            write.await?;
+            self.keep_pace(pace, 0, PARTS).await;
+        }
     }
 }

@@ -8,7 +8,7 @@ use weft_proto::{
     MAX_MESSAGE,
     v1::{
         CertifyRequest, FinishRequest, Sliver, UploadRequest, ViewChanged, peers_client::PeersClient,
-        writes_client::WritesClient,
+        reads_client::ReadsClient, writes_client::WritesClient,
     },
 };
 use weft_protocol::{Certificate, Encoder, Entry, Signed, View};
@@ -18,6 +18,10 @@ use super::Fleet;
 
 pub(crate) fn writes(fleet: &Fleet, id: u32) -> WritesClient<Channel> {
     WritesClient::new(channel(fleet, id, "gateway")).max_encoding_message_size(MAX_MESSAGE)
+}
+
+pub(crate) fn reads(fleet: &Fleet, id: u32) -> ReadsClient<Channel> {
+    ReadsClient::new(channel(fleet, id, "gateway"))
 }
 
 /// A member's service for its peers; the role is a peer's: `member/<id>/<incarnation>`.

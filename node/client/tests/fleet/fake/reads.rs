@@ -80,8 +80,10 @@ impl Reads for Serving {
         found.sort_by_key(place);
         found.retain(|metadata| after.is_none_or(|after| after < place(metadata)));
         let more = found.len() > request.limit as usize;
-        let metadata = found.iter().take(request.limit as usize).map(|metadata| metadata.encode().into()).collect();
-        Ok(Response::new(ListReply { metadata, more, dated: is_dated }))
+        found.truncate(request.limit as usize);
+        let reached = found.last().filter(|_| more && is_dated).map(|last| order.encode(&place(last)));
+        let metadata = found.iter().map(|metadata| metadata.encode().into()).collect();
+        Ok(Response::new(ListReply { metadata, more, dated: is_dated, reached: reached.unwrap_or_default() }))
     }
 
     async fn get_stripe_hashes(
