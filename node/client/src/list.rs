@@ -1,6 +1,6 @@
 //! Listing blobs, page by page.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -15,7 +15,7 @@ use crate::{Client, FleetError, Holder, Order, Place, time};
 
 /// For one member's page.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Entries that a member looks at for one page, so that it answers in a fraction of that time, whatever is rare.
+/// Entries that a member looks at for one page, about, so that it answers in a fraction of that time, whatever is rare.
 const LOOK: u32 = 16 * 1024;
 /// After which another member is asked too.
 const HEDGE: Duration = Duration::from_millis(150);
@@ -69,6 +69,11 @@ impl Filter {
 }
 
 impl ListQuery {
+    /// How many blobs a page has at the most: one, so that there is a next place, or more.
+    fn limit(&self) -> usize {
+        self.limit.max(1) as usize
+    }
+
     /// Whether only members that know of times can answer it.
     fn is_dated(&self) -> bool {
         self.order != Order::Id || self.filter.since.is_some() || self.filter.until.is_some()
@@ -84,16 +89,20 @@ pub struct Page {
 }
 
 impl Client {
-    /// One page. It has every blob whose put was answered before: members with f + 1 shards are asked, and one of them
-    /// knows it. A blob deleted a moment ago may still be there. Members of before, who list by ID alone and don't know of
+    /// One page. It has every blob whose put was answered before, as far as it reaches: members with f + 1 shards are asked, and one
+    /// of them knows it. A blob deleted a moment ago may still be there. Members of before, who list by ID alone and don't know of
     /// times, count as not having answered where it takes more.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ListError> {
         let current = self.fleet().current().await?;
-        let enough = current.view.code.fault_tolerance() + 1;
+        let f = current.view.code.fault_tolerance();
         let mut waiting = current.by_health(query.after.map_or(0, |place| place.id().0[31])).into_iter();
         let (mut asked, mut asked_shards) = (FuturesUnordered::new(), 0);
-        let (mut answered, mut pages, mut reasons) = (ShardSet::EMPTY, Vec::new(), Vec::new());
-        while answered.len() < enough {
+        let (mut told, mut reasons) = (Told::default(), Vec::new());
+        loop {
+            let enough = told.wanted(f, query);
+            if told.shards.len() >= enough {
+                break;
+            }
             while asked_shards < enough
                 && let Some(holder) = waiting.next()
             {
@@ -108,20 +117,16 @@ impl Client {
                     continue;
                 }
             };
-            let Some((holder, reply)) = next else { return Err(ListError::Unavailable { reasons }) };
-            let told = reply.map_err(|status| status.message().to_owned()).and_then(|reply| read(&reply, query));
-            match told {
-                Ok(page) => {
-                    answered = answered.union(holder.shards());
-                    pages.push(page);
-                }
+            let Some((holder, reply)) = next else { break };
+            match reply.map_err(|status| status.message().to_owned()).and_then(|reply| read(&reply, query)) {
+                Ok(page) => told.add(holder.shards(), page),
                 Err(reason) => {
                     asked_shards = asked_shards.saturating_sub(holder.shards().len());
                     reasons.push(format!("member {}: {reason}", holder.member()));
                 }
             }
         }
-        Ok(merge(pages, query))
+        told.merge(f + 1, query).ok_or(ListError::Unavailable { reasons })
     }
 }
 
@@ -173,21 +178,49 @@ fn read(reply: &ListReply, query: &ListQuery) -> Result<Known, String> {
     Ok(Known { blobs, reached: Some(reached) })
 }
 
-/// Puts pages of one query together, as far as all of them reach.
-fn merge(pages: Vec<Known>, query: &ListQuery) -> Page {
-    let (mut blobs, mut next) = (BTreeMap::new(), None::<Place>);
-    for page in pages {
-        next = next.into_iter().chain(page.reached).min();
-        blobs.extend(page.blobs);
+/// What members have told of one query.
+#[derive(Debug, Default)]
+struct Told {
+    shards: ShardSet,
+    pages: Vec<(ShardSet, Known)>,
+}
+
+impl Told {
+    fn add(&mut self, shards: ShardSet, page: Known) {
+        self.shards = self.shards.union(shards);
+        self.pages.push((shards, page));
     }
-    if let Some(next) = next {
-        blobs.retain(|place, _| *place <= next);
+
+    /// So many shards' holders are to tell. Where those of f + 1 don't reach equally far, a member may be among them that keeps a list from
+    /// going on: of 2f + 1, there are f + 1 without any such.
+    fn wanted(&self, f: u16, query: &ListQuery) -> u16 {
+        let Some(page) = self.merge(f + 1, query) else { return f + 1 };
+        let is_short = page.next.is_some() && page.blobs.len() < query.limit();
+        let agree = self.pages.iter().all(|(_, known)| known.reached == page.next);
+        if is_short && !agree { 2 * f + 1 } else { f + 1 }
     }
-    let limit = query.limit as usize;
-    if blobs.len() > limit {
-        next = blobs.keys().nth(limit.saturating_sub(1)).copied();
+
+    /// Puts the pages together, as far as those of so many shards reach; `None` where they are too few.
+    fn merge(&self, enough: u16, query: &ListQuery) -> Option<Page> {
+        let mut pages: Vec<_> = self.pages.iter().collect();
+        // The furthest first; what reaches the end has no place.
+        pages.sort_by_key(|(_, known)| (known.reached.is_some(), Reverse(known.reached)));
+        let mut shards = ShardSet::EMPTY;
+        let (_, least) = pages.into_iter().find(|(holders, _)| {
+            shards = shards.union(*holders);
+            shards.len() >= enough
+        })?;
+        let mut next = least.reached;
+        let known = self.pages.iter().flat_map(|(_, known)| &known.blobs);
+        let blobs: BTreeMap<&Place, &Metadata> =
+            known.filter(|(place, _)| next.is_none_or(|next| **place <= next)).collect();
+        let limit = query.limit();
+        if blobs.len() > limit {
+            next = blobs.keys().nth(limit - 1).map(|place| **place);
+        }
+        let blobs = blobs.into_iter().take(limit).map(|(place, metadata)| (place.id(), metadata.clone())).collect();
+        Some(Page { blobs, next })
     }
-    Page { blobs: blobs.into_iter().take(limit).map(|(place, metadata)| (place.id(), metadata)).collect(), next }
 }
 
 #[cfg(test)]
@@ -213,10 +246,18 @@ mod tests {
         ListReply { metadata, more, dated: true, reached: Bytes::new() }
     }
 
+    /// What comes of the pages of members with a shard each, all of which are wanted.
     fn merged(pages: &[ListReply], query: &ListQuery) -> (Vec<BlobId>, Option<Place>) {
-        let pages = pages.iter().map(|page| read(page, query).unwrap()).collect();
-        let Page { blobs, next } = merge(pages, query);
+        let Page { blobs, next } = told(pages, query).merge(pages.len() as u16, query).unwrap();
         (blobs.into_iter().map(|(id, _)| id).collect(), next)
+    }
+
+    fn told(pages: &[ListReply], query: &ListQuery) -> Told {
+        let mut told = Told::default();
+        for (shard, page) in (0..).zip(pages) {
+            told.add([shard].into_iter().collect(), read(page, query).unwrap());
+        }
+        told
     }
 
     /// Four blobs in the order of their IDs, and their places.
@@ -254,6 +295,28 @@ mod tests {
         let further = reaching(page(&[first], true), &places[2]);
         let ids = vec![first.id(), second.id(), third.id()];
         assert_eq!(merged(&[further, page(&[second, third], false)], &query), (ids, Some(places[2])));
+    }
+
+    #[test]
+    fn who_reaches_less_than_others_is_outvoted() {
+        let (blobs, places) = in_order();
+        let [first, second, _, _] = &blobs[..] else { unreachable!() };
+        let query = ListQuery { limit: 2, ..ListQuery::default() };
+        let reaching = |blobs: &[&Metadata], end: usize| ListReply {
+            reached: query.order.encode(&places[end]),
+            ..page(blobs, true)
+        };
+        let (far, near, whole) = (reaching(&[second], 2), reaching(&[], 0), page(&[first, second], false));
+        // f is 1. Those that agree are enough, and so are those who fill a page.
+        assert_eq!(told(std::slice::from_ref(&far), &query).wanted(1, &query), 2);
+        assert_eq!(told(&[far.clone(), far.clone()], &query).wanted(1, &query), 2);
+        assert_eq!(told(&[far.clone(), whole.clone()], &query).wanted(1, &query), 2);
+        assert_eq!(told(&[far.clone(), near.clone()], &query).wanted(1, &query), 3);
+        let next = |pages: &[ListReply]| told(pages, &query).merge(2, &query).unwrap().next;
+        assert_eq!(next(&[far.clone(), near.clone()]), Some(places[0]));
+        assert_eq!(next(&[near.clone(), far.clone(), far.clone()]), Some(places[2]));
+        assert_eq!(next(&[near, whole.clone(), far]), Some(places[2]));
+        assert_eq!(next(&[whole.clone(), whole]), None);
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! `GET /v1/blobs`, and what all routes share.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -15,6 +12,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use weft_client::{Filter, ListQuery, Order, time};
 use weft_redstuff::{BlobId, Metadata};
 
@@ -23,8 +21,8 @@ use super::{Gateway, problem::Problem};
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
 
-/// A request ends about then with what it has, and where to go on.
-const SEARCH: Duration = Duration::from_secs(5);
+/// A request ends about then with what it has, and where to go on: before its caller asks another gateway too.
+const SEARCH: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +48,9 @@ pub(super) async fn list(
     let mut page = gateway.client.list(&query).await?;
     while page.blobs.is_empty() && page.next.is_some() && began.elapsed() < SEARCH {
         query.after = page.next;
-        page = gateway.client.list(&query).await?;
+        // What was looked through isn't looked through again for the sake of what can't be now.
+        let Ok(next) = gateway.client.list(&query).await else { break };
+        page = next;
     }
     let blobs: Vec<Value> = page.blobs.iter().map(|(id, metadata)| describe(*id, metadata)).collect();
     let next = page.next.map(|place| query.order.text(&place));

@@ -1,6 +1,6 @@
 //! Lists of live blobs, by the page.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weft_client::{ListQuery, Order, Place};
 use weft_protocol::Entry;
@@ -12,10 +12,10 @@ use super::{Member, MemberError, index};
 /// Entries read at a time, unless fewer are wanted.
 const BATCH: usize = 512;
 
-/// Entries looked at for one page at the most, so that a rare label doesn't read the registry in one breath.
+/// A page ends once so many entries were looked at, so that a rare label doesn't read the registry in one breath.
 const SCAN: usize = 16 * 1024;
 
-/// A page that others go on from takes no longer: askers wait for some seconds.
+/// A page that its asker goes on from ends with the batch that takes it beyond this: askers wait for some seconds.
 const BREATH: Duration = Duration::from_secs(1);
 
 /// The largest page of a list.
@@ -28,8 +28,8 @@ pub(crate) struct Listed {
     pub(crate) reached: Option<Place>,
 }
 
-/// A batch of the entries in an order: those that are live, and the place of the last that was looked at; `None` where nothing is
-/// left.
+/// A batch of the entries in an order: those that are live, and the place of the last that was looked at; `None` where nothing
+/// is left.
 fn batch(
     view: &ReadTx,
     order: Order,
@@ -65,7 +65,7 @@ fn live(entry: &[u8]) -> Result<Option<Metadata>, MemberError> {
 }
 
 impl Member {
-    /// A page of live blobs. It may end before it is full, once so many entries were looked at; with `look` zero only if it has
+    /// A page of live blobs. It may end before it is full, once `look` entries were looked at, about; with zero only if it has
     /// something: who asks so knows no other place to go on from than that of the last blob.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Member {
         let limit = (limit as usize).clamp(1, MAX_LIST);
         // Nothing that was made at `until` or later is looked at.
         let before = filter.until.filter(|_| by_time).map(|until| Place::new(until, BlobId([0xff; 32])));
-        let (view, mut after, began) = (self.store.view(), after.max(before), Instant::now());
+        let (view, mut after, began) = (self.store.view(), after.max(before), self.env.clock.now());
         let scan = if look == 0 { SCAN } else { look.min(SCAN) };
         // One more than is wanted tells whether there are more.
         let size = if filter.takes_all_of_its_time() { BATCH.min(limit + 1) } else { BATCH.min(scan) };
@@ -100,7 +100,7 @@ impl Member {
             if by_time && filter.since.is_some_and(|since| last.created() < since) {
                 break;
             }
-            let is_enough = looked_at >= scan || began.elapsed() >= BREATH;
+            let is_enough = looked_at >= scan || self.env.clock.now() - began >= BREATH;
             if is_enough && (look > 0 || !blobs.is_empty()) {
                 return Ok(Listed { blobs, reached: after });
             }

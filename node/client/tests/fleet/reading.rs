@@ -136,6 +136,36 @@ async fn lists_are_in_order_and_page_by_page() {
 }
 
 #[tokio::test]
+async fn what_is_rare_is_found_page_by_page_whoever_leads_nowhere() {
+    let fleet = FakeFleet::start().await;
+    let client = fleet.client();
+    let mut blobs = Vec::new();
+    for nonce in 0..7 {
+        blobs.push(put(&client, nonce, &[nonce]).await.unwrap());
+    }
+    eventually("all members have the blobs", || blobs.iter().all(|blob| fleet.knowing(blob.id) == 7)).await;
+    let last = blobs.iter().max_by_key(|blob| blob.id).unwrap();
+    let filter = Filter { digest: Some(last.metadata.digest), ..Filter::default() };
+    fleet.all(Fault::LooksAtTwo);
+    for liars in [0, 2] {
+        fleet.members[..liars].iter().for_each(|member| member.set(Fault::LeadsNowhere));
+        for order in [Order::Id, Order::Newest] {
+            let (mut query, mut found) =
+                (ListQuery { order, limit: 10, filter: filter.clone(), after: None }, Vec::new());
+            loop {
+                let page = client.list(&query).await.unwrap();
+                found.push(page.blobs.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, [vec![], vec![], vec![], vec![last.id]], "{order:?}, {liars} liars");
+        }
+    }
+}
+
+#[tokio::test]
 async fn members_that_know_of_no_times_list_nothing_by_time() {
     let fleet = FakeFleet::start().await;
     let client = fleet.client();

@@ -57,6 +57,10 @@ pub(crate) enum Fault {
     NotSynced,
     /// Lists in the order of IDs whatever is asked, like members of before.
     ListsById,
+    /// Looks at two entries for a page of a list.
+    LooksAtTwo,
+    /// Lists nothing, and says each time that there is more a little further on.
+    LeadsNowhere,
     /// Has no room.
     Full,
     /// Has rebuilt its secondaries so far, and no primaries.

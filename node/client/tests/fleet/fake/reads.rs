@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
-use weft_client::Order;
+use weft_client::{Order, Place};
 use weft_proto::{
     SMALL_BLOB,
     v1::{
@@ -12,7 +12,7 @@ use weft_proto::{
         SliverReply, SliverRequest, SourceRows, StripeHashesReply, StripeHashesRequest, ViewReply, reads_server::Reads,
     },
 };
-use weft_redstuff::{Metadata, merkle};
+use weft_redstuff::{BlobId, Metadata, merkle};
 
 use super::{FakeFleet, Fault, Serving, blob_id, metadata_of};
 
@@ -79,8 +79,15 @@ impl Reads for Serving {
         let mut found: Vec<_> = state.entries.values().filter_map(metadata_of).collect();
         found.sort_by_key(place);
         found.retain(|metadata| after.is_none_or(|after| after < place(metadata)));
-        let more = found.len() > request.limit as usize;
-        found.truncate(request.limit as usize);
+        if fault == Fault::LeadsNowhere {
+            let mut further = after.map_or(BlobId([0; 32]), |after| after.id());
+            further.0[31] = further.0[31].saturating_add(1);
+            let reached = order.encode(&Place::new(after.map_or(0, |after| after.created()), further));
+            return Ok(Response::new(ListReply { metadata: Vec::new(), more: true, dated: true, reached }));
+        }
+        let most = if fault == Fault::LooksAtTwo { 2 } else { request.limit as usize };
+        let more = found.len() > most;
+        found.truncate(most);
         let reached = found.last().filter(|_| more && is_dated).map(|last| order.encode(&place(last)));
         let metadata = found.iter().map(|metadata| metadata.encode().into()).collect();
         Ok(Response::new(ListReply { metadata, more, dated: is_dated, reached: reached.unwrap_or_default() }))
