@@ -100,6 +100,9 @@ fn seeds() -> Vec<Vec<u8>> {
     let requests = [
         "open GET /v1/blobs".to_owned(),
         format!("open GET /v1/blobs?limit=7&after={id}&label=app%3Dweft&digest=blake3%3D{id}"),
+        format!(
+            "open GET /v1/blobs?order=newest&after=1801396800000.{id}&since=2027-01-30T12:00:00Z&until=2027-01-31T00:00:00%2B02:00"
+        ),
         format!("open GET /v1/blobs/{id}?consistency=strict\nrange: bytes=0-9"),
         format!("open HEAD /v1/blobs/{id}"),
         format!("open DELETE /v1/blobs/{id}"),
@@ -108,6 +111,7 @@ fn seeds() -> Vec<Vec<u8>> {
             .to_owned(),
         "open PUT /v1/blobs\nweft-expires: 2027-01-31T12:00:00Z\nweft-nonce: 00112233445566778899aabbccddeeff\n\n"
             .to_owned(),
+        "open PUT /v1/blobs\nweft-label: created=2027-01-31T12:00:00.001Z\n\ndated".to_owned(),
         "token GET /v1/blobs\nauthorization: Bearer some".to_owned(),
         "token PUT /v1/blobs\nauthorization: Bearer some\n\nx".to_owned(),
         "token PUT /v1/blobs\nauthorization: bearer all\n\nx".to_owned(),

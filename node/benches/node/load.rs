@@ -28,6 +28,9 @@ const LEAST: u64 = 3;
 /// What all blobs that are put together may take, so that the disk doesn't fill up.
 const MOST_BYTES: u64 = 4 << 30;
 
+/// Before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
+
 /// How long somebody must do nothing to be at rest, and how much processor time is nothing.
 const WINDOW: Duration = Duration::from_secs(1);
 const AT_REST: Duration = Duration::from_millis(120);
@@ -105,8 +108,11 @@ impl Measured {
 }
 
 impl Load {
-    /// [`Load::measure`], and waits until the target is at rest again.
+    /// [`Load::measure`] once the target has been at it for a moment, whose first touch of memory isn't what is asked for; waits
+    /// until it is at rest again.
     pub(crate) async fn run(&self, target: &dyn Target) -> Result<Measured, Failure> {
+        Self { seconds: self.seconds.min(WARM_UP), ..*self }.measure(target).await?;
+        rest(target).await?;
         let measured = self.measure(target).await?;
         rest(target).await?;
         Ok(measured)

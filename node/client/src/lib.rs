@@ -35,7 +35,7 @@ use weft_redstuff::Buffers;
 use self::memory::Memory;
 
 /// Bytes of slivers that all puts together may have on their way.
-const WRITE_MEMORY: u64 = 112 << 20;
+const WRITE_MEMORY: u64 = 96 << 20;
 /// Bytes of content that all gets together may be fetching.
 const READ_MEMORY: u64 = 96 << 20;
 /// Bytes for encoded stripes that are kept for the next ones.
