@@ -169,15 +169,20 @@ build_part() {
 }
 
 build() {
-  local started=$SECONDS
-  if is_kubernetes "$1"; then
-    (build_kubernetes "$1") >"$scratch/log" 2>&1
-  else
-    (build_part "$1") >"$scratch/log" 2>&1
-  fi || {
+  local started=$SECONDS how=build_part status
+  ! is_kubernetes "$1" || how=build_kubernetes
+  # As part of a condition it would go on after what fails.
+  set +e
+  (
+    set -e
+    "$how" "$1"
+  ) >"$scratch/log" 2>&1
+  status=$?
+  set -e
+  if ((status != 0)); then
     tail -n 40 "$scratch/log" >&2
     fail "could not build $1"
-  }
+  fi
   printf '  %-24s %4d s\n' "$1" $((SECONDS - started))
 }
 
