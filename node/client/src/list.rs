@@ -89,9 +89,9 @@ pub struct Page {
 }
 
 impl Client {
-    /// One page. It has every blob whose put was answered before, as far as it reaches: members with f + 1 shards are asked, and one
-    /// of them knows it. A blob deleted a moment ago may still be there. Members of before, who list by ID alone and don't know of
-    /// times, count as not having answered where it takes more.
+    /// One page. It has every blob whose put was answered before, as far as it reaches: members with f + 1 shards are asked, and
+    /// one of them knows it. A blob deleted a moment ago may still be there. Members of before, who list by ID alone and don't
+    /// know of times, count as not having answered where it takes more.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ListError> {
         let current = self.fleet().current().await?;
         let f = current.view.code.fault_tolerance();
@@ -191,8 +191,8 @@ impl Told {
         self.pages.push((shards, page));
     }
 
-    /// So many shards' holders are to tell. Where those of f + 1 don't reach equally far, a member may be among them that keeps a list from
-    /// going on: of 2f + 1, there are f + 1 without any such.
+    /// So many shards' holders are to tell. Where those of f + 1 don't reach equally far, a member may be among them that keeps
+    /// a list from going on: of 2f + 1, there are f + 1 without any such.
     fn wanted(&self, f: u16, query: &ListQuery) -> u16 {
         let Some(page) = self.merge(f + 1, query) else { return f + 1 };
         let is_short = page.next.is_some() && page.blobs.len() < query.limit();
